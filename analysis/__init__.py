@@ -1,0 +1,1 @@
+"""Tables, statistics and figures from a results folder; needs neither torch nor ray."""

@@ -1,0 +1,128 @@
+"""The ablation table of a study: one row per arm, in percent test error, each paired with the reference arm by seed."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from analysis.stats import ENOUGH_SEEDS, Difference, holm, paired_difference
+from dks_study.ledger import write_whole
+from dks_study.results import Results
+
+ERROR = "test_error_percent"
+
+
+@dataclass(frozen=True)
+class ArmTable:
+    """Numbers first: a frame with one row per arm, and notes on what is not in it."""
+
+    title: str
+    reference: str
+    rows: pd.DataFrame
+    notes: tuple[str, ...]
+
+
+def arm_table(results: Results) -> ArmTable:
+    """Compute the table of a study from its complete confirmation trials alone."""
+    study = results.study
+    confirmed = results.trials[results.trials["phase"] == "confirm"] if len(results.trials) else results.trials
+    complete = confirmed[confirmed["status"] == "complete"] if len(confirmed) else confirmed
+    errors = {arm: _error_by_seed(complete, arm) for arm in study.arms}
+    differences = {arm: _difference(errors[arm], errors[study.table.reference]) for arm in study.arms}
+    differences[study.table.reference] = None
+    compared = [arm for arm, difference in differences.items() if difference]
+    adjusted = dict(zip(compared, holm([d.p for d in differences.values() if d]), strict=True))
+    rows = [
+        _row(arm, errors[arm], differences[arm], adjusted.get(arm), complete[complete["arm"] == arm])
+        for arm in study.arms
+        if len(errors[arm])
+    ]
+    frame = pd.DataFrame(rows)
+    return ArmTable(study.table.title, study.table.reference, frame, _notes(results, confirmed, errors))
+
+
+def _error_by_seed(complete: pd.DataFrame, arm: str) -> pd.Series:
+    if not len(complete):
+        return pd.Series(dtype=float)
+    mine = complete[complete["arm"] == arm].set_index("seed").sort_index()
+    return 100 - mine["test/top1/main"]
+
+
+def _difference(treated: pd.Series, reference: pd.Series) -> Difference | None:
+    shared = treated.index.intersection(reference.index)
+    return paired_difference(treated[shared].tolist(), reference[shared].tolist()) if len(shared) > 1 else None
+
+
+def _row(
+    arm: str, errors: pd.Series, difference: Difference | None, p_holm: float | None, trials: pd.DataFrame
+) -> dict[str, object]:
+    row: dict[str, object] = {"arm": arm, "n": len(errors), ERROR: errors.mean(), "std": errors.std(ddof=1)}
+    if difference:
+        row |= {f"difference_{name}": value for name, value in vars(difference).items()} | {"p_holm": p_holm}
+    costs = ("params_train", "params_inference", "macs_train", "macs_inference")
+    row |= {name: int(trials[f"cost/{name}"].max()) for name in costs}
+    return row | {key: trials[key].iloc[0] for key in trials if key.startswith("setting/")}
+
+
+def _notes(results: Results, confirmed: pd.DataFrame, errors: dict[str, pd.Series]) -> tuple[str, ...]:
+    study = results.study
+    seeds = len(study.report_seeds)
+    notes = [
+        f"{seeds} report seeds, {study.trial.epochs} epochs, {study.trial.data.name}; test error of `main` after the"
+        f" last epoch; difference to {study.table.reference} paired by seed, 95 % BCa bootstrap interval, sign-flip p"
+        " adjusted by Holm."
+    ]
+    if seeds < ENOUGH_SEEDS:
+        notes.append(f"Warning: with {seeds} seeds no comparison can reach p < 0.05; use {ENOUGH_SEEDS} or more.")
+    left_out = confirmed[confirmed["status"] != "complete"] if len(confirmed) else confirmed
+    for _, trial in left_out.iterrows():
+        notes.append(f"Left out: {trial['trial']} {trial['status']}: {trial['error']}")
+    for arm, values in errors.items():
+        if not len(values):
+            notes.append(f"Left out: arm {arm}: no complete confirmation trial.")
+    if len(left_out) == 0 and all(len(values) == seeds for values in errors.values()):
+        notes.append("Left out: nothing.")
+    return tuple(notes)
+
+
+def to_markdown(table: ArmTable) -> str:
+    """Return the table as Markdown: error, paired difference, costs; then the settings; then the notes."""
+    parts = [f"### {table.title}", ""]
+    if len(table.rows):
+        best = table.rows[ERROR].min()
+        shown = pd.DataFrame([_shown(row, table.reference, best) for _, row in table.rows.iterrows()])
+        settings = table.rows[["arm", *(key for key in table.rows if key.startswith("setting/"))]]
+        parts += [shown.to_markdown(index=False, disable_numparse=True), ""]
+        if settings.shape[1] > 1:
+            named = settings.rename(columns=lambda key: key.removeprefix("setting/"))
+            parts += ["Chosen on validation:", "", _settings(named), ""]
+    return "\n".join([*parts, *table.notes]) + "\n"
+
+
+def _shown(row: "pd.Series[float]", reference: str, best: float) -> dict[str, str]:
+    error = f"{row[ERROR]:.2f} ± {row['std']:.2f}"
+    compared = row["arm"] != reference and pd.notna(row.get("difference_mean"))
+    return {
+        "arm": str(row["arm"]),
+        "n": str(row["n"]),
+        "test error (%)": f"**{error}**" if row[ERROR] == best else error,
+        f"difference to {reference}": f"{row['difference_mean']:+.2f} ± {row['difference_std']:.2f}" if compared else "",
+        "95 % interval": f"[{row['difference_low']:+.2f}, {row['difference_high']:+.2f}]" if compared else "",
+        "p (Holm)": f"{row['p_holm']:.3f}" if compared else "",
+        "parameters (train / inference)": f"{row['params_train']:,} / {row['params_inference']:,}",
+        "MACs per image (train / inference)": f"{row['macs_train']:,} / {row['macs_inference']:,}",
+    }
+
+
+def _settings(settings: pd.DataFrame) -> str:
+    shown = settings.map(lambda value: "" if pd.isna(value) else f"{value:.4g}" if isinstance(value, float) else value)
+    return str(shown.to_markdown(index=False, disable_numparse=True))
+
+
+def write_tables(results: Results, folder: Path) -> str:
+    """Write table.md and table.csv into `folder` and return the Markdown."""
+    table = arm_table(results)
+    text = to_markdown(table)
+    write_whole(folder / "table.md", text)
+    write_whole(folder / "table.csv", table.rows.to_csv(index=False))
+    return text

@@ -1,0 +1,81 @@
+"""Wide ResNet WRN-(6n+4)-k: three stages of n pre-activation blocks, k times as wide (Zagoruyko, 2016).
+
+Layout as in the network of Sun et al., CVPR 2019. Convolutions and linear layers start Kaiming-normal (fan-in),
+biases at 0. Batch-norm scales start at 1, the usual choice; that paper's code draws them from U(0, 1) instead.
+"""
+
+from collections import OrderedDict
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dks_study.backbones.staged import Staged
+from dks_study.spec import WRNSpec
+
+STEM_CHANNELS = 16
+
+
+class PreActBlock(nn.Module):
+    """conv(drop(relu(bn(conv(o))))) + shortcut with o = relu(bn(x)): [B, in, H, W] -> [B, out, ...].
+
+    Where the shape changes the shortcut is a 1x1 convolution of o; elsewhere it is x itself.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int, dropout: float) -> None:
+        """Build a block; `dropout` in [0, 1) is the share of hidden values set to zero in training."""
+        super().__init__()
+        self.bn0 = nn.BatchNorm2d(in_channels)
+        self.conv0 = _conv(in_channels, out_channels, 3, stride)
+        self.bn1 = nn.BatchNorm2d(out_channels)
+        self.dropout = nn.Dropout(dropout)
+        self.conv1 = _conv(out_channels, out_channels, 3, 1)
+        same_shape = in_channels == out_channels and stride == 1
+        self.shortcut = None if same_shape else _conv(in_channels, out_channels, 1, stride)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return the block's output, not activated."""
+        activated = F.relu(self.bn0(inputs))
+        hidden = self.dropout(F.relu(self.bn1(self.conv0(activated))))
+        residual: Tensor = self.conv1(hidden)
+        return residual + (inputs if self.shortcut is None else self.shortcut(activated))
+
+
+class WRN(Staged):
+    """Wide ResNet; widths 16k, 32k, 64k; stage outputs are not activated, so heads begin with BN and ReLU."""
+
+    def __init__(self, spec: WRNSpec, in_channels: int, classes: int) -> None:
+        """Build the network for images of `in_channels` channels, drawing from the global CPU generator."""
+        base, blocks = STEM_CHANNELS * spec.width, (spec.depth - 4) // 6
+        super().__init__(widths=(base, 2 * base, 4 * base), blocks=(blocks,) * 3)
+        self.classes = classes
+        self.dropout = spec.dropout
+        self.stem = _conv(in_channels, STEM_CHANNELS, 3, 1)
+        self.stages = self._grow_stages(STEM_CHANNELS)
+        self.head = self.new_head(4 * base)
+
+    def new_stage(self, index: int, in_channels: int, out_channels: int, blocks: int) -> nn.Module:
+        """Return `blocks` pre-activation blocks; the first has stride 2, save in stage 0."""
+        first = PreActBlock(in_channels, out_channels, 1 if index == 0 else 2, self.dropout)
+        rest = (PreActBlock(out_channels, out_channels, 1, self.dropout) for _ in range(blocks - 1))
+        return nn.Sequential(first, *rest)
+
+    def new_head(self, channels: int) -> nn.Module:
+        """Return batch norm, ReLU, global average pooling and a linear layer."""
+        fc = nn.Linear(channels, self.classes)
+        nn.init.kaiming_normal_(fc.weight, nonlinearity="relu")
+        nn.init.zeros_(fc.bias)
+        return nn.Sequential(
+            OrderedDict(
+                bn=nn.BatchNorm2d(channels),
+                relu=nn.ReLU(),
+                pool=nn.AdaptiveAvgPool2d(1),
+                flatten=nn.Flatten(),
+                fc=fc,
+            )
+        )
+
+
+def _conv(in_channels: int, out_channels: int, kernel: int, stride: int) -> nn.Conv2d:
+    conv = nn.Conv2d(in_channels, out_channels, kernel, stride=stride, padding=kernel // 2, bias=False)
+    nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
+    return conv

@@ -1,0 +1,63 @@
+"""What a network costs: parameters and forward multiply-accumulates, with its branches and without."""
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from dks_study.branches import BranchedNet
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Counts of one network; `train` is the backbone with its branches, `inference` the backbone alone.
+
+    Attributes:
+        params_train: trainable numbers while training.
+        params_inference: those that ship.
+        macs_train: multiply-accumulates of convolutions and linear layers per image, forward pass only.
+        macs_inference: the same for the network that ships.
+    """
+
+    params_train: int
+    params_inference: int
+    macs_train: int
+    macs_inference: int
+
+
+def count_cost(net: BranchedNet, image_shape: tuple[int, int, int]) -> Cost:
+    """Count parameters and multiply-accumulates for one image of shape (channels, height, width) in pixels.
+
+    Nothing is computed and `net` is not touched: the counting runs on a copy without data.
+    """
+    hollow = _without_data(net)
+    return Cost(
+        params_train=_parameters(hollow),
+        params_inference=_parameters(hollow.backbone),
+        macs_train=_macs(hollow, image_shape),
+        macs_inference=_macs(hollow.backbone, image_shape),
+    )
+
+
+def _without_data(net: BranchedNet) -> BranchedNet:
+    """Copy a network to the meta device without ever copying its weights, which may be large."""
+    memo: dict[int, object] = {}
+    for parameter in net.parameters():
+        memo[id(parameter)] = nn.Parameter(torch.empty_like(parameter, device="meta"), parameter.requires_grad)
+    for buffer in net.buffers():
+        memo[id(buffer)] = torch.empty_like(buffer, device="meta")
+    return copy.deepcopy(net, memo).eval()
+
+
+def _parameters(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _macs(module: nn.Module, image_shape: tuple[int, int, int]) -> int:
+    dtype = next(module.parameters()).dtype
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), counter:
+        module(torch.empty(1, *image_shape, device="meta", dtype=dtype))
+    return int(counter.get_total_flops()) // 2  # one multiply-accumulate is two operations

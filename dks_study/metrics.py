@@ -1,0 +1,44 @@
+"""Sums over batches that stay on the device; read once per epoch, over all workers."""
+
+import torch
+from torch import Tensor
+
+from dks_study.synergy import LossTerms
+
+TOP5_FROM_CLASSES = 20  # with fewer classes top-5 says nothing
+
+
+class Tally:
+    """Adds up loss terms and hits of all K classifiers; `read` turns the sums into named means."""
+
+    def __init__(self, names: tuple[str, ...], classes: int, device: torch.device) -> None:
+        """Start at zero for the classifiers `names`."""
+        self._names, self._top5 = names, classes >= TOP5_FROM_CLASSES
+        size = len(names)
+        # [images, total loss, CE per classifier, top-1 hits, top-5 hits, KL of every (teacher, student)]
+        self._sums = torch.zeros(2 + 3 * size + size * size, dtype=torch.float64, device=device)
+
+    def add(self, terms: LossTerms, logits: dict[str, Tensor], targets: Tensor) -> None:
+        """Add a batch: its loss terms, logits [B, C] by name, and targets int64 [B]."""
+        stacked = torch.stack(list(logits.values())).detach()  # [K, B, C]
+        hits = stacked.topk(5 if self._top5 else 1, dim=-1).indices == targets.view(1, -1, 1)
+        hits1, hits5 = hits[..., 0].sum(dim=1), hits.any(dim=-1).sum(dim=1)
+        means = torch.cat([terms.total.view(1), terms.supervised, terms.synergy.flatten()]).detach().double()
+        total, ce, kl = (means * len(targets)).split([1, len(self._names), len(self._names) ** 2])
+        count = torch.full_like(total, len(targets))
+        self._sums += torch.cat([count, total, ce, hits1.double(), hits5.double(), kl])
+
+    def read(self, prefix: str) -> dict[str, float]:
+        """Return means over all workers: loss, loss/NAME, top1/NAME (and top5) in percent, kl/TEACHER>STUDENT."""
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.all_reduce(self._sums)
+        names, size = self._names, len(self._names)
+        count, *rest = self._sums.tolist()
+        total, *rest = [value / count for value in rest]
+        metrics = {f"{prefix}/loss": total}
+        metrics |= {f"{prefix}/loss/{name}": rest[i] for i, name in enumerate(names)}
+        metrics |= {f"{prefix}/top1/{name}": 100 * rest[size + i] for i, name in enumerate(names)}
+        if self._top5:
+            metrics |= {f"{prefix}/top5/{name}": 100 * rest[2 * size + i] for i, name in enumerate(names)}
+        pairs = [(t, s) for t in range(size) for s in range(size) if t != s]
+        return metrics | {f"{prefix}/kl/{names[t]}>{names[s]}": rest[3 * size + t * size + s] for t, s in pairs}

@@ -1,0 +1,203 @@
+"""What a study shows while it runs: a live table on a terminal, one line per event elsewhere."""
+
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Protocol, Self
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from dks_study.ledger import Cell, Outcome
+from dks_study.planner import OBJECTIVE, planned
+from dks_study.spec import StudySpec
+
+Metrics = Mapping[str, float]
+
+
+class Display(Protocol):
+    """Told of every event of a study; used as a context manager around it."""
+
+    def __enter__(self) -> Self:
+        """Start showing."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop showing."""
+
+    def note(self, text: str) -> None:
+        """Show one line for good."""
+
+    def started(self, cell: Cell) -> None:
+        """`cell` begins to train."""
+
+    def epoch(self, cell: Cell, metrics: Metrics) -> None:
+        """`cell` has finished an epoch."""
+
+    def settled(self, cell: Cell, outcome: Outcome, *, earlier: bool = False) -> None:
+        """`cell` has ended, in an earlier session or now."""
+
+
+class Tracker:
+    """Counts of a study, by arm and phase, and how long the rest will take."""
+
+    def __init__(self, study: StudySpec) -> None:
+        """Start with nothing done."""
+        self.study = study
+        self.planned = planned(study)
+        self.settled: dict[str, tuple[Cell, Outcome]] = {}
+        self.running: dict[str, tuple[Cell, int]] = {}  # id -> cell, epochs done
+        self._epochs_now, self._started = 0.0, time.monotonic()
+
+    def epoch(self, cell: Cell, epochs_done: int) -> None:
+        """Count an epoch that was trained in this session."""
+        self.running[cell.id] = (cell, epochs_done)
+        self._epochs_now += 1
+
+    def settle(self, cell: Cell, outcome: Outcome) -> None:
+        """Count a trial that has ended."""
+        self.running.pop(cell.id, None)
+        self.settled[cell.id] = (cell, outcome)
+
+    def done(self, arm: str, phase: str) -> int:
+        """Return the number of ended trials of an arm and phase."""
+        return sum(cell.arm == arm and cell.phase == phase for cell, _ in self.settled.values())
+
+    def failed(self) -> int:
+        """Return the number of trials that ended without a result."""
+        return sum(outcome.status != "complete" for _, outcome in self.settled.values())
+
+    def best(self, arm: str) -> float | None:
+        """Return the best validation top-1 of the arm's search, in percent."""
+        ended = [outcome for cell, outcome in self.settled.values() if cell.arm == arm and cell.phase == "search"]
+        return max((outcome.metrics[OBJECTIVE] for outcome in ended if outcome.status == "complete"), default=None)
+
+    @property
+    def trials(self) -> int:
+        """Number of planned trials."""
+        return sum(search + seeds for search, seeds in self.planned.values())
+
+    def seconds_left(self) -> float | None:
+        """Return an estimate from the epochs per second of this session, once there are some."""
+        if self._epochs_now < 5:
+            return None
+        search, full = self.study.search.epochs, self.study.trial.epochs
+        total = sum(trials * search + seeds * full for trials, seeds in self.planned.values())
+        done = sum(cell.epochs for cell, _ in self.settled.values()) + sum(n for _, n in self.running.values())
+        return max(0, total - done) * (time.monotonic() - self._started) / self._epochs_now
+
+
+class PlainDisplay:
+    """One line per event, for logs and pipes."""
+
+    def __init__(self, tracker: Tracker) -> None:
+        """Show what `tracker` counts."""
+        self._tracker = tracker
+
+    def __enter__(self) -> Self:
+        """Nothing to start."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing to stop."""
+
+    def note(self, text: str) -> None:
+        """Print one line."""
+        print(text, flush=True)
+
+    def started(self, cell: Cell) -> None:
+        """Say nothing: an event is a trial that ends."""
+
+    def epoch(self, cell: Cell, metrics: Metrics) -> None:
+        """Count, say nothing."""
+        self._tracker.epoch(cell, int(metrics["epoch"]))
+
+    def settled(self, cell: Cell, outcome: Outcome, *, earlier: bool = False) -> None:
+        """Print how the trial ended."""
+        self._tracker.settle(cell, outcome)
+        if not earlier:
+            done, trials = len(self._tracker.settled), self._tracker.trials
+            self.note(f"[{done:>{len(str(trials))}}/{trials}] {cell.id}: {ending(outcome)}{_left(self._tracker)}")
+
+
+class LiveDisplay(PlainDisplay):
+    """A table that is redrawn in place."""
+
+    def __init__(self, tracker: Tracker, console: Console) -> None:
+        """Draw on `console`."""
+        super().__init__(tracker)
+        self._live = Live(console=console, get_renderable=self._draw, refresh_per_second=4)
+
+    def __enter__(self) -> Self:
+        """Start drawing."""
+        self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave the last picture on the terminal."""
+        self._live.stop()
+
+    def note(self, text: str) -> None:
+        """Print one line above the table."""
+        self._live.console.print(text, highlight=False, soft_wrap=True)
+
+    def started(self, cell: Cell) -> None:
+        """Show the trial as running."""
+        self._tracker.running[cell.id] = (cell, 0)
+
+    def settled(self, cell: Cell, outcome: Outcome, *, earlier: bool = False) -> None:
+        """Count the trial; only a failure is worth a line that stays."""
+        self._tracker.settle(cell, outcome)
+        if outcome.status != "complete" and not earlier:
+            self.note(f"{cell.id}: {ending(outcome)}")
+
+    def _draw(self) -> Group:
+        tracker = self._tracker
+        table = Table("arm", "search", "best val top-1 (%)", "confirmation", "running")
+        for arm, (search, seeds) in tracker.planned.items():
+            best = tracker.best(arm)
+            running = [
+                f"{cell.id.removeprefix(arm + '-')} {done}/{cell.epochs}"
+                for cell, done in tracker.running.values()
+                if cell.arm == arm
+            ]
+            table.add_row(
+                arm,
+                f"{tracker.done(arm, 'search')}/{search}",
+                "" if best is None else f"{best:.1f}",
+                f"{tracker.done(arm, 'confirm')}/{seeds}",
+                ", ".join(running),
+            )
+        failed = f", {tracker.failed()} without a result" if tracker.failed() else ""
+        summary = f"{len(tracker.settled)} of {tracker.trials} trials{failed}{_left(tracker)}"
+        return Group(table, Text(summary))
+
+
+def ending(outcome: Outcome) -> str:
+    """Return a few words on how a trial ended."""
+    if outcome.status != "complete":
+        return f"{outcome.status}: {outcome.error}"
+    shown = f"val top-1 {outcome.metrics[OBJECTIVE]:.2f} %"
+    test = outcome.metrics.get("test/top1/main")
+    return shown if test is None else f"{shown}, test top-1 {test:.2f} %"
+
+
+def _left(tracker: Tracker) -> str:
+    seconds = tracker.seconds_left()
+    if seconds is None:
+        return ""
+    minutes, rest = divmod(round(seconds), 60)
+    return f", about {minutes} min {rest:02d} s left"
+
+
+def make_display(study: StudySpec, console: Console) -> Display:
+    """Return a live table on a terminal, plain lines elsewhere."""
+    tracker = Tracker(study)
+    return LiveDisplay(tracker, console) if console.is_terminal else PlainDisplay(tracker)

@@ -1,0 +1,91 @@
+"""Where numbers come from: the resolved spec, code revision, packages and machine of every session of a study."""
+
+import json
+import os
+import platform
+import subprocess
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from dks_study.ledger import write_whole
+from dks_study.spec import StudySpec
+
+PACKAGES = ("dks_study", "ray", "torch", "torchvision", "optuna", "numpy", "pandas", "scikit-learn")
+
+
+@dataclass(frozen=True)
+class Session:
+    """One run of the command: when, with which code, on what."""
+
+    started: str  # ISO 8601, UTC
+    ended: str | None
+    git_revision: str | None
+    git_dirty: bool | None
+    packages: dict[str, str]
+    hardware: dict[str, str | int | float]
+
+
+def now() -> str:
+    """Return the time as ISO 8601 in UTC."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def new_session(gpus: int) -> Session:
+    """Describe this session; environment variables, host and user names are left out on purpose."""
+    revision, status = _git("rev-parse", "HEAD"), _git("status", "--porcelain")
+    return Session(now(), None, revision, bool(status) if revision else None, _versions(), _hardware(gpus))
+
+
+def read_sessions(folder: Path) -> list[dict[str, Any]]:
+    """Return the sessions that are on record in a results folder."""
+    path = folder / "provenance.json"
+    return json.loads(path.read_text(encoding="utf-8"))["sessions"] if path.exists() else []
+
+
+def write_provenance(folder: Path, study: StudySpec, earlier: list[dict[str, Any]], session: Session) -> None:
+    """Write provenance.json: the resolved spec, earlier sessions, and this one."""
+    content = {
+        "study": study.model_dump(mode="json", by_alias=True),
+        "study_hash": study.content_hash(),
+        "sessions": [*earlier, asdict(session)],
+    }
+    write_whole(folder / "provenance.json", json.dumps(content, indent=1) + "\n")
+
+
+def ended(session: Session) -> Session:
+    """Return the session with its end set to now."""
+    return replace(session, ended=now())
+
+
+def _git(*words: str) -> str | None:
+    here = Path(__file__).resolve().parent
+    try:
+        done = subprocess.run(["git", "-C", str(here), *words], capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = "not installed"
+    return versions
+
+
+def _hardware(gpus: int) -> dict[str, str | int | float]:
+    cpu = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        names = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if "model name" in line]
+        cpu = names[0] if names else cpu
+    memory_gib = round(psutil.virtual_memory().total / 2**30, 1)
+    return {"cpu": cpu, "cpus": os.cpu_count() or 1, "memory_gib": memory_gib, "gpus": gpus, "system": platform.system()}

@@ -1,0 +1,228 @@
+"""From a space file, a profile file and `--set` overrides to a validated StudySpec, or one clear line of error."""
+
+import difflib
+import json
+import re
+import typing
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from dks_study.spec import TAPS, Scalar, Spec, StudySpec, arm_run, default_setting
+from dks_study.yamldoc import Document, Key, Mark, SpecError, load_document, parse_value
+
+SPACES = Path(__file__).resolve().parent.parent / "search_spaces"
+_YAML_BOOLEAN_WORDS = {"on", "off", "yes", "no", "y", "n"}
+_BARE_EXPONENT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
+
+
+def load_study(space: str, profile: str | None = None, overrides: Sequence[str] = ()) -> StudySpec:
+    """Build the study that `--space`, `--profile` and `--set` describe.
+
+    Args:
+        space: a name in search_spaces/ (with or without .yaml) or a path.
+        profile: the same for search_spaces/profiles/; None takes the one that the space names.
+        overrides: `dotted.key=value` texts, the last one wins.
+
+    Raises:
+        SpecError: one line that names file, key, rule and value.
+    """
+    path = find_file(space, SPACES, "space")
+    question = load_document(path)
+    chosen = profile or question.values.get("profile")
+    if not isinstance(chosen, str):
+        raise SpecError(f"{path}: profile: must name a file in search_spaces/profiles/, got {chosen!r}")
+    profile_path = find_file(chosen, SPACES / "profiles", "profile")
+    scale = load_document(profile_path)
+    document = _merge(scale, question)
+    for override in overrides:
+        document = _override(document, override)
+    document.values.pop("about", None)
+    document.values.update(name=path.stem, profile=profile_path.stem)
+    study = _validate(document, path)
+    _check_arms(study, document)
+    return study
+
+
+def find_file(name: str, folder: Path, kind: str) -> Path:
+    """Return the path of a space or profile given by name or path.
+
+    Raises:
+        SpecError: if there is none; the message lists the names and the nearest one.
+    """
+    stem = name.removesuffix(".yaml")
+    shipped = sorted(path.stem for path in folder.glob("*.yaml"))
+    if stem in shipped:
+        return folder / f"{stem}.yaml"
+    if Path(name).is_file():
+        return Path(name)
+    raise SpecError(f"--{kind} {name}: no such {kind}{_did_you_mean(stem, shipped)}; there are: {', '.join(shipped)}")
+
+
+def _merge(under: Document, over: Document) -> Document:
+    return Document(_merged(under.values, over.values), {**under.marks, **over.marks})
+
+
+def _merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(under)
+    for key, value in over.items():
+        below = merged.get(key)
+        merged[key] = _merged(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _override(document: Document, text: str) -> Document:
+    dotted, equals, raw = text.partition("=")
+    where = "--set"
+    if not equals or not dotted.strip():
+        raise SpecError(f"--set takes dotted.key=value, got {text!r}")
+    path = _split(dotted.strip(), document.values)
+    value = parse_value(raw, f"--set: {dotted}")
+    nested: dict[str, Any] = {}
+    inner = nested
+    for part in path[:-1]:
+        inner = inner.setdefault(part, {})
+    inner[path[-1]] = value
+    return _merge(document, Document(nested, {path: Mark(where, raw)}))
+
+
+def _split(dotted: str, values: Mapping[str, Any]) -> tuple[str, ...]:
+    """Split a dotted key; the keys of an arm and of the axes contain dots themselves."""
+    parts = dotted.split(".")
+    if parts[0] == "arms" and len(parts) > 2:
+        return ("arms", parts[1], ".".join(parts[2:]))
+    if parts[:2] == ["search", "axes"] and len(parts) > 3:
+        return ("search", "axes", ".".join(parts[2:-1]), parts[-1])
+    return tuple(parts)
+
+
+def _validate(document: Document, path: Path) -> StudySpec:
+    try:
+        return StudySpec.model_validate_json(json.dumps(document.values))
+    except ValidationError as error:
+        raise SpecError(_first_problem(error.errors(), StudySpec, document, str(path))) from error
+
+
+def _check_arms(study: StudySpec, document: Document) -> None:
+    """Every arm, and both ends of every axis in it, must make a valid run."""
+    for arm in study.arms:
+        _check_run(study, arm, {}, ("arms", arm), document)
+        for key, axis in study.axes_of(arm).items():
+            blamed = ("search", "axes", key)
+            for value in axis.ends:
+                _check_run(study, arm, {key: value}, blamed, document)
+            own = default_setting(study, arm)[key]
+            if not axis.contains(own):
+                rule = f"must contain {arm}'s own value {own}: search trial 0 is the arm as written"
+                where = document.mark(blamed).where
+                raise SpecError(f"{where}: search.axes.{key}: {rule}, got {_shown(axis.ends)}")
+
+
+def _check_run(
+    study: StudySpec, arm: str, setting: Mapping[str, Scalar], blamed: Key, document: Document
+) -> None:
+    prefix = ".".join(map(str, blamed))
+    try:
+        arm_run(study, arm, setting)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        key, value = _key_and_value(problem)
+        known = _known_keys(StudySpec, ("trial", *problem["loc"][:-1]))
+        full = prefix if prefix.endswith(f".{key}") or not key else f"{prefix}.{key}"
+        where = document.mark((*blamed, key)).where
+        raise SpecError(f"{where}: {_sentence(full, value, problem, known, Mark(''))}") from error
+    except KeyError as error:
+        raise SpecError(f"{document.mark(blamed).where}: {prefix}.{error.args[0]}") from error
+
+
+def _first_problem(errors: list[ErrorDetails], model: type[Spec], document: Document, file: str) -> str:
+    # A misspelt key shows as one unknown and one missing key: the unknown one tells the reader more.
+    problem = next((error for error in errors if error["type"] == "extra_forbidden"), errors[0])
+    key, value = _key_and_value(problem)
+    mark = document.mark(_split(key, document.values))
+    known = _known_keys(model, problem["loc"][:-1])
+    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+    return f"{mark.where or file}: {_sentence(key, value, problem, known, mark)}{more}"
+
+
+def _key_and_value(problem: ErrorDetails) -> tuple[str, object]:
+    """Return the dotted key that a problem is about, and what stood there."""
+    key = ".".join(map(str, _plain(problem["loc"])))
+    if problem["type"].startswith("union_tag"):
+        return f"{key}.name", problem.get("ctx", {}).get("tag")
+    # A rule over several keys begins its message with the key to change: `root: must ...`.
+    first, colon, _ = problem["msg"].removeprefix("Value error, ").partition(": ")
+    if colon and " " not in first and isinstance(problem["input"], dict):
+        return (f"{key}.{first}" if key else first), problem["input"]
+    return key, problem["input"]
+
+
+def _sentence(key: str, value: object, problem: ErrorDetails, known: Sequence[str], mark: Mark) -> str:
+    if problem["type"] == "extra_forbidden":
+        near = _did_you_mean(key.rpartition(".")[2], known)
+        return f"{key}: unknown key{near}; known here: {', '.join(known)}"
+    if problem["type"] == "missing":
+        return f"{key}: the key is missing"
+    if problem["type"].startswith("union_tag"):
+        return f"{key}: must be one of {', '.join(TAPS)}, got {_shown(value)}"
+    rule = problem["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    for head in _tails(key):
+        rule = rule.removeprefix(f"{head}: ")
+    got = "" if ", got " in rule else f", got {_shown(value)}"
+    return f"{key}: {rule}{got}{_yaml_hint(value, mark)}"
+
+
+def _tails(key: str) -> list[str]:
+    """Return a.b.c, b.c and c for a.b.c."""
+    parts = key.split(".")
+    return [".".join(parts[i:]) for i in range(len(parts))]
+
+
+def _shown(value: object) -> str:
+    text = json.dumps(value, default=str)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _yaml_hint(value: object, mark: Mark) -> str:
+    if isinstance(value, str) and _BARE_EXPONENT.fullmatch(value):
+        return f" (YAML reads {value} as text: a number in exponent form needs a point and a sign, like 1.0e-4)"
+    if isinstance(value, bool) and mark.text.lower() in _YAML_BOOLEAN_WORDS:
+        return f" (YAML reads {mark.text} as {str(value).lower()}: put it in quotes if you mean the word)"
+    return ""
+
+
+def _did_you_mean(word: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f", did you mean {near[0]}?" if near else ""
+
+
+def _plain(location: tuple[int | str, ...]) -> Key:
+    """Drop what pydantic adds to a location: the tag of a tagged union and `[key]`."""
+    return tuple(
+        part
+        for i, part in enumerate(location)
+        if part != "[key]" and not (i > 0 and location[i - 1] == "backbone" and i < len(location) - 1)
+    )
+
+
+def _known_keys(model: type[Spec], location: Sequence[int | str]) -> list[str]:
+    """Return the keys that are allowed at `location` inside `model`."""
+    models = {model}
+    for part in location:
+        inner = {m for each in models for m in _models_in(_field_type(each, part))}
+        models = inner or models  # a tag, an index or a dictionary key: stay
+    return sorted({field.alias or name for each in models for name, field in each.model_fields.items()})
+
+
+def _field_type(model: type[Spec], name: int | str) -> object:
+    field = model.model_fields.get(str(name))
+    return field.annotation if field else None
+
+
+def _models_in(annotation: object) -> set[type[Spec]]:
+    if isinstance(annotation, type) and issubclass(annotation, Spec):
+        return {annotation}
+    return {model for inner in typing.get_args(annotation) for model in _models_in(inner)}

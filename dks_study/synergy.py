@@ -1,0 +1,141 @@
+"""The loss of deeply-supervised knowledge synergy: pure functions of logits, no parameters, no network.
+
+Shapes: K classifiers (shallow to deep, `main` last), B images, C classes.
+Source: Sun et al., CVPR 2019 (arXiv 1906.00675): cross-entropies of all classifiers plus KL(p_t || p_s) over
+ordered pairs of classifiers, where the teacher t is a constant. Every weight is 1 in the paper.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dks_study.pairing import pairing_matrix
+from dks_study.spec import MAIN, LossSpec
+
+
+@dataclass(frozen=True)
+class LossTerms:
+    """The loss of one batch: `total` carries the gradient, the two reports are detached.
+
+    Attributes:
+        names: the K classifiers, shallow to deep, `main` last.
+        total: the weighted sum that is minimised, shape [], in nats.
+        supervised: unweighted cross-entropy of each classifier, batch mean, shape [K], in nats.
+        synergy: unweighted KL(p_t || p_s) at [t][s], batch mean, shape [K, K], in nats, zero diagonal.
+    """
+
+    names: tuple[str, ...]
+    total: Tensor
+    supervised: Tensor
+    synergy: Tensor
+
+
+def pairwise_kl(logits: Tensor, temperature: float = 1.0) -> Tensor:
+    """Return KL(p_t || p_s) of all ordered pairs at [t][s], batch mean, in nats, shape [K, K].
+
+    p = softmax(logits / temperature). The teacher is detached: entry [t][s] has a gradient with respect to the
+    logits of s alone. There is no factor temperature**2: the value is the divergence itself.
+
+    Args:
+        logits: shape [K, B, C]; half precision is promoted to float32, float64 stays float64.
+        temperature: above 0; the paper uses 1.
+    """
+    with torch.autocast(logits.device.type, enabled=False):
+        return _kl_matrix(_log_softmax(logits, temperature))
+
+
+@dataclass(frozen=True)
+class Objective:
+    """Maps the logits of all classifiers to the loss; build it with `objective_for`.
+
+    Attributes:
+        names: the K classifiers, shallow to deep, `main` last.
+        supervised_weights: K weights of the cross-entropies.
+        pair_weights: weight of KL(p_t || p_s) at [t][s], K x K, the synergy weight included.
+        temperature: of the distributions in the KL terms, above 0.
+    """
+
+    names: tuple[str, ...]
+    supervised_weights: tuple[float, ...]
+    pair_weights: tuple[tuple[float, ...], ...]
+    temperature: float = 1.0
+
+    @property
+    def has_synergy(self) -> bool:
+        """Does any KL term enter the loss?"""
+        return any(weight for row in self.pair_weights for weight in row)
+
+    def __call__(self, logits: Mapping[str, Tensor], targets: Tensor) -> LossTerms:
+        """Return the loss terms of one batch; a KL that does not enter the loss is measured all the same.
+
+        Args:
+            logits: by classifier, each of shape [B, C].
+            targets: true classes, int64 in [0, C), shape [B].
+
+        Raises:
+            KeyError: if a classifier has no logits.
+        """
+        with torch.autocast(targets.device.type, enabled=False):
+            stacked = torch.stack([logits[name] for name in self.names])
+            log_p = _log_softmax(stacked, 1.0)
+            softened = log_p if self.temperature == 1 else _log_softmax(stacked, self.temperature)
+            supervised = _cross_entropies(log_p, targets)
+            total = (_constant(self.supervised_weights, supervised.device, supervised.dtype) * supervised).sum()
+            synergy = _kl_matrix(softened)
+            if self.has_synergy:
+                total = total + (_constant(self.pair_weights, synergy.device, synergy.dtype) * synergy).sum()
+        return LossTerms(self.names, total, supervised.detach(), synergy.detach())
+
+
+def objective_for(loss: LossSpec, classifiers: tuple[str, ...]) -> Objective:
+    """Return the objective that `loss` describes for these classifiers (shallow to deep, `main` last).
+
+    `main` has weight 1; a branch has the weight of its tap, or else the weight of all branches.
+
+    Raises:
+        ValueError: if the pairing names a classifier that is not there.
+    """
+    by_tap = loss.branch_weight_by_tap
+    pair = pairing_matrix(loss.pairing, classifiers)
+    return Objective(
+        names=classifiers,
+        supervised_weights=tuple(1.0 if name == MAIN else by_tap.get(name, loss.branch_weight) for name in classifiers),
+        pair_weights=tuple(tuple(loss.synergy_weight * weight for weight in row) for row in pair),
+        temperature=loss.temperature,
+    )
+
+
+def _log_softmax(logits: Tensor, temperature: float) -> Tensor:
+    exact = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    return F.log_softmax(exact / temperature, dim=-1)
+
+
+def _cross_entropies(log_p: Tensor, targets: Tensor) -> Tensor:
+    """Batch-mean cross-entropies [K] from log-probabilities [K, B, C] and targets [B]."""
+    classifiers, batch = log_p.shape[:2]
+    losses = F.nll_loss(log_p.flatten(0, 1), targets.repeat(classifiers), reduction="none")
+    return losses.view(classifiers, batch).mean(1)
+
+
+def _kl_matrix(log_p: Tensor) -> Tensor:
+    """KL(p_t || p_s) = sum p_t (log p_t - log p_s): all pairs in one product of [K, B*C] with [B*C, K]."""
+    constant = log_p.detach()
+    # Taking the same constant from all log-probabilities leaves their differences, and hence KL and gradients,
+    # as they are; but the two sums that are subtracted below become as small as the KL, so no digits are lost.
+    centred = log_p - constant.mean(0)
+    cross = constant.exp().flatten(1) @ centred.flatten(1).T / log_p.shape[1]
+    return cross.detach().diagonal().unsqueeze(1) - cross
+
+
+@lru_cache(maxsize=64)
+def _constant(
+    values: tuple[float, ...] | tuple[tuple[float, ...], ...], device: torch.device, dtype: torch.dtype
+) -> Tensor:
+    """The weights as a tensor, copied to the device once: a copy in every step would wait for the device."""
+    # An objective first called while evaluating must not leave an inference tensor for training to find.
+    with torch.inference_mode(False):
+        return torch.tensor(values, dtype=dtype, device=device)

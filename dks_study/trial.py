@@ -1,0 +1,114 @@
+"""One trial in its own folder: trains, keeps what a crash must not lose, and leaves how it ended.
+
+    trials/<id>/trial.json     the TrialSpec
+                epochs.jsonl   one line of metrics per epoch
+                last.pt        the state after the last whole epoch
+                log.txt        what happened when
+                outcome.json   written last: how the trial ended
+
+All workers of a trial read the folder; rank 0 writes it. A trial that is started again goes on after its last epoch.
+"""
+
+import fcntl
+import json
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+
+from dks_study.checkpoint import load_state
+from dks_study.data import load
+from dks_study.ledger import Outcome, read_epochs, write_whole
+from dks_study.spec import TrialSpec
+from dks_study.trainer import EpochReport, NonFiniteLossError, Team, fit
+
+FENCE_TIMEOUT_S = 120.0
+
+
+def run_trial(trial: TrialSpec, folder: Path, device: torch.device, report: Callable[[dict[str, float]], None]) -> None:
+    """Train `trial` in `folder`, calling `report` with `epoch` and its metrics after every epoch.
+
+    A diverged trial ends normally (its outcome says so). Any other error is written to error.txt and raised.
+    """
+    team = Team.here(device)
+    folder.mkdir(parents=True, exist_ok=True)
+    with _alone_in(folder) if team.rank == 0 else nullcontext():
+        try:
+            _train(trial, folder, team, report)
+        except Exception:
+            (folder / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
+            _log(folder, traceback.format_exc())
+            raise
+
+
+def read_error(folder: Path) -> str:
+    """Return one line about the error that ended the trial in `folder`."""
+    path = folder / "error.txt"
+    if not path.exists():
+        return "the trial's process died without a word (killed, or out of memory)"
+    return path.read_text(encoding="utf-8").strip().splitlines()[-1]
+
+
+def _train(trial: TrialSpec, folder: Path, team: Team, report: Callable[[dict[str, float]], None]) -> None:
+    torch.set_num_threads(trial.resources.cpus_per_worker)
+    state = load_state(folder / "last.pt", trial.content_hash())
+    metrics = _keep_epochs(folder, state.epoch if state else 0, write=team.rank == 0)
+    if team.rank == 0:
+        write_whole(folder / "trial.json", trial.model_dump_json(indent=1))
+        _log(folder, f"start after epoch {state.epoch if state else 0} on {team.size} x {team.device}")
+    try:
+        for epoch in fit(trial, load(trial.data), team, state):
+            metrics = {"epoch": float(epoch.epoch), **epoch.metrics}
+            if team.rank == 0:
+                _keep(folder, epoch, metrics)
+            report(metrics)
+        if state and state.epoch == trial.epochs:  # nothing was left to do: Tune still waits for a report
+            report(metrics)
+        outcome = Outcome("complete", metrics)
+    except NonFiniteLossError as error:
+        outcome = Outcome("diverged", {}, str(error))
+    if team.rank == 0:
+        _log(folder, f"{outcome.status} {outcome.error or ''}")
+        write_whole(folder / "outcome.json", json.dumps(asdict(outcome)))
+
+
+def _keep(folder: Path, epoch: EpochReport, metrics: dict[str, float]) -> None:
+    # The line first: after a crash between the two the epoch is trained again and its line replaced.
+    with (folder / "epochs.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps(metrics) + "\n")
+    epoch.state.save(folder / "last.pt")
+    shown = ", ".join(f"{key} {metrics[key]:.4g}" for key in ("train/loss", "val/top1/main", "time/train_s"))
+    _log(folder, f"epoch {epoch.epoch}: {shown}")
+
+
+def _keep_epochs(folder: Path, done: int, *, write: bool) -> dict[str, float]:
+    """Drop the lines of epochs that will be trained again; return the metrics of epoch `done` (or nothing)."""
+    kept = [line for line in read_epochs(folder) if line["epoch"] <= done]
+    if write:
+        write_whole(folder / "epochs.jsonl", "".join(json.dumps(line) + "\n" for line in kept))
+    return kept[-1] if kept else {}
+
+
+def _log(folder: Path, text: str) -> None:
+    with (folder / "log.txt").open("a", encoding="utf-8") as file:
+        file.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {text.rstrip()}\n")
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock: a worker that outlived a killed study must not write beside its successor."""
+    with (folder / "lock").open("w") as file:
+        for _ in range(int(FENCE_TIMEOUT_S / 0.2)):
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                time.sleep(0.2)
+        else:
+            raise TimeoutError(f"another process has been training in {folder} for {FENCE_TIMEOUT_S:.0f} s")
+        yield

@@ -1,0 +1,114 @@
+"""Run a study: python run_study.py --space dense_vs_oneway.yaml. Nothing heavy is imported until one starts."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from dks_study.planner import planned
+from dks_study.spec import StudySpec
+from dks_study.specfile import SPACES, load_study
+from dks_study.yamldoc import SpecError, load_document
+
+EXIT_FAILED_TRIALS, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return 0 done, 1 done with failed trials, 2 bad input, 130 interrupted."""
+    options = _parser().parse_args(arguments)
+    try:
+        if options.list:
+            return _list()
+        if options.space is None:
+            raise SpecError("--space must name a question: see --list")
+        study = load_study(options.space, options.profile, options.set)
+        folder = Path(options.results) / f"{study.name}-{study.content_hash()}"
+        return _dry_run(study, folder) if options.dry_run else _run(study, folder)
+    except SpecError as error:
+        print(f"run_study: {error}", file=sys.stderr)
+        return EXIT_BAD_INPUT
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="run_study.py",
+        description="Does deep supervision with knowledge synergy help my network, and how should it be set up?",
+        epilog="Running the same command again goes on where it stopped.",
+    )
+    parser.add_argument("--space", metavar="NAME|PATH", help="the question: a file in search_spaces/, or a path")
+    parser.add_argument("--profile", metavar="NAME|PATH", help="the scale, instead of the one that the space names")
+    parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="override one dotted key")
+    parser.add_argument("--results", metavar="FOLDER", default="results", help="where studies are kept (results)")
+    parser.add_argument("--dry-run", action="store_true", help="print the plan and its size, start nothing")
+    parser.add_argument("--list", action="store_true", help="list the spaces and profiles that ship")
+    return parser
+
+
+def _list() -> int:
+    console = Console(soft_wrap=True)
+    for title, folder, key in (("spaces", SPACES, "question"), ("profiles", SPACES / "profiles", "about")):
+        table = Table(title, key, box=None, pad_edge=False)
+        for path in sorted(folder.glob("*.yaml")):
+            table.add_row(path.stem, str(load_document(path).values.get(key, "")))
+        console.print(table)
+    return 0
+
+
+def _dry_run(study: StudySpec, folder: Path) -> int:
+    resources = study.trial.resources
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    table = Table("arm", "overrides", "axes", "search", "confirmation", box=None, pad_edge=False)
+    for arm, (searches, seeds) in planned(study).items():
+        overrides = ", ".join(f"{key}={value}" for key, value in study.arms[arm].items())
+        table.add_row(arm, overrides, "\n".join(study.axes_of(arm)), str(searches), str(seeds))
+    trials = planned(study).values()
+    searches, seeds = sum(search for search, _ in trials), sum(count for _, count in trials)
+    epochs = searches * study.search.epochs + seeds * study.trial.epochs
+    console = Console(soft_wrap=True, highlight=False)
+    console.print(study.question)
+    console.print(table)
+    console.print(
+        f"{searches} search trials of {study.search.epochs} epochs and {seeds} confirmation trials of"
+        f" {study.trial.epochs}: {epochs} epochs"
+    )
+    gpus = f" and {resources.gpus:g} GPUs" if resources.gpus else ""
+    at_once = cpus // resources.cpus
+    console.print(f"a trial takes {resources.cpus} of the {cpus} CPUs here{gpus}: {at_once} at a time (GPUs not counted)")
+    console.print(f"results: {folder}")
+    return 0
+
+
+def _run(study: StudySpec, folder: Path) -> int:
+    from analysis.tables import write_tables
+    from dks_study.data import DataError
+    from dks_study.ledger import LedgerError
+    from dks_study.progress import make_display
+    from dks_study.results import load_results
+    from dks_study.study import StudyError, run_study
+
+    console = Console()
+    print(study.question)
+    print(f"results: {folder}", flush=True)
+    try:
+        ending = run_study(study, folder, make_display(study, console))
+    except (DataError, StudyError, LedgerError) as error:
+        raise SpecError(str(error)) from error
+    except KeyboardInterrupt:
+        return _interrupted()
+    if not ending.complete:
+        return _interrupted()
+    print(write_tables(load_results(folder), folder))
+    return EXIT_FAILED_TRIALS if ending.without_result else 0
+
+
+def _interrupted() -> int:
+    print("Interrupted: nothing that finished is lost. Run the same command again to go on.", file=sys.stderr)
+    return EXIT_INTERRUPTED
+
+
+if __name__ == "__main__":
+    sys.exit(main())
