@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from dks_study.planner import planned
-from dks_study.spec import StudySpec
 from dks_study.specfile import SPACES, load_study
+from dks_study.study_spec import StudySpec
 from dks_study.yamldoc import SpecError, load_document
 
 EXIT_FAILED_TRIALS, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
@@ -77,7 +77,9 @@ def _dry_run(study: StudySpec, folder: Path) -> int:
     )
     gpus = f" and {resources.gpus:g} GPUs" if resources.gpus else ""
     at_once = cpus // resources.cpus
-    console.print(f"a trial takes {resources.cpus} of the {cpus} CPUs here{gpus}: {at_once} at a time (GPUs not counted)")
+    console.print(
+        f"a trial takes {resources.cpus} of the {cpus} CPUs here{gpus}: {at_once} at a time (GPUs not counted)"
+    )
     console.print(f"results: {folder}")
     return 0
 

@@ -61,7 +61,7 @@ def _row(
         row |= {f"difference_{name}": value for name, value in vars(difference).items()} | {"p_holm": p_holm}
     costs = ("params_train", "params_inference", "macs_train", "macs_inference")
     row |= {name: int(trials[f"cost/{name}"].max()) for name in costs}
-    return row | {key: trials[key].iloc[0] for key in trials if key.startswith("setting/")}
+    return row | {key: trials[key].iloc[0] for key in trials.columns.astype(str) if key.startswith("setting/")}
 
 
 def _notes(results: Results, confirmed: pd.DataFrame, errors: dict[str, pd.Series]) -> tuple[str, ...]:
@@ -91,7 +91,7 @@ def to_markdown(table: ArmTable) -> str:
     if len(table.rows):
         best = table.rows[ERROR].min()
         shown = pd.DataFrame([_shown(row, table.reference, best) for _, row in table.rows.iterrows()])
-        settings = table.rows[["arm", *(key for key in table.rows if key.startswith("setting/"))]]
+        settings = table.rows[["arm", *(key for key in table.rows.columns.astype(str) if key.startswith("setting/"))]]
         parts += [shown.to_markdown(index=False, disable_numparse=True), ""]
         if settings.shape[1] > 1:
             named = settings.rename(columns=lambda key: key.removeprefix("setting/"))
@@ -99,14 +99,16 @@ def to_markdown(table: ArmTable) -> str:
     return "\n".join([*parts, *table.notes]) + "\n"
 
 
-def _shown(row: "pd.Series[float]", reference: str, best: float) -> dict[str, str]:
+def _shown(row: pd.Series, reference: str, best: float) -> dict[str, str]:
     error = f"{row[ERROR]:.2f} ± {row['std']:.2f}"
     compared = row["arm"] != reference and pd.notna(row.get("difference_mean"))
     return {
         "arm": str(row["arm"]),
         "n": str(row["n"]),
         "test error (%)": f"**{error}**" if row[ERROR] == best else error,
-        f"difference to {reference}": f"{row['difference_mean']:+.2f} ± {row['difference_std']:.2f}" if compared else "",
+        f"difference to {reference}": f"{row['difference_mean']:+.2f} ± {row['difference_std']:.2f}"
+        if compared
+        else "",
         "95 % interval": f"[{row['difference_low']:+.2f}, {row['difference_high']:+.2f}]" if compared else "",
         "p (Holm)": f"{row['p_holm']:.3f}" if compared else "",
         "parameters (train / inference)": f"{row['params_train']:,} / {row['params_inference']:,}",

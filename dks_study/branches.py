@@ -8,8 +8,9 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
+from dks_study.backbone_spec import BackboneSpec
 from dks_study.backbones import Staged, build_backbone
-from dks_study.spec import MAIN, BackboneSpec, RunSpec
+from dks_study.spec import MAIN, RunSpec
 from dks_study.streams import seeded
 
 # Depth of a CIFAR ResNet -> blocks of the early tap's two stages, where these are not (n, n / 2 rounded up).

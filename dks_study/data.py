@@ -42,6 +42,10 @@ class Split:
         """Return the images at `indices`, in that order."""
         return Split(self.images[indices], self.labels[indices])
 
+    def to(self, device: torch.device) -> "Split":
+        """Return the split on `device`."""
+        return Split(self.images.to(device), self.labels.to(device))
+
 
 @dataclass(frozen=True)
 class DataSet:
@@ -145,7 +149,7 @@ def train_batches(
     The shares of all workers together are the global batch, whatever their number.
     """
     order = torch.randperm(len(split), generator=generator(seed, "order", epoch)).to(split.labels.device)
-    for step, indices in enumerate(order[: sum(sizes)].split(sizes)):
+    for step, indices in enumerate(torch.split(order[: sum(sizes)], sizes)):
         draws = generator(seed, "augment", epoch, step)
         moves = _draw_moves(len(indices), spec, draws)[rank::workers].to(split.images.device)
         share = split.take(indices[rank::workers])

@@ -24,7 +24,7 @@ class Tally:
         hits = stacked.topk(5 if self._top5 else 1, dim=-1).indices == targets.view(1, -1, 1)
         hits1, hits5 = hits[..., 0].sum(dim=1), hits.any(dim=-1).sum(dim=1)
         means = torch.cat([terms.total.view(1), terms.supervised, terms.synergy.flatten()]).detach().double()
-        total, ce, kl = (means * len(targets)).split([1, len(self._names), len(self._names) ** 2])
+        total, ce, kl = torch.split(means * len(targets), [1, len(self._names), len(self._names) ** 2])
         count = torch.full_like(total, len(targets))
         self._sums += torch.cat([count, total, ce, hits1.double(), hits5.double(), kl])
 

@@ -10,7 +10,8 @@ from enum import Enum
 from typing import Protocol
 
 from dks_study.ledger import Cell, Outcome, Record, search_id
-from dks_study.spec import Setting, StudySpec, default_setting
+from dks_study.spec import Setting
+from dks_study.study_spec import StudySpec, default_setting
 
 OBJECTIVE = "val/top1/main"  # percent; what a search maximises, at its last epoch
 

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from dks_study.ledger import Cell, Outcome
 from dks_study.planner import OBJECTIVE, planned
-from dks_study.spec import StudySpec
+from dks_study.study_spec import StudySpec
 
 Metrics = Mapping[str, float]
 

@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 
 from dks_study.ledger import write_whole
-from dks_study.spec import StudySpec
+from dks_study.study_spec import StudySpec
 
 PACKAGES = ("dks_study", "ray", "torch", "torchvision", "optuna", "numpy", "pandas", "scikit-learn")
 
@@ -88,4 +88,10 @@ def _hardware(gpus: int) -> dict[str, str | int | float]:
         names = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if "model name" in line]
         cpu = names[0] if names else cpu
     memory_gib = round(psutil.virtual_memory().total / 2**30, 1)
-    return {"cpu": cpu, "cpus": os.cpu_count() or 1, "memory_gib": memory_gib, "gpus": gpus, "system": platform.system()}
+    return {
+        "cpu": cpu,
+        "cpus": os.cpu_count() or 1,
+        "memory_gib": memory_gib,
+        "gpus": gpus,
+        "system": platform.system(),
+    }

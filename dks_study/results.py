@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from dks_study.ledger import Record, read_epochs, read_ledger
-from dks_study.spec import StudySpec
+from dks_study.study_spec import StudySpec
 
 
 class ResultsError(ValueError):

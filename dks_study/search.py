@@ -12,8 +12,9 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from dks_study.planner import Suggest, Tried
-from dks_study.spec import AxisSpec, Setting, StudySpec
+from dks_study.spec import Setting
 from dks_study.streams import derive
+from dks_study.study_spec import AxisSpec, StudySpec
 
 
 def optuna_suggest(study: StudySpec) -> Suggest:

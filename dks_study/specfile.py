@@ -11,7 +11,10 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from dks_study.spec import TAPS, Scalar, Spec, StudySpec, arm_run, default_setting
+from dks_study.backbone_spec import TAPS
+from dks_study.spec import Scalar
+from dks_study.spec_base import Spec
+from dks_study.study_spec import StudySpec, arm_run, default_setting
 from dks_study.yamldoc import Document, Key, Mark, SpecError, load_document, parse_value
 
 SPACES = Path(__file__).resolve().parent.parent / "search_spaces"
@@ -121,9 +124,7 @@ def _check_arms(study: StudySpec, document: Document) -> None:
                 raise SpecError(f"{where}: search.axes.{key}: {rule}, got {_shown(axis.ends)}")
 
 
-def _check_run(
-    study: StudySpec, arm: str, setting: Mapping[str, Scalar], blamed: Key, document: Document
-) -> None:
+def _check_run(study: StudySpec, arm: str, setting: Mapping[str, Scalar], blamed: Key, document: Document) -> None:
     prefix = ".".join(map(str, blamed))
     try:
         arm_run(study, arm, setting)

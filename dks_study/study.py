@@ -45,7 +45,8 @@ from dks_study.planner import Planner, Step  # noqa: E402
 from dks_study.progress import Display  # noqa: E402
 from dks_study.results import write_results  # noqa: E402
 from dks_study.search import optuna_suggest  # noqa: E402
-from dks_study.spec import ResourceSpec, StudySpec, TrialSpec, arm_run, arm_trial  # noqa: E402
+from dks_study.spec import ResourceSpec, TrialSpec  # noqa: E402
+from dks_study.study_spec import StudySpec, arm_run, arm_trial  # noqa: E402
 from dks_study.trial import read_error, run_trial  # noqa: E402
 from dks_study.worker import train_in_group  # noqa: E402
 
@@ -116,11 +117,11 @@ class _PlannedSearch(Searcher):  # type: ignore[misc]  # Ray has no types
     ) -> None:
         super().__init__()
         self._study, self._folder, self._planner = study, folder, planner
-        self._ledger, self._slots, self._display = record, slots, display
+        self._ledger, self.slots, self._display = record, slots, display
         self._cells: dict[str, Cell] = {}  # running, by Tune's trial id
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        while len(self._cells) < self._slots:
+        while True:
             step = self._planner.next()
             if isinstance(step, Step):
                 return Searcher.FINISHED if step is Step.DONE else None
@@ -132,7 +133,6 @@ class _PlannedSearch(Searcher):  # type: ignore[misc]  # Ray has no types
             self._display.started(step)
             folder = self._folder / "trials" / step.id
             return {"trial": self._trial(step).model_dump_json(), "folder": str(folder.resolve())}
-        return None
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         self._display.epoch(self._cells[trial_id], result)
@@ -152,9 +152,7 @@ class _PlannedSearch(Searcher):  # type: ignore[misc]  # Ray has no types
         self._display.settled(cell, outcome)
 
     def _trial(self, cell: Cell) -> TrialSpec:
-        return arm_trial(
-            self._study, cell.arm, cell.setting, epochs=cell.epochs, phase=cell.phase, seed=cell.seed
-        )
+        return arm_trial(self._study, cell.arm, cell.setting, epochs=cell.epochs, phase=cell.phase, seed=cell.seed)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: Tune's snapshots are not used."""
@@ -190,6 +188,7 @@ def _tune(study: StudySpec, folder: Path, searcher: _PlannedSearch) -> None:
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             num_samples=-1,
+            max_concurrent_trials=searcher.slots,
             reuse_actors=resources.workers == 0,
             trial_dirname_creator=lambda trial: str(trial.trial_id),
         ),

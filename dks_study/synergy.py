@@ -5,6 +5,7 @@ Source: Sun et al., CVPR 2019 (arXiv 1906.00675): cross-entropies of all classif
 ordered pairs of classifiers, where the teacher t is a constant. Every weight is 1 in the paper.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -34,7 +35,7 @@ class LossTerms:
     synergy: Tensor
 
 
-def pairwise_kl(logits: Tensor, temperature: float = 1.0) -> Tensor:
+def pairwise_kl(logits: Tensor, temperature: float = 1.0, smoothing: float = 0.0) -> Tensor:
     """Return KL(p_t || p_s) of all ordered pairs at [t][s], batch mean, in nats, shape [K, K].
 
     p = softmax(logits / temperature). The teacher is detached: entry [t][s] has a gradient with respect to the
@@ -43,9 +44,10 @@ def pairwise_kl(logits: Tensor, temperature: float = 1.0) -> Tensor:
     Args:
         logits: shape [K, B, C]; half precision is promoted to float32, float64 stays float64.
         temperature: above 0; the paper uses 1.
+        smoothing: 0 for the exact KL; with e > 0, that of (p + e) / (1 + C e) (the authors' code: 1e-8).
     """
     with torch.autocast(logits.device.type, enabled=False):
-        return _kl_matrix(_log_softmax(logits, temperature))
+        return _kl_matrix(_smoothed(_log_softmax(logits, temperature), smoothing))
 
 
 @dataclass(frozen=True)
@@ -57,12 +59,14 @@ class Objective:
         supervised_weights: K weights of the cross-entropies.
         pair_weights: weight of KL(p_t || p_s) at [t][s], K x K, the synergy weight included.
         temperature: of the distributions in the KL terms, above 0.
+        smoothing: of those distributions, see `pairwise_kl`.
     """
 
     names: tuple[str, ...]
     supervised_weights: tuple[float, ...]
     pair_weights: tuple[tuple[float, ...], ...]
     temperature: float = 1.0
+    smoothing: float = 0.0
 
     @property
     def has_synergy(self) -> bool:
@@ -85,7 +89,7 @@ class Objective:
             softened = log_p if self.temperature == 1 else _log_softmax(stacked, self.temperature)
             supervised = _cross_entropies(log_p, targets)
             total = (_constant(self.supervised_weights, supervised.device, supervised.dtype) * supervised).sum()
-            synergy = _kl_matrix(softened)
+            synergy = _kl_matrix(_smoothed(softened, self.smoothing))
             if self.has_synergy:
                 total = total + (_constant(self.pair_weights, synergy.device, synergy.dtype) * synergy).sum()
         return LossTerms(self.names, total, supervised.detach(), synergy.detach())
@@ -106,12 +110,19 @@ def objective_for(loss: LossSpec, classifiers: tuple[str, ...]) -> Objective:
         supervised_weights=tuple(1.0 if name == MAIN else by_tap.get(name, loss.branch_weight) for name in classifiers),
         pair_weights=tuple(tuple(loss.synergy_weight * weight for weight in row) for row in pair),
         temperature=loss.temperature,
+        smoothing=loss.smoothing,
     )
 
 
 def _log_softmax(logits: Tensor, temperature: float) -> Tensor:
     exact = logits.to(torch.promote_types(logits.dtype, torch.float32))
     return F.log_softmax(exact / temperature, dim=-1)
+
+
+def _smoothed(log_p: Tensor, smoothing: float) -> Tensor:
+    if not smoothing:
+        return log_p
+    return (log_p.exp() + smoothing).log() - math.log1p(log_p.shape[-1] * smoothing)
 
 
 def _cross_entropies(log_p: Tensor, targets: Tensor) -> Tensor:

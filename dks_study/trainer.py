@@ -5,7 +5,7 @@ Shapes: images uint8 [B, C, H, W]; logits by classifier name, each [B, classes];
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -30,7 +30,7 @@ class NonFiniteLossError(ArithmeticError):
 
 @dataclass(frozen=True)
 class Team:
-    """This process among those that train together, as torch.distributed knows it."""
+    """One process among those that train together, as torch.distributed knows it."""
 
     rank: int
     size: int
@@ -99,7 +99,7 @@ def _train_epoch(run: Run, epoch: int) -> dict[str, float]:
         logits = run.model(run.data.normalise(images))
         terms = run.objective(logits, targets)
         # DDP averages gradients over workers; shares may differ by one image, the mean is over images.
-        (terms.total * (len(targets) * team.size / sizes[step])).backward()
+        (terms.total * (len(targets) * team.size / sizes[step])).backward()  # type: ignore[no-untyped-call]
         run.optimiser.step()
         run.optimiser.zero_grad()
         tally.add(terms, logits, targets)
@@ -127,12 +127,11 @@ def _evaluate(run: Run, split: Split, prefix: str) -> dict[str, float]:
 def _prepare(trial: TrialSpec, data: DataSet, team: Team, resume: State | None) -> Run:
     network = build_network(trial, data.image_shape[0], data.classes, trial.seed).to(team.device)
     noisy = noisy_labels(data.train.labels, data.classes, trial.data.label_noise, trial.seed)
-    on_device = DataSet(
-        Split(data.train.images.to(team.device), noisy.to(team.device)),
-        *(Split(split.images.to(team.device), split.labels.to(team.device)) for split in (data.validation, data.test)),
-        classes=data.classes,
-        mean=data.mean,
-        std=data.std,
+    on_device = replace(
+        data,
+        train=Split(data.train.images, noisy).to(team.device),
+        validation=data.validation.to(team.device),
+        test=data.test.to(team.device),
     )
     optimiser = build_optimiser(network.parameters(), trial.optimiser)
     if resume:

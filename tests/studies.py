@@ -2,7 +2,7 @@
 
 import json
 
-from dks_study.spec import StudySpec
+from dks_study.study_spec import StudySpec
 
 ARMS = {
     "baseline": {"branches.taps": [], "loss.pairing": "none"},

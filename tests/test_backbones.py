@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
+from dks_study.backbone_spec import TAPS, ResNetSpec, WRNSpec
 from dks_study.backbones import BUILDERS, build_backbone
 from dks_study.backbones.resnet import BasicBlock
-from dks_study.spec import TAPS, ResNetSpec, WRNSpec
 from dks_study.streams import derive
 
 SPECS = [

@@ -6,9 +6,10 @@ import pytest
 import torch
 from pseudo import pseudo, pseudo_weight, reference
 
+from dks_study.backbone_spec import ResNetSpec, WRNSpec
 from dks_study.backbones import build_backbone
 from dks_study.branches import BranchedNet, build_network, recipe_blocks, recipe_widths
-from dks_study.spec import BranchSpec, DataSpec, LossSpec, ResNetSpec, RunSpec, WRNSpec
+from dks_study.spec import BranchSpec, DataSpec, LossSpec, RunSpec
 from dks_study.synergy import objective_for
 
 RESNET = ResNetSpec(name="resnet", depth=8, base_channels=4)

@@ -39,9 +39,7 @@ def play(study, order: random.Random, slots: int, records=(), stop_after=None):
                 return records
 
 
-@given(
-    st.integers(0, 2**30), st.integers(1, 5), st.integers(1, 3), st.integers(0, 40)
-)
+@given(st.integers(0, 2**30), st.integers(1, 5), st.integers(1, 3), st.integers(0, 40))
 def test_same_trials_whatever_the_order_and_wherever_it_stops(seed, slots, parallel, stop_after):
     study = small_study(trials=5, parallel=parallel)
     order = random.Random(seed)
@@ -88,7 +86,11 @@ def test_an_arm_whose_searches_all_fail_is_not_confirmed_and_the_others_go_on():
 def test_a_failed_trial_is_never_the_choice_and_a_tie_goes_to_the_earlier():
     study = small_study(trials=3)
     planner = Planner(study, suggest)
-    values = {0: Outcome("complete", {OBJECTIVE: 50.0}), 1: Outcome("diverged", {}), 2: Outcome("complete", {OBJECTIVE: 50.0})}
+    values = {
+        0: Outcome("complete", {OBJECTIVE: 50.0}),
+        1: Outcome("diverged", {}),
+        2: Outcome("complete", {OBJECTIVE: 50.0}),
+    }
     cells = {}
     while isinstance(cell := planner.next(), Cell) and cell.phase == "search":
         cells[cell.arm, cell.index] = cell

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Mapping
 
+from dks_study.backbone_spec import BackboneSpec
 from dks_study.backbones.resnet import ResNet
 from dks_study.backbones.staged import Staged, Tap
 from dks_study.backbones.wrn import WRN
-from dks_study.spec import BackboneSpec
 from dks_study.streams import seeded
 
 __all__ = ["BUILDERS", "Staged", "Tap", "build_backbone"]

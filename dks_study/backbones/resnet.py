@@ -10,8 +10,8 @@ from collections import OrderedDict
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dks_study.backbone_spec import ResNetSpec
 from dks_study.backbones.staged import Staged
-from dks_study.spec import ResNetSpec
 
 
 class BasicBlock(nn.Module):

@@ -9,8 +9,8 @@ from collections import OrderedDict
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dks_study.backbone_spec import WRNSpec
 from dks_study.backbones.staged import Staged
-from dks_study.spec import WRNSpec
 
 STEM_CHANNELS = 16
 

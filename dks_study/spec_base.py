@@ -1,0 +1,22 @@
+"""What all descriptions share: frozen, strict, unknown keys refused, and a hash of their content."""
+
+import hashlib
+import json
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
+
+
+class Spec(BaseModel):
+    """Base of all descriptions: frozen, strict, unknown keys refused, hashable by content."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
+
+    def content_hash(self) -> str:
+        """Return 10 hex digits that depend on every value in the description and on nothing else."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:10]

@@ -1,0 +1,150 @@
+"""The frozen, validated description of a study: a question's arms and search, and the scale they are run at."""
+
+import json
+from functools import reduce
+from operator import getitem
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from dks_study.spec import RunSpec, Scalar, Setting, TrialSpec
+from dks_study.spec_base import Name, Seed, Spec
+
+
+class AxisSpec(Spec):
+    """One searched value: exactly one of float, int (low, high; both included) or choice, for some arms or all."""
+
+    float_range: tuple[float, float] | None = Field(default=None, alias="float")
+    int_range: tuple[int, int] | None = Field(default=None, alias="int")
+    choice: tuple[Scalar, ...] | None = Field(default=None, min_length=2)
+    log: bool = False
+    arms: tuple[str, ...] | None = None
+
+    @model_validator(mode="after")
+    def _one_range(self) -> Self:
+        if sum(kind is not None for kind in (self.float_range, self.int_range, self.choice)) != 1:
+            raise ValueError("an axis has exactly one of float: [low, high], int: [low, high], choice: [...]")
+        bounds = self.float_range or self.int_range
+        if bounds and not bounds[0] < bounds[1]:
+            raise ValueError(f"low must be below high, got {list(bounds)}")
+        if self.log and (bounds is None or bounds[0] <= 0):
+            raise ValueError("log: true needs a range whose low end is above 0")
+        return self
+
+    @property
+    def ends(self) -> tuple[Scalar, ...]:
+        """The values whose validity stands for that of the whole axis."""
+        return self.float_range or self.int_range or self.choice or ()
+
+    def contains(self, value: object) -> bool:
+        """Whether a search over this axis could suggest `value`."""
+        if self.choice is not None:
+            return value in self.choice
+        low, high = self.float_range or self.int_range or (0, 0)
+        return isinstance(value, int | float) and low <= value <= high
+
+
+class SearchSpec(Spec):
+    """The search of each arm: as many trials, of as many epochs, in every arm. Trial 0 is the arm as written."""
+
+    trials: int = Field(default=0, ge=0)
+    epochs: int = Field(default=1, ge=1)
+    seed: Seed = 0
+    parallel: int = Field(default=1, ge=1)
+    axes: dict[str, AxisSpec] = Field(default_factory=dict)
+
+
+class TableSpec(Spec):
+    """The table that answers the question: one row per arm, each compared with the reference arm."""
+
+    title: str
+    reference: str
+
+
+# What no arm and no axis may change: a table compares equal budgets on the same split.
+COMMON = {"epochs", "resources", "data.name", "data.root", "data.validation_fraction", "data.split_seed"}
+
+
+class StudySpec(Spec):
+    """A question and its scale: arms (dotted overrides of `trial`), search, report seeds, table."""
+
+    name: Name
+    question: str = Field(min_length=1)
+    profile: Name
+    trial: RunSpec
+    arms: dict[Name, dict[str, Any]] = Field(min_length=1)
+    search: SearchSpec = SearchSpec()
+    report_seeds: tuple[Seed, ...] = Field(min_length=1)
+    max_failures: int = Field(default=1, ge=0)
+    table: TableSpec
+
+    @model_validator(mode="after")
+    def _parts_fit_together(self) -> Self:
+        if len(set(self.report_seeds)) < len(self.report_seeds):
+            raise ValueError("report_seeds: each seed is listed once")
+        if self.search.trials and self.search.seed in self.report_seeds:
+            raise ValueError(f"search.seed: must not be one of report_seeds, got {self.search.seed}")
+        if self.table.reference not in self.arms:
+            raise ValueError(f"table.reference: must be an arm ({', '.join(self.arms)}), got {self.table.reference!r}")
+        for key, axis in self.search.axes.items():
+            for arm in axis.arms or ():
+                if arm not in self.arms:
+                    raise ValueError(f"search.axes.{key}.arms: must be arms ({', '.join(self.arms)}), got {arm!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _budgets_and_splits_are_common(self) -> Self:
+        keys = [(f"arms.{arm}", key) for arm, settings in self.arms.items() for key in settings]
+        keys += [("search.axes", key) for key in self.search.axes]
+        for section, key in keys:
+            if key in COMMON or key.split(".")[0] in COMMON:
+                raise ValueError(f"{section}.{key}: must be the same in the whole study (trial.{key}), got it here")
+        return self
+
+    def axes_of(self, arm: str) -> dict[str, AxisSpec]:
+        """Return the axes that are searched in `arm`, by dotted key."""
+        return {key: axis for key, axis in self.search.axes.items() if axis.arms is None or arm in axis.arms}
+
+
+def arm_run(study: StudySpec, arm: str, setting: Setting, epochs: int | None = None) -> RunSpec:
+    """Return the run of `arm` with the searched values of `setting` (dotted keys) and, if given, other epochs.
+
+    Raises:
+        pydantic.ValidationError: if the values do not make a valid run.
+        KeyError: if a dotted key leads through something that is not a section.
+    """
+    return RunSpec.model_validate_json(json.dumps(_arm_values(study, arm, setting, epochs)))
+
+
+def arm_trial(
+    study: StudySpec, arm: str, setting: Setting, *, epochs: int, phase: Literal["search", "confirm"], seed: int
+) -> TrialSpec:
+    """Return the whole truth about one trial of `arm`; raises as `arm_run` does."""
+    values = _arm_values(study, arm, setting, epochs) | {"phase": phase, "seed": seed}
+    return TrialSpec.model_validate_json(json.dumps(values))
+
+
+def default_setting(study: StudySpec, arm: str) -> dict[str, Scalar]:
+    """Return the arm's own value for each of its axes: its search trial 0."""
+    values: Any = arm_run(study, arm, {}).model_dump(mode="json")
+    return {key: reduce(getitem, key.split("."), values) for key in study.axes_of(arm)}
+
+
+def _arm_values(study: StudySpec, arm: str, setting: Setting, epochs: int | None) -> dict[str, Any]:
+    # Only what was written: defaults of one backbone family must not follow an arm into another.
+    values: dict[str, Any] = study.trial.model_dump(mode="json", exclude_unset=True, by_alias=True)
+    for dotted, value in {**study.arms[arm], **setting}.items():
+        _set_dotted(values, dotted, value)
+    if epochs is not None:
+        values["epochs"] = epochs
+    return values
+
+
+def _set_dotted(values: dict[str, Any], dotted: str, value: object) -> None:
+    *sections, last = dotted.split(".")
+    for section in sections:
+        inner = values.setdefault(section, {})
+        if not isinstance(inner, dict):
+            raise KeyError(f"{dotted}: {section} must be a section of keys, got {inner!r}")
+        values = inner
+    values[last] = value
