@@ -8,8 +8,11 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 RESAMPLES = 9999
-# With n pairs the smallest two-sided p of a sign-flip test is 2 / 2**n: 0.0625 for five, 0.03125 for six.
-ENOUGH_SEEDS = 6
+
+
+def smallest_p(pairs: int) -> float:
+    """Return the smallest two-sided p that a sign-flip test of `pairs` differences can reach: 2 / 2**pairs."""
+    return 2.0 / 2**pairs
 
 
 @dataclass(frozen=True)

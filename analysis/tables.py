@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.stats import ENOUGH_SEEDS, Difference, holm, paired_difference
+from analysis.stats import Difference, holm, paired_difference, smallest_p
 from dks_study.ledger import write_whole
 from dks_study.results import Results
 
@@ -68,12 +68,19 @@ def _notes(results: Results, confirmed: pd.DataFrame, errors: dict[str, pd.Serie
     study = results.study
     seeds = len(study.report_seeds)
     notes = [
-        f"{seeds} report seeds, {study.trial.epochs} epochs, {study.trial.data.name}; test error of `main` after the"
-        f" last epoch; difference to {study.table.reference} paired by seed, 95 % BCa bootstrap interval, sign-flip p"
+        f"{_count(seeds, 'report seed')}, {study.trial.epochs} epochs, {study.trial.data.name}; test error of `main`"
+        f" after the last epoch; difference to {study.table.reference} paired by seed, 95 % BCa bootstrap interval, sign-flip p"
         " adjusted by Holm."
     ]
-    if seeds < ENOUGH_SEEDS:
-        notes.append(f"Warning: with {seeds} seeds no comparison can reach p < 0.05; use {ENOUGH_SEEDS} or more.")
+    least = smallest_p(seeds)
+    if least >= 0.05:
+        notes.append(f"Warning: {_count(seeds, 'seed')} cannot reach p < 0.05 (at best {least:.3g}): use 6 or more.")
+    comparisons = len(study.arms) - 1
+    if comparisons > 1:
+        adjusted = min(1.0, comparisons * least)
+        notes.append(
+            f"The smallest p that {_count(seeds, 'seed')} can reach is {least:.3g}, {adjusted:.3g} after Holm."
+        )
     left_out = confirmed[confirmed["status"] != "complete"] if len(confirmed) else confirmed
     for _, trial in left_out.iterrows():
         notes.append(f"Left out: {trial['trial']} {trial['status']}: {trial['error']}")
@@ -83,6 +90,10 @@ def _notes(results: Results, confirmed: pd.DataFrame, errors: dict[str, pd.Serie
     if len(left_out) == 0 and all(len(values) == seeds for values in errors.values()):
         notes.append("Left out: nothing.")
     return tuple(notes)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def to_markdown(table: ArmTable) -> str:
@@ -100,7 +111,8 @@ def to_markdown(table: ArmTable) -> str:
 
 
 def _shown(row: pd.Series, reference: str, best: float) -> dict[str, str]:
-    error = f"{row[ERROR]:.2f} ± {row['std']:.2f}"
+    spread = "" if pd.isna(row["std"]) else f" ± {row['std']:.2f}"  # one seed has none
+    error = f"{row[ERROR]:.2f}{spread}"
     compared = row["arm"] != reference and pd.notna(row.get("difference_mean"))
     return {
         "arm": str(row["arm"]),
@@ -110,6 +122,7 @@ def _shown(row: pd.Series, reference: str, best: float) -> dict[str, str]:
         if compared
         else "",
         "95 % interval": f"[{row['difference_low']:+.2f}, {row['difference_high']:+.2f}]" if compared else "",
+        "p": f"{row['difference_p']:.3f}" if compared else "",
         "p (Holm)": f"{row['p_holm']:.3f}" if compared else "",
         "parameters (train / inference)": f"{row['params_train']:,} / {row['params_inference']:,}",
         "MACs per image (train / inference)": f"{row['macs_train']:,} / {row['macs_inference']:,}",

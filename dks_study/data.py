@@ -136,9 +136,15 @@ def batch_sizes(images: int, batch_size: int, keep_partial: bool, workers: int) 
 
     A last partial batch is kept only if asked, and only if every worker gets two images of it: batch norm cannot
     normalise a single one.
+
+    Raises:
+        DataError: if that leaves no batch.
     """
     full, rest = divmod(images, batch_size)
-    return [batch_size] * full + ([rest] if keep_partial and rest >= 2 * workers else [])
+    sizes = [batch_size] * full + ([rest] if keep_partial and rest >= 2 * workers else [])
+    if not sizes:
+        raise DataError(f"optimiser.batch_size: must be at most the {images} training images, got {batch_size}")
+    return sizes
 
 
 def train_batches(

@@ -5,6 +5,7 @@ folder, and a resume from the ledger: nothing of Tune's own state is ever read b
 """
 
 import fcntl
+import logging
 import os
 import shutil
 import socket
@@ -24,6 +25,7 @@ RAY_SETTINGS = {
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
     "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",  # Train runs in the dashboard's REST interface
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # Ray 2.60 warns without it that this will be the default
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # a relative data.root means the same in every process
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "86400",  # Tune's snapshots are never read: the ledger is the truth
@@ -39,7 +41,7 @@ from ray.tune.search import Searcher  # noqa: E402
 
 from dks_study import provenance  # noqa: E402
 from dks_study.branches import build_network  # noqa: E402
-from dks_study.data import load  # noqa: E402
+from dks_study.data import batch_sizes, load  # noqa: E402
 from dks_study.ledger import Cell, Ledger, Outcome, Record, read_outcome  # noqa: E402
 from dks_study.planner import Planner, Step  # noqa: E402
 from dks_study.progress import Display  # noqa: E402
@@ -74,25 +76,34 @@ def run_study(study: StudySpec, folder: Path, display: Display) -> Ending:
     folder.mkdir(parents=True, exist_ok=True)
     with _only_one(folder), display:
         record = Ledger(folder / "ledger.jsonl")
-        planner = Planner(study, optuna_suggest(study), record.records)
-        _check_networks(study)
         for known in record.records:
             display.settled(known.cell, known.outcome, earlier=True)
-        with _ray(display):
-            slots = concurrency(study.trial.resources, ray.cluster_resources())
-            earlier = provenance.read_sessions(folder)
-            session = provenance.new_session(int(ray.cluster_resources().get("GPU", 0)))
-            _say_if_code_changed(earlier, session, display)
-            provenance.write_provenance(folder, study, earlier, session)
-            searcher = _PlannedSearch(study, folder, planner, record, slots, display)
-            try:
-                _tune(study, folder, searcher)
-            finally:
-                provenance.write_provenance(folder, study, earlier, provenance.ended(session))
-                shutil.rmtree(folder / ".tune", ignore_errors=True)
+        if not _is_complete(study, record):
+            _check_arms(study)
+            _run_session(study, folder, record, display)
         write_results(folder)
         lost = sum(known.outcome.status != "complete" for known in record.records)
-        return Ending(complete=planner.next() is Step.DONE, without_result=lost)
+        return Ending(_is_complete(study, record), without_result=lost)
+
+
+def _is_complete(study: StudySpec, record: Ledger) -> bool:
+    return Planner(study, optuna_suggest(study), record.records).next() is Step.DONE
+
+
+def _run_session(study: StudySpec, folder: Path, record: Ledger, display: Display) -> None:
+    with _ray(display):
+        slots = concurrency(study.trial.resources, ray.cluster_resources())
+        display.note(f"{slots} trials at a time")
+        earlier = provenance.read_sessions(folder)
+        session = provenance.new_session(int(ray.cluster_resources().get("GPU", 0)))
+        _say_if_code_changed(earlier, session, display)
+        provenance.write_provenance(folder, study, earlier, session)
+        planner = Planner(study, optuna_suggest(study), record.records)
+        try:
+            _tune(study, folder, _PlannedSearch(study, folder, planner, record, slots, display))
+        finally:
+            provenance.write_provenance(folder, study, earlier, provenance.ended(session))
+            shutil.rmtree(folder / ".tune", ignore_errors=True)
 
 
 def concurrency(resources: ResourceSpec, available: dict[str, float]) -> int:
@@ -202,11 +213,12 @@ def _tune(study: StudySpec, folder: Path, searcher: _PlannedSearch) -> None:
     tuner.fit()
 
 
-def _check_networks(study: StudySpec) -> None:
+def _check_arms(study: StudySpec) -> None:
     """Load the data and build every arm's network without memory, before anything is started for them."""
     for arm in study.arms:
         run = arm_run(study, arm, {})
-        data = load(run.data)
+        data, optimiser = load(run.data), run.optimiser
+        batch_sizes(len(data.train), optimiser.batch_size, optimiser.keep_partial_batch, max(1, run.resources.workers))
         with torch.device("meta"):
             build_network(run, data.image_shape[0], data.classes, seed=0)
 
@@ -215,6 +227,7 @@ def _check_networks(study: StudySpec) -> None:
 def _ray(display: Display) -> Iterator[None]:
     port = _free_port()
     os.environ["RAY_API_SERVER_ADDRESS"] = f"http://127.0.0.1:{port}"  # Train's clean-up asks the own cluster
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a trial's error goes to its log and to the table
     ray.init(
         address="local",
         include_dashboard=True,

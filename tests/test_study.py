@@ -1,0 +1,252 @@
+"""Whole studies through the command line, with Ray really started and processes really killed."""
+
+import json
+import os
+import signal
+import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dks_study.ledger import read_ledger
+from dks_study.spec import ResourceSpec
+
+ROOT = Path(__file__).resolve().parent.parent
+SPACE = """
+question: Does it work?
+profile: {profile}
+arms:
+  baseline: {{branches.taps: [], loss.pairing: none}}
+  dense: {{branches.taps: [stage1, stage2], loss.pairing: dense}}
+search:
+  axes:
+    optimiser.lr: {{float: [0.01, 0.3], log: true}}
+table: {{title: Small, reference: baseline}}
+"""
+PROFILE = """
+about: seconds
+trial:
+  backbone: {name: resnet, depth: 8, base_channels: 4}
+  data: {name: digits, label_noise: 0.4}
+  optimiser: {lr: 0.05, batch_size: 256}
+  epochs: 6
+search: {trials: 2, epochs: 4, seed: 99}
+report_seeds: [0, 1, 2]
+"""
+TRIALS = 2 * (2 + 3)
+
+
+@pytest.fixture(scope="module")
+def space(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("space")
+    (folder / "tiny.yaml").write_text(PROFILE)
+    path = folder / "small.yaml"
+    path.write_text(SPACE.format(profile=folder / "tiny.yaml"))
+    return path
+
+
+def command(space, results, *sets):
+    overrides = [word for each in sets for word in ("--set", each)]
+    return [sys.executable, str(ROOT / "run_study.py"), "--space", str(space), "--results", str(results), *overrides]
+
+
+def start(space, results, *sets, cwd=None):
+    environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "PYTHONUNBUFFERED": "1"}
+    return subprocess.Popen(
+        command(space, results, *sets),
+        cwd=cwd,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True,
+    )  # fmt: skip
+
+
+def finish(space, results, *sets, code=0, cwd=None):
+    """Run to the end; return (results folder, stdout, stderr)."""
+    process = start(space, results, *sets, cwd=cwd)
+    out, err = process.communicate(timeout=400)
+    assert process.returncode == code, f"{out}\n{err}"
+    return next(Path(cwd or ".", results).glob("small-*")), out, err
+
+
+def records(folder):
+    return list(read_ledger(folder / "ledger.jsonl"))
+
+
+def lasting(folder):
+    """What must not depend on when a trial ran: outcomes without measured times."""
+    return {
+        r.cell.id: (r.cell, r.outcome.status, {k: v for k, v in r.outcome.metrics.items() if not _timed(k)})
+        for r in records(folder)
+    }
+
+
+def _timed(key):
+    return "time/" in key or "per_s" in key
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(space, tmp_path_factory):
+    return finish(space, tmp_path_factory.mktemp("results"))
+
+
+@pytest.mark.slow
+def test_a_study_ends_with_its_table_and_its_files(uninterrupted):
+    folder, out, err = uninterrupted
+    assert err == "", "Ray must be quiet"
+    assert (folder / "table.md").read_text() in out
+    trials = pd.read_parquet(folder / "trials.parquet")
+    assert len(trials) == TRIALS
+    assert (trials["status"] == "complete").all()
+    assert trials[trials["phase"] == "search"]["test/top1/main"].isna().all(), "a search never sees the test set"
+    epochs = pd.read_parquet(folder / "epochs.parquet")
+    assert len(epochs) == 2 * 2 * 4 + 2 * 3 * 6
+    provenance = json.loads((folder / "provenance.json").read_text())
+    assert provenance["sessions"][0]["ended"] is not None
+    assert provenance["study"]["trial"]["epochs"] == 6
+    assert "PATH" not in (folder / "provenance.json").read_text(), "environment variables stay out"
+    assert not (folder / ".tune").exists()
+    text = (folder / "table.md").read_text()
+    assert "| baseline" in text
+    assert "Left out: nothing." in text
+
+
+@pytest.mark.slow
+def test_the_same_command_again_trains_nothing_and_gives_the_same_table(space, uninterrupted):
+    folder, _, _ = uninterrupted
+    before, ledger = (folder / "table.md").read_bytes(), (folder / "ledger.jsonl").read_bytes()
+    finish(space, folder.parent)
+    assert (folder / "table.md").read_bytes() == before
+    assert (folder / "ledger.jsonl").read_bytes() == ledger
+    assert len(json.loads((folder / "provenance.json").read_text())["sessions"]) == 1, "Ray was not even started"
+
+
+def wait_for(results, condition, process):
+    deadline = time.monotonic() + 200
+    while time.monotonic() < deadline:
+        folder = next(Path(results).glob("small-*"), None)
+        if folder is not None and condition(folder):
+            return folder
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    raise TimeoutError("the study did not come so far")
+
+
+def in_search(folder):
+    return any(folder.glob("trials/*-search-0/outcome.json")) and len(records(folder)) > 0
+
+
+def in_confirmation(folder):
+    return len(records(folder)) >= 5 and any(folder.glob("trials/*confirm*/last.pt"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", [in_search, in_confirmation])
+def test_a_killed_study_goes_on_to_the_same_table(space, uninterrupted, tmp_path, moment):
+    process = start(space, tmp_path)
+    folder = wait_for(tmp_path, moment, process)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    settled = {r.cell.id: r.ended for r in records(folder)}
+    assert 0 < len(settled) < TRIALS
+    finish(space, tmp_path)
+    assert (folder / "table.md").read_bytes() == (uninterrupted[0] / "table.md").read_bytes()
+    assert (folder / "table.csv").read_bytes() == (uninterrupted[0] / "table.csv").read_bytes()
+    ended = {r.cell.id: r.ended for r in records(folder)}
+    assert len(records(folder)) == len(ended) == TRIALS, "no trial lost, none twice"
+    assert settled.items() <= ended.items(), "no finished trial is repeated"
+    assert lasting(folder) == lasting(uninterrupted[0])
+
+
+@pytest.mark.slow
+def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(space, uninterrupted, tmp_path):
+    process = start(space, tmp_path)
+    folder = wait_for(tmp_path, in_search, process)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    _, err = process.communicate(timeout=100)
+    assert process.returncode == 130
+    assert err.splitlines()[-1].startswith("Interrupted:")
+    assert "Traceback" not in err
+    assert "again to go on" in err
+    finish(space, tmp_path)
+    assert (folder / "table.md").read_bytes() == (uninterrupted[0] / "table.md").read_bytes()
+
+
+@pytest.mark.slow
+def test_a_second_command_on_the_same_study_says_who_holds_it(space, tmp_path):
+    first = start(space, tmp_path)
+    wait_for(tmp_path, lambda folder: "process" in (folder / "lock").read_text(), first)
+    _, _, err = finish(space, tmp_path, code=2)
+    assert f"this study is being run by process {first.pid} on" in err
+    assert len(err.splitlines()) == 1
+    os.kill(first.pid, signal.SIGKILL)
+    first.communicate()
+
+
+@pytest.mark.slow
+def test_diverged_trials_are_listed_and_the_study_goes_on(space, tmp_path):
+    folder, out, _ = finish(space, tmp_path, "search.trials=0", "arms.dense.optimiser.lr=1.0e+30", code=1)
+    assert "Left out: dense-confirm-seed0 diverged: the training loss is not finite in epoch 1, step " in out
+    assert "Left out: arm dense" in out
+    assert "| baseline" in (folder / "table.md").read_text()
+
+
+@pytest.mark.slow
+def test_one_worker_gives_the_numbers_of_none_and_two_workers_train(space, tmp_path):
+    small = ("search.trials=0", "report_seeds=[0]", "trial.epochs=2")
+    alone, _, _ = finish(space, tmp_path / "0", *small)
+    one, _, err = finish(space, tmp_path / "1", *small, "trial.resources.workers=1")
+    two, _, _ = finish(space, tmp_path / "2", *small, "trial.resources.workers=2")
+    assert err == ""
+    assert {k: v[1:] for k, v in lasting(one).items()} == {k: v[1:] for k, v in lasting(alone).items()}
+    for record in records(two):
+        assert record.outcome.status == "complete"
+        hits = record.outcome.metrics["test/top1/main"] * 4.5
+        assert hits == pytest.approx(round(hits), abs=1e-6), "450 test images, each counted once"
+    log = (two / "trials" / "dense-confirm-seed0" / "log.txt").read_text()
+    assert "on 2 x cpu" in log
+
+
+def write_fashion_mnist(root):
+    """Write a few images in the real format: gunzipped idx files of Debian's package and of torchvision."""
+    raw = root / "FashionMNIST" / "raw"
+    raw.mkdir(parents=True)
+    random = np.random.default_rng(0)
+    for part, count in (("train", 200), ("t10k", 100)):
+        images = random.integers(0, 256, (count, 28, 28), dtype=np.uint8)
+        labels = np.arange(count, dtype=np.uint8) % 10
+        header = struct.pack(">IIII", 2051, count, 28, 28)
+        (raw / f"{part}-images-idx3-ubyte").write_bytes(header + images.tobytes())
+        (raw / f"{part}-labels-idx1-ubyte").write_bytes(struct.pack(">II", 2049, count) + labels.tobytes())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_relative_data_root_is_found_from_every_process(space, tmp_path, workers):
+    write_fashion_mnist(tmp_path / "data")
+    where = ("trial.data.name=fashion_mnist", "trial.data.root=data")
+    small = (
+        "search.trials=0",
+        "report_seeds=[0]",
+        "trial.epochs=1",
+        "trial.optimiser.batch_size=64",
+        f"trial.resources.workers={workers}",
+    )
+    folder, _, _ = finish(space, "results", *where, *small, cwd=tmp_path)
+    assert [record.outcome.status for record in records(folder)] == ["complete"] * 2
+
+
+def test_concurrency_is_what_fits_and_the_impossible_is_refused():
+    pytest.importorskip("ray")
+    from dks_study.study import StudyError, concurrency
+
+    assert concurrency(ResourceSpec(), {"CPU": 2.0}) == 2
+    assert concurrency(ResourceSpec(workers=2), {"CPU": 5.0}) == 2
+    assert concurrency(ResourceSpec(gpus_per_worker=0.25), {"CPU": 16.0, "GPU": 2.0}) == 8
+    with pytest.raises(StudyError, match=r"trial\.resources.cpus_per_worker: a trial needs 4 CPU, but there are 2"):
+        concurrency(ResourceSpec(cpus_per_worker=4), {"CPU": 2.0})
+    with pytest.raises(StudyError, match="needs 1 GPU, but there are 0"):
+        concurrency(ResourceSpec(gpus_per_worker=1), {"CPU": 2.0})
