@@ -12,7 +12,7 @@ RESAMPLES = 9999
 
 def smallest_p(pairs: int) -> float:
     """Return the smallest two-sided p that a sign-flip test of `pairs` differences can reach: 2 / 2**pairs."""
-    return 2.0 / 2**pairs
+    return 0.5 ** (pairs - 1)
 
 
 @dataclass(frozen=True)

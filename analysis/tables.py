@@ -69,8 +69,8 @@ def _notes(results: Results, confirmed: pd.DataFrame, errors: dict[str, pd.Serie
     seeds = len(study.report_seeds)
     notes = [
         f"{_count(seeds, 'report seed')}, {study.trial.epochs} epochs, {study.trial.data.name}; test error of `main`"
-        f" after the last epoch; difference to {study.table.reference} paired by seed, 95 % BCa bootstrap interval, sign-flip p"
-        " adjusted by Holm."
+        f" after the last epoch; difference to {study.table.reference} paired by seed, 95 % BCa bootstrap interval,"
+        " sign-flip p adjusted by Holm."
     ]
     least = smallest_p(seeds)
     if least >= 0.05:
