@@ -75,11 +75,9 @@ def _dry_run(study: StudySpec, folder: Path) -> int:
         f"{searches} search trials of {study.search.epochs} epochs and {seeds} confirmation trials of"
         f" {study.trial.epochs}: {epochs} epochs"
     )
-    gpus = f" and {resources.gpus:g} GPUs" if resources.gpus else ""
+    gpus = f", with {resources.gpus:g} GPU each, which are counted at the start" if resources.gpus else ""
     at_once = cpus // resources.cpus
-    console.print(
-        f"a trial takes {resources.cpus} of the {cpus} CPUs here{gpus}: {at_once} at a time (GPUs not counted)"
-    )
+    console.print(f"a trial takes {resources.cpus} of the {cpus} CPUs here: {at_once} at a time{gpus}")
     console.print(f"results: {folder}")
     return 0
 

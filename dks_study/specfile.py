@@ -14,11 +14,12 @@ from pydantic_core import ErrorDetails
 from dks_study.backbone_spec import TAPS
 from dks_study.spec import Scalar
 from dks_study.spec_base import Spec
-from dks_study.study_spec import StudySpec, arm_run, default_setting
+from dks_study.study_spec import AxisSpec, StudySpec, arm_run, default_setting
 from dks_study.yamldoc import Document, Key, Mark, SpecError, load_document, parse_value
 
 SPACES = Path(__file__).resolve().parent.parent / "search_spaces"
 _YAML_BOOLEAN_WORDS = {"on", "off", "yes", "no", "y", "n"}
+_AXIS_KEYS = {field.alias or name for name, field in AxisSpec.model_fields.items()}
 _BARE_EXPONENT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
 
 
@@ -89,7 +90,8 @@ def _override(document: Document, text: str) -> Document:
     for part in path[:-1]:
         inner = inner.setdefault(part, {})
     inner[path[-1]] = value
-    return _merge(document, Document(nested, {path: Mark(where, raw)}))
+    new = {path[:n]: Mark(where) for n in range(1, len(path)) if path[:n] not in document.marks}
+    return _merge(document, Document(nested, {**new, path: Mark(where, raw)}))
 
 
 def _split(dotted: str, values: Mapping[str, Any]) -> tuple[str, ...]:
@@ -98,7 +100,9 @@ def _split(dotted: str, values: Mapping[str, Any]) -> tuple[str, ...]:
     if parts[0] == "arms" and len(parts) > 2:
         return ("arms", parts[1], ".".join(parts[2:]))
     if parts[:2] == ["search", "axes"] and len(parts) > 3:
-        return ("search", "axes", ".".join(parts[2:-1]), parts[-1])
+        *key, last = parts[2:]
+        axis = (".".join(key), last) if last in _AXIS_KEYS else (".".join(parts[2:]),)
+        return ("search", "axes", *axis)
     return tuple(parts)
 
 
