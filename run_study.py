@@ -90,6 +90,10 @@ def _run(study: StudySpec, folder: Path) -> int:
     from dks_study.results import load_results
     from dks_study.study import StudyError, run_study
 
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SpecError(f"--results {folder.parent}: cannot be written: {error.strerror}") from error
     console = Console()
     print(study.question)
     print(f"results: {folder}", flush=True)

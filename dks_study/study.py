@@ -66,14 +66,13 @@ class Ending:
 
 
 def run_study(study: StudySpec, folder: Path, display: Display) -> Ending:
-    """Run `study` in `folder`, going on from what the ledger there holds.
+    """Run `study` in `folder`, which exists, going on from what the ledger there holds.
 
     Raises:
         StudyError: if another process runs this study, or a trial needs more than the machine has.
         DataError: if the data cannot be loaded.
         LedgerError: if the ledger is damaged in the middle.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     with _only_one(folder), display:
         record = Ledger(folder / "ledger.jsonl")
         for known in record.records:

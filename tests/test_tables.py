@@ -21,7 +21,12 @@ TOP1 = {
     "ds": [71.0, 71.0, 72.0, 70.0, 69.0, 74.0],
     "dense": [75.0, 76.0, 77.0, 72.0, 75.0, 78.0],
 }
-COST = {"cost/params_train": 20.0, "cost/params_inference": 10.0, "cost/macs_train": 200.0, "cost/macs_inference": 100.0}
+COST = {
+    "cost/params_train": 20.0,
+    "cost/params_inference": 10.0,
+    "cost/macs_train": 200.0,
+    "cost/macs_inference": 100.0,
+}
 
 
 def records(broken=(), seeds=SEEDS, top1=None):

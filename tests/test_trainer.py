@@ -6,6 +6,7 @@ import pytest
 import torch
 from studies import small_study
 
+from dks_study.checkpoint import load_state
 from dks_study.data import load
 from dks_study.study_spec import arm_trial
 from dks_study.trainer import NonFiniteLossError, Team, fit
@@ -91,8 +92,6 @@ def test_a_seed_fixes_a_run_and_another_seed_changes_it():
 
 @pytest.mark.parametrize("stop_after", [1, 3])
 def test_a_resumed_run_is_bit_identical(tmp_path, stop_after):
-    from dks_study.checkpoint import load_state
-
     backbone = {"name": "wrn", "depth": 10, "width": 1, "dropout": 0.3}
     data = {"name": "digits", "label_noise": 0.2, "crop_pad_pixels": 1, "flip": True}
     trial = trial_of(epochs=4, phase="confirm", backbone=backbone, data=data)
