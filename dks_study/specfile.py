@@ -90,7 +90,7 @@ def _override(document: Document, text: str) -> Document:
     for part in path[:-1]:
         inner = inner.setdefault(part, {})
     inner[path[-1]] = value
-    new = {path[:n]: Mark(where) for n in range(1, len(path)) if path[:n] not in document.marks}
+    new: dict[Key, Mark] = {path[:n]: Mark(where) for n in range(1, len(path)) if path[:n] not in document.marks}
     return _merge(document, Document(nested, {**new, path: Mark(where, raw)}))
 
 
