@@ -98,6 +98,7 @@ def _run_session(study: StudySpec, folder: Path, record: Ledger, display: Displa
         _say_if_code_changed(earlier, session, display)
         provenance.write_provenance(folder, study, earlier, session)
         planner = Planner(study, optuna_suggest(study), record.records)
+        shutil.rmtree(folder / ".tune", ignore_errors=True)  # what a killed session left
         try:
             _tune(study, folder, _PlannedSearch(study, folder, planner, record, slots, display))
         finally:

@@ -1,5 +1,6 @@
 """The Ray Train worker around `fit`: a group of N processes (DDP) inside one Tune trial."""
 
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ def train_in_group(trial: TrialSpec, folder: Path) -> None:
             resources_per_worker={name: amount for name, amount in per_worker.items() if amount},
         ),
         run_config=RunConfig(
-            name=folder.name,
+            name=f"{folder.name}-{uuid.uuid4().hex[:8]}",  # a known name would make Ray Train restore its own state
             storage_path=str(folder.parent.parent / ".tune"),
             callbacks=[TuneReportCallback()],
             failure_config=FailureConfig(max_failures=0, controller_failure_limit=CONTROLLER_FAILURES),

@@ -150,8 +150,21 @@ def test_every_shipped_space_loads_with_every_profile(space, profile):
     assert len(study.report_seeds) >= 6
 
 
-KEYS = """trial.epochs trial.backbone arms arms.ds.loss.pairing report_seeds table search x.y trial.loss.pairing
-search.axes.optimiser.lr trial.data.root max_failures trial.branches.taps""".split()
+KEYS = [
+    "trial.epochs",
+    "trial.backbone",
+    "arms",
+    "arms.ds.loss.pairing",
+    "report_seeds",
+    "table",
+    "search",
+    "x.y",
+    "trial.loss.pairing",
+    "search.axes.optimiser.lr",
+    "trial.data.root",
+    "max_failures",
+    "trial.branches.taps",
+]
 
 
 @settings(max_examples=150, deadline=None)
