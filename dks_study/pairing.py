@@ -10,7 +10,7 @@ from typing import Literal, get_args
 
 Scheme = Literal["none", "top_down", "bottom_up", "dense", "adjacent", "from_main", "to_main"]
 SCHEMES: tuple[Scheme, ...] = get_args(Scheme)
-Pairing = Scheme | tuple[str, ...]
+Pairing = Scheme | tuple[str, ...] | Mapping[str, float]
 
 # (teacher position, student position, number of classifiers) -> does the pair belong to the scheme?
 _RULES: Mapping[Scheme, Callable[[int, int, int], bool]] = {
@@ -37,10 +37,10 @@ def parse_pair(pair: str) -> tuple[str, str]:
 
 
 def pairing_matrix(pairing: Pairing, classifiers: Sequence[str]) -> tuple[tuple[float, ...], ...]:
-    """Return the K x K matrix `pair[teacher][student]` of weights 0 or 1, zero on the diagonal.
+    """Return the K x K matrix `pair[teacher][student]` of weights, zero on the diagonal.
 
     Args:
-        pairing: a scheme's name, or a tuple of 'teacher>student' pairs.
+        pairing: a scheme's name or a tuple of 'teacher>student' pairs (weight 1 each), or a weight for each pair.
         classifiers: the K names, shallow to deep, `main` last.
 
     Raises:
@@ -49,14 +49,15 @@ def pairing_matrix(pairing: Pairing, classifiers: Sequence[str]) -> tuple[tuple[
     size = len(classifiers)
     if isinstance(pairing, str):
         belongs = _RULES[pairing]
-        chosen = {(t, s) for t in range(size) for s in range(size) if t != s and belongs(t, s, size)}
+        chosen = {(t, s): 1.0 for t in range(size) for s in range(size) if t != s and belongs(t, s, size)}
     else:
-        chosen = _explicit_pairs(pairing, classifiers)
-    return tuple(tuple(float((t, s) in chosen) for s in range(size)) for t in range(size))
+        weights = pairing.values() if isinstance(pairing, Mapping) else [1.0] * len(pairing)
+        chosen = dict(zip(_explicit_pairs(tuple(pairing), classifiers), weights, strict=True))
+    return tuple(tuple(chosen.get((t, s), 0.0) for s in range(size)) for t in range(size))
 
 
-def _explicit_pairs(pairs: Sequence[str], classifiers: Sequence[str]) -> set[tuple[int, int]]:
-    chosen: set[tuple[int, int]] = set()
+def _explicit_pairs(pairs: Sequence[str], classifiers: Sequence[str]) -> list[tuple[int, int]]:
+    chosen: list[tuple[int, int]] = []
     for pair in pairs:
         for name in (names := parse_pair(pair)):
             if name not in classifiers:
@@ -65,5 +66,5 @@ def _explicit_pairs(pairs: Sequence[str], classifiers: Sequence[str]) -> set[tup
         indices = (classifiers.index(names[0]), classifiers.index(names[1]))
         if indices in chosen:
             raise ValueError(f"each pair is listed once, got {pair!r} twice")
-        chosen.add(indices)
+        chosen.append(indices)
     return chosen

@@ -4,10 +4,11 @@ Each component owns its section and checks itself; every message states the rule
 schedules are fractions of the epochs, so that a shorter search trains on the same shape of schedule.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import Field, PlainSerializer, PlainValidator, field_validator, model_validator
 
 from dks_study.backbone_spec import TAPS, BackboneSpec
 from dks_study.pairing import SCHEMES, Pairing, pairing_matrix, parse_pair
@@ -65,18 +66,58 @@ def _check_pairing(value: object) -> object:
         for pair in value:
             parse_pair(pair)
         return tuple(value)
-    raise ValueError("the rule is a scheme's name or a list of 'teacher>student' pairs")
+    if isinstance(value, dict) and all(_is_weight(weight) for weight in value.values()):
+        for pair in value:
+            parse_pair(pair)
+        return {pair: float(weight) for pair, weight in value.items()}
+    raise ValueError("the rule is a scheme's name, a list of 'teacher>student' pairs, or a weight >= 0 for each pair")
+
+
+def _as_it_is(value: object) -> object:
+    return value  # pydantic's own serialiser of the union warns at a tuple
+
+
+def _is_weight(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
+
+
+Weight = Annotated[float, Field(ge=0)]
 
 
 class LossSpec(Spec):
-    """Supervised terms plus weighted KL(teacher || student) terms; every weight is 1 in the paper."""
+    """Supervised terms plus weighted KL(teacher || student) terms; every weight is 1 in the paper.
 
-    pairing: Annotated[Pairing, BeforeValidator(_check_pairing)] = "dense"
-    synergy_weight: float = Field(default=1.0, ge=0)
-    branch_weight: float = Field(default=1.0, ge=0)
-    branch_weight_by_tap: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
+    The defaults are the paper's. `branch_schedule` says what becomes of the branches' weights in training: constant,
+    falling linearly to 0 (CNDS), or 0 wherever a branch's cross-entropy is below `branch_threshold` nats (DSN).
+    `synergy_warmup` is the fraction of training over which the synergy weight rises from 0. `pair_dropout` is the
+    probability with which each pair is left out of a step.
+    """
+
+    pairing: Annotated[Pairing, PlainValidator(_check_pairing), PlainSerializer(_as_it_is)] = "dense"
+    synergy_weight: Weight = 1.0
+    top_down_weight: Weight = 1.0
+    bottom_up_weight: Weight = 1.0
+    pair_reduction: Literal["sum", "mean"] = "sum"
+    pair_dropout: Fraction = 0.0
+    synergy_warmup: Fraction = 0.0
+    detach_teacher: bool = True
     temperature: float = Field(default=1.0, gt=0)
+    temperature_squared: bool = False
+    label_smoothing: Fraction = 0.0
+    branch_weight: Weight = 1.0
+    branch_weight_by_tap: dict[str, Weight] = Field(default_factory=dict)
+    branch_schedule: Literal["constant", "linear", "threshold"] = "constant"
+    branch_threshold: Weight = 0.0
     smoothing: float = Field(default=0.0, ge=0, le=1e-3)  # the authors' code adds 1e-8 to every probability
+
+    @model_validator(mode="after")
+    def _threshold_goes_with_its_schedule(self) -> Self:
+        if (self.branch_schedule == "threshold") != (self.branch_threshold > 0):
+            raise ValueError(
+                "branch_threshold: must be above 0 with branch_schedule threshold and left out otherwise,"
+                f" got {self.branch_threshold:g} with {self.branch_schedule}"
+            )
+        return self
 
 
 class OptimiserSpec(Spec):

@@ -56,62 +56,96 @@ class Objective:
 
     Attributes:
         names: the K classifiers, shallow to deep, `main` last.
-        supervised_weights: K weights of the cross-entropies.
-        pair_weights: weight of KL(p_t || p_s) at [t][s], K x K, the synergy weight included.
-        temperature: of the distributions in the KL terms, above 0.
-        smoothing: of those distributions, see `pairwise_kl`.
+        supervised_weights: K weights of the cross-entropies, before any schedule.
+        pair_weights: weight of KL(p_t || p_s) at [t][s], K x K, before any schedule.
+        loss: temperature, schedules and the like.
     """
 
     names: tuple[str, ...]
     supervised_weights: tuple[float, ...]
     pair_weights: tuple[tuple[float, ...], ...]
-    temperature: float = 1.0
-    smoothing: float = 0.0
+    loss: LossSpec
 
     @property
     def has_synergy(self) -> bool:
         """Does any KL term enter the loss?"""
         return any(weight for row in self.pair_weights for weight in row)
 
-    def __call__(self, logits: Mapping[str, Tensor], targets: Tensor) -> LossTerms:
+    def __call__(
+        self,
+        logits: Mapping[str, Tensor],
+        targets: Tensor,
+        progress: float = 1.0,
+        draws: torch.Generator | None = None,
+    ) -> LossTerms:
         """Return the loss terms of one batch; a KL that does not enter the loss is measured all the same.
 
         Args:
             logits: by classifier, each of shape [B, C].
-            targets: true classes, int64 in [0, C), shape [B].
+            targets: true classes, int64 in [0, C), shape [B]; or distributions over classes, shape [B, C].
+            progress: the fraction of training that is done, in [0, 1]; the schedules go by it.
+            draws: decides which pairs are left out of this step; None leaves out none.
 
         Raises:
             KeyError: if a classifier has no logits.
         """
+        loss = self.loss
         with torch.autocast(targets.device.type, enabled=False):
             stacked = torch.stack([logits[name] for name in self.names])
             log_p = _log_softmax(stacked, 1.0)
-            softened = log_p if self.temperature == 1 else _log_softmax(stacked, self.temperature)
+            softened = log_p if loss.temperature == 1 else _log_softmax(stacked, loss.temperature)
             supervised = _cross_entropies(log_p, targets)
-            total = (_constant(self.supervised_weights, supervised.device, supervised.dtype) * supervised).sum()
-            synergy = _kl_matrix(_smoothed(softened, self.smoothing))
+            total = (self._scheduled(supervised.detach(), progress) * _smooth_labels(supervised, log_p, loss)).sum()
+            synergy = _kl_matrix(_smoothed(softened, loss.smoothing), detach_teacher=loss.detach_teacher)
             if self.has_synergy:
-                total = total + (_constant(self.pair_weights, synergy.device, synergy.dtype) * synergy).sum()
+                weights = _constant(self.pair_weights, synergy.device, synergy.dtype)
+                total = total + _synergy_factor(loss, progress) * (self._kept(weights, draws) * synergy).sum()
         return LossTerms(self.names, total, supervised.detach(), synergy.detach())
+
+    def _scheduled(self, supervised: Tensor, progress: float) -> Tensor:
+        """Weights [K] of the cross-entropies at this point of training; that of `main` never changes."""
+        weights = _constant(self.supervised_weights, supervised.device, supervised.dtype)
+        main = _constant((*(0.0 for _ in self.names[1:]), 1.0), supervised.device, supervised.dtype)
+        if self.loss.branch_schedule == "linear":
+            return weights * (main + (1 - main) * (1 - progress))
+        if self.loss.branch_schedule == "threshold":
+            return weights * torch.maximum(main, (supervised > self.loss.branch_threshold).to(supervised.dtype))
+        return weights
+
+    def _kept(self, weights: Tensor, draws: torch.Generator | None) -> Tensor:
+        if not self.loss.pair_dropout or draws is None:
+            return weights
+        kept = torch.rand(weights.shape, generator=draws) >= self.loss.pair_dropout
+        return weights * kept.to(weights.device, non_blocking=True)
 
 
 def objective_for(loss: LossSpec, classifiers: tuple[str, ...]) -> Objective:
     """Return the objective that `loss` describes for these classifiers (shallow to deep, `main` last).
 
-    `main` has weight 1; a branch has the weight of its tap, or else the weight of all branches.
+    `main` has weight 1; a branch has the weight of its tap, or else the weight of all branches. A pair has the
+    weight of the pairing, of its direction, and the synergy weight.
 
     Raises:
         ValueError: if the pairing names a classifier that is not there.
     """
     by_tap = loss.branch_weight_by_tap
     pair = pairing_matrix(loss.pairing, classifiers)
+    pairs = sum(weight > 0 for row in pair for weight in row)
+    common = loss.synergy_weight / (max(1, pairs) if loss.pair_reduction == "mean" else 1)
+    size = range(len(classifiers))
+    directed = [[loss.top_down_weight if t > s else loss.bottom_up_weight for s in size] for t in size]
     return Objective(
         names=classifiers,
         supervised_weights=tuple(1.0 if name == MAIN else by_tap.get(name, loss.branch_weight) for name in classifiers),
-        pair_weights=tuple(tuple(loss.synergy_weight * weight for weight in row) for row in pair),
-        temperature=loss.temperature,
-        smoothing=loss.smoothing,
+        pair_weights=tuple(tuple(common * directed[t][s] * pair[t][s] for s in size) for t in size),
+        loss=loss,
     )
+
+
+def _synergy_factor(loss: LossSpec, progress: float) -> float:
+    """Warm-up times the factor T**2 that keeps gradients of softened distributions as large as at T = 1."""
+    risen = min(1.0, progress / loss.synergy_warmup) if loss.synergy_warmup else 1.0
+    return risen * (loss.temperature**2 if loss.temperature_squared else 1.0)
 
 
 def _log_softmax(logits: Tensor, temperature: float) -> Tensor:
@@ -126,20 +160,31 @@ def _smoothed(log_p: Tensor, smoothing: float) -> Tensor:
 
 
 def _cross_entropies(log_p: Tensor, targets: Tensor) -> Tensor:
-    """Batch-mean cross-entropies [K] from log-probabilities [K, B, C] and targets [B]."""
+    """Batch-mean cross-entropies [K] from log-probabilities [K, B, C] and targets [B] or [B, C]."""
+    if targets.is_floating_point():
+        return -(targets.to(log_p.dtype) * log_p).sum(-1).mean(1)
     classifiers, batch = log_p.shape[:2]
     losses = F.nll_loss(log_p.flatten(0, 1), targets.repeat(classifiers), reduction="none")
     return losses.view(classifiers, batch).mean(1)
 
 
-def _kl_matrix(log_p: Tensor) -> Tensor:
+def _smooth_labels(supervised: Tensor, log_p: Tensor, loss: LossSpec) -> Tensor:
+    """Cross-entropies [K] with targets mixed with the uniform distribution by `label_smoothing`."""
+    if not loss.label_smoothing:
+        return supervised
+    return (1 - loss.label_smoothing) * supervised - loss.label_smoothing * log_p.mean((1, 2))
+
+
+def _kl_matrix(log_p: Tensor, detach_teacher: bool = True) -> Tensor:
     """KL(p_t || p_s) = sum p_t (log p_t - log p_s): all pairs in one product of [K, B*C] with [B*C, K]."""
     constant = log_p.detach()
+    teacher = constant if detach_teacher else log_p
     # Taking the same constant from all log-probabilities leaves their differences, and hence KL and gradients,
     # as they are; but the two sums that are subtracted below become as small as the KL, so no digits are lost.
     centred = log_p - constant.mean(0)
-    cross = constant.exp().flatten(1) @ centred.flatten(1).T / log_p.shape[1]
-    return cross.detach().diagonal().unsqueeze(1) - cross
+    cross = teacher.exp().flatten(1) @ centred.flatten(1).T / log_p.shape[1]
+    own = cross.diagonal().unsqueeze(1)
+    return (own.detach() if detach_teacher else own) - cross
 
 
 @lru_cache(maxsize=64)

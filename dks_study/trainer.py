@@ -18,7 +18,7 @@ from dks_study.data import DataSet, Split, batch_sizes, noisy_labels, train_batc
 from dks_study.metrics import Tally
 from dks_study.optim import build_optimiser, lr_at, set_lr
 from dks_study.spec import TrialSpec
-from dks_study.streams import derive
+from dks_study.streams import derive, generator
 from dks_study.synergy import Objective, objective_for
 
 EVALUATION_BATCH = 1000
@@ -93,11 +93,12 @@ def _train_epoch(run: Run, epoch: int) -> dict[str, float]:
     tally, losses, started = _tally(run), [], time.perf_counter()
     run.model.train()
     for step, (images, targets) in enumerate(batches):
-        set_lr(run.optimiser, lr_at(trial.optimiser, ((epoch - 1) * len(sizes) + step) / (trial.epochs * len(sizes))))
+        progress = ((epoch - 1) * len(sizes) + step) / (trial.epochs * len(sizes))
+        set_lr(run.optimiser, lr_at(trial.optimiser, progress))
         # Dropout draws from the global stream: a function of seed and step, the same for every arm.
         torch.manual_seed(derive(trial.seed, "forward", epoch, step, team.rank))
         logits = run.model(run.data.normalise(images))
-        terms = run.objective(logits, targets)
+        terms = run.objective(logits, targets, progress, generator(trial.seed, "pairs", epoch, step))
         # DDP averages gradients over workers; shares may differ by one image, the mean is over images.
         (terms.total * (len(targets) * team.size / sizes[step])).backward()  # type: ignore[no-untyped-call]
         run.optimiser.step()
