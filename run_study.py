@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
+from rich.text import Text
 
 from dks_study.planner import planned
 from dks_study.specfile import SPACES, load_study
@@ -61,15 +62,17 @@ def _list() -> int:
 def _dry_run(study: StudySpec, folder: Path) -> int:
     resources = study.trial.resources
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    table = Table("arm", "overrides", "axes", "search", "confirmation", box=None, pad_edge=False)
+    table = Table(
+        "arm", Column("overrides", overflow="fold"), "axes", "search", "confirmation", box=None, pad_edge=False
+    )
     for arm, (searches, seeds) in planned(study).items():
         overrides = ", ".join(f"{key}={value}" for key, value in study.arms[arm].items())
-        table.add_row(arm, overrides, "\n".join(study.axes_of(arm)), str(searches), str(seeds))
+        table.add_row(arm, Text(overrides), "\n".join(study.axes_of(arm)), str(searches), str(seeds))
     trials = planned(study).values()
     searches, seeds = sum(search for search, _ in trials), sum(count for _, count in trials)
     epochs = searches * study.search.epochs + seeds * study.trial.epochs
     console = Console(soft_wrap=True, highlight=False)
-    console.print(study.question)
+    print(study.question)
     console.print(table)
     console.print(
         f"{searches} search trials of {study.search.epochs} epochs and {seeds} confirmation trials of"
@@ -78,7 +81,7 @@ def _dry_run(study: StudySpec, folder: Path) -> int:
     gpus = f", with {resources.gpus:g} GPU each, which are counted at the start" if resources.gpus else ""
     at_once = cpus // resources.cpus
     console.print(f"a trial takes {resources.cpus} of the {cpus} CPUs here: {at_once} at a time{gpus}")
-    console.print(f"results: {folder}")
+    print(f"results: {folder}")
     return 0
 
 

@@ -38,7 +38,7 @@ def arm_table(results: Results) -> ArmTable:
         if len(errors[arm])
     ]
     frame = pd.DataFrame(rows)
-    return ArmTable(study.table.title, study.table.reference, frame, _notes(results, confirmed, errors))
+    return ArmTable(study.table.title, study.table.reference, frame, _notes(results, confirmed, errors, differences))
 
 
 def _error_by_seed(complete: pd.DataFrame, arm: str) -> pd.Series:
@@ -64,7 +64,12 @@ def _row(
     return row | {key: trials[key].iloc[0] for key in trials.columns.astype(str) if key.startswith("setting/")}
 
 
-def _notes(results: Results, confirmed: pd.DataFrame, errors: dict[str, pd.Series]) -> tuple[str, ...]:
+def _notes(
+    results: Results,
+    confirmed: pd.DataFrame,
+    errors: dict[str, pd.Series],
+    differences: dict[str, Difference | None],
+) -> tuple[str, ...]:
     study = results.study
     seeds = len(study.report_seeds)
     notes = [
@@ -72,14 +77,15 @@ def _notes(results: Results, confirmed: pd.DataFrame, errors: dict[str, pd.Serie
         f" after the last epoch; difference to {study.table.reference} paired by seed, 95 % BCa bootstrap interval,"
         " sign-flip p adjusted by Holm."
     ]
-    least = smallest_p(seeds)
+    fewest = min((difference.n for difference in differences.values() if difference), default=seeds)
+    least = smallest_p(fewest)
     if least >= 0.05:
-        notes.append(f"Warning: {_count(seeds, 'seed')} cannot reach p < 0.05 (at best {least:.3g}): use 6 or more.")
+        notes.append(f"Warning: {_count(fewest, 'seed')} cannot reach p < 0.05 (at best {least:.3g}): use 6 or more.")
     comparisons = len(study.arms) - 1
     if comparisons > 1:
         adjusted = min(1.0, comparisons * least)
         notes.append(
-            f"The smallest p that {_count(seeds, 'seed')} can reach is {least:.3g}, {adjusted:.3g} after Holm."
+            f"The smallest p that {_count(fewest, 'seed')} can reach is {least:.3g}, {adjusted:.3g} after Holm."
         )
     left_out = confirmed[confirmed["status"] != "complete"] if len(confirmed) else confirmed
     for _, trial in left_out.iterrows():

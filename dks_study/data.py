@@ -92,7 +92,12 @@ def load(spec: DataSpec) -> DataSet:
     else:
         pool, classes = _torchvision(spec, train=True)
         test, _ = _torchvision(spec, train=False)
-    kept, cut = _stratified(pool.labels, round(len(pool) * spec.validation_fraction), spec.split_seed)
+    validation_images = round(len(pool) * spec.validation_fraction)
+    if validation_images < classes:
+        raise DataError(
+            f"data.validation_fraction: must leave an image of each of {classes} classes, got {validation_images}"
+        )
+    kept, cut = _stratified(pool.labels, validation_images, spec.split_seed)
     train = pool.take(kept)
     pixels = train.images.to(torch.float64) / 255
     mean, std = pixels.mean(dim=(0, 2, 3)), pixels.std(dim=(0, 2, 3))
@@ -108,7 +113,7 @@ def _digits() -> Split:
 def _torchvision(spec: DataSpec, train: bool) -> tuple[Split, int]:
     try:
         source = _TORCHVISION[spec.name](root=spec.root, train=train, download=spec.download)
-    except (RuntimeError, OSError) as error:
+    except (RuntimeError, OSError, ValueError, AssertionError, EOFError) as error:
         hint = "give the folder that holds the files, or set data.download: true"
         raise DataError(f"data.root: {hint}; {spec.name} is not in {spec.root!r}") from error
     images = torch.as_tensor(source.data)
@@ -140,6 +145,8 @@ def batch_sizes(images: int, batch_size: int, keep_partial: bool, workers: int) 
     Raises:
         DataError: if that leaves no batch.
     """
+    if batch_size < 2 * workers:
+        raise DataError(f"optimiser.batch_size: must be at least 2 for each of {workers} workers, got {batch_size}")
     full, rest = divmod(images, batch_size)
     sizes = [batch_size] * full + ([rest] if keep_partial and rest >= 2 * workers else [])
     if not sizes:

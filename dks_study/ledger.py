@@ -97,13 +97,13 @@ def read_ledger(path: Path) -> Iterator[Record]:
     """
     if not path.exists():
         return
-    whole, newline, _unfinished = path.read_text(encoding="utf-8").rpartition("\n")
-    for number, line in enumerate(whole.split("\n") if newline else [], start=1):
+    whole, newline, _unfinished = path.read_bytes().rpartition(b"\n")
+    for number, line in enumerate(whole.split(b"\n") if newline else [], start=1):
         try:
             fields = json.loads(line)
             cell, outcome = Cell(**fields.pop("cell")), Outcome(**fields.pop("outcome"))
             yield Record(cell=cell, outcome=outcome, **fields)
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise LedgerError(f"{path}:{number}: not a record of a trial: {error}") from error
 
 

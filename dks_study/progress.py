@@ -146,7 +146,7 @@ class LiveDisplay(PlainDisplay):
 
     def note(self, text: str) -> None:
         """Print one line above the table."""
-        self._live.console.print(text, highlight=False, soft_wrap=True)
+        self._live.console.print(Text(text), soft_wrap=True)
 
     def started(self, cell: Cell) -> None:
         """Show the trial as running."""

@@ -50,7 +50,9 @@ def read_sessions(folder: Path) -> list[dict[str, Any]]:
 def write_provenance(folder: Path, study: StudySpec, earlier: list[dict[str, Any]], session: Session) -> None:
     """Write provenance.json: the resolved spec, earlier sessions, and this one."""
     content = {
-        "study": study.model_dump(mode="json", by_alias=True),
+        # As written, so that it can be loaded again: defaults of one backbone family would not fit another.
+        "study": study.model_dump(mode="json", by_alias=True, exclude_unset=True),
+        "resolved": study.model_dump(mode="json", by_alias=True),
         "study_hash": study.content_hash(),
         "sessions": [*earlier, asdict(session)],
     }

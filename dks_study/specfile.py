@@ -1,5 +1,6 @@
 """From a space file, a profile file and `--set` overrides to a validated StudySpec, or one clear line of error."""
 
+import contextlib
 import difflib
 import json
 import re
@@ -36,7 +37,7 @@ def load_study(space: str, profile: str | None = None, overrides: Sequence[str] 
     """
     path = find_file(space, SPACES, "space")
     question = load_document(path)
-    chosen = profile or question.values.get("profile")
+    chosen = question.values.get("profile") if profile is None else profile
     if not isinstance(chosen, str):
         raise SpecError(f"{path}: profile: must name a file in search_spaces/profiles/, got {chosen!r}")
     profile_path = find_file(chosen, SPACES / "profiles", "profile")
@@ -61,9 +62,11 @@ def find_file(name: str, folder: Path, kind: str) -> Path:
     shipped = sorted(path.stem for path in folder.glob("*.yaml"))
     if stem in shipped:
         return folder / f"{stem}.yaml"
-    if Path(name).is_file():
-        return Path(name)
-    raise SpecError(f"--{kind} {name}: no such {kind}{_did_you_mean(stem, shipped)}; there are: {', '.join(shipped)}")
+    with contextlib.suppress(OSError):
+        if Path(name).is_file():
+            return Path(name)
+    shown = name if name.isprintable() else repr(name)
+    raise SpecError(f"--{kind} {shown}: no such {kind}{_did_you_mean(stem, shipped)}; there are: {', '.join(shipped)}")
 
 
 def _merge(under: Document, over: Document) -> Document:
@@ -81,17 +84,20 @@ def _merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]
 def _override(document: Document, text: str) -> Document:
     dotted, equals, raw = text.partition("=")
     where = "--set"
-    if not equals or not dotted.strip():
+    if not equals or not dotted.strip() or not dotted.isprintable():
         raise SpecError(f"--set takes dotted.key=value, got {text!r}")
+    if dotted.strip() in ("name", "profile"):
+        raise SpecError(f"--set: {dotted}: follows from the files: use --space and --profile, got {raw!r}")
     path = _split(dotted.strip(), document.values)
-    value = parse_value(raw, f"--set: {dotted}")
+    marks: dict[Key, Mark] = {}
+    value = parse_value(raw, f"--set: {dotted}", path, marks)
     nested: dict[str, Any] = {}
     inner = nested
     for part in path[:-1]:
         inner = inner.setdefault(part, {})
     inner[path[-1]] = value
     new: dict[Key, Mark] = {path[:n]: Mark(where) for n in range(1, len(path)) if path[:n] not in document.marks}
-    return _merge(document, Document(nested, {**new, path: Mark(where, raw)}))
+    return _merge(document, Document(nested, {**new, **marks}))
 
 
 def _split(dotted: str, values: Mapping[str, Any]) -> tuple[str, ...]:
@@ -121,11 +127,19 @@ def _check_arms(study: StudySpec, document: Document) -> None:
             blamed = ("search", "axes", key)
             for value in axis.ends:
                 _check_run(study, arm, {key: value}, blamed, document)
-            own = default_setting(study, arm)[key]
+            own = _own(study, arm, key, blamed, document)
             if study.search.trials and not axis.contains(own):
                 rule = f"must contain {arm}'s own value {own}: search trial 0 is the arm as written"
                 where = document.mark(blamed).where
                 raise SpecError(f"{where}: search.axes.{key}: {rule}, got {_shown(axis.ends)}")
+
+
+def _own(study: StudySpec, arm: str, key: str, blamed: Key, document: Document) -> Scalar:
+    try:
+        return default_setting(study, arm, [key])[key]
+    except (KeyError, TypeError) as error:
+        where = document.mark(blamed).where
+        raise SpecError(f"{where}: search.axes.{key}: {arm} has no value of its own for search trial 0") from error
 
 
 def _check_run(study: StudySpec, arm: str, setting: Mapping[str, Scalar], blamed: Key, document: Document) -> None:
@@ -137,8 +151,9 @@ def _check_run(study: StudySpec, arm: str, setting: Mapping[str, Scalar], blamed
         key, value = _key_and_value(problem)
         known = _known_keys(StudySpec, ("trial", *problem["loc"][:-1]))
         full = prefix if prefix.endswith(f".{key}") or not key else f"{prefix}.{key}"
-        where = document.mark((*blamed, key)).where
-        raise SpecError(f"{where}: {_sentence(full, value, problem, known, Mark(''))}") from error
+        mark = document.mark((*blamed, key))
+        where = mark.where
+        raise SpecError(f"{where}: {_sentence(full, value, problem, known, mark)}") from error
     except KeyError as error:
         raise SpecError(f"{document.mark(blamed).where}: {prefix}.{error.args[0]}") from error
 
@@ -147,7 +162,9 @@ def _first_problem(errors: list[ErrorDetails], model: type[Spec], document: Docu
     # A misspelt key shows as one unknown and one missing key: the unknown one tells the reader more.
     problem = next((error for error in errors if error["type"] == "extra_forbidden"), errors[0])
     key, value = _key_and_value(problem)
-    mark = document.mark(_split(key, document.values))
+    place = _plain(problem["loc"])
+    inner = key.removeprefix(".".join(map(str, place))).lstrip(".")
+    mark = document.mark((*place, *inner.split("."))) if place else document.mark(_split(key, document.values))
     known = _known_keys(model, problem["loc"][:-1])
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
     return f"{mark.where or file}: {_sentence(key, value, problem, known, mark)}{more}"
@@ -161,7 +178,10 @@ def _key_and_value(problem: ErrorDetails) -> tuple[str, object]:
     # A rule over several keys begins its message with the key to change: `root: must ...`.
     first, colon, _ = problem["msg"].removeprefix("Value error, ").partition(": ")
     if colon and " " not in first and isinstance(problem["input"], dict):
-        return (f"{key}.{first}" if key else first), problem["input"]
+        value: Any = problem["input"]
+        for part in _split(first, {}):
+            value = value.get(part, problem["input"]) if isinstance(value, dict) else value
+        return (f"{key}.{first}" if key else first), value
     return key, problem["input"]
 
 

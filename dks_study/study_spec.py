@@ -1,6 +1,8 @@
 """The frozen, validated description of a study: a question's arms and search, and the scale they are run at."""
 
 import json
+from collections.abc import Iterable
+from copy import deepcopy
 from functools import reduce
 from operator import getitem
 from typing import Any, Literal, Self
@@ -97,7 +99,7 @@ class StudySpec(Spec):
         keys = [(f"arms.{arm}", key) for arm, settings in self.arms.items() for key in settings]
         keys += [("search.axes", key) for key in self.search.axes]
         for section, key in keys:
-            if key in COMMON or key.split(".")[0] in COMMON:
+            if any(key == c or key.startswith(f"{c}.") or c.startswith(f"{key}.") for c in COMMON):
                 raise ValueError(f"{section}.{key}: must be the same in the whole study (trial.{key}), got it here")
         return self
 
@@ -124,10 +126,10 @@ def arm_trial(
     return TrialSpec.model_validate_json(json.dumps(values))
 
 
-def default_setting(study: StudySpec, arm: str) -> dict[str, Scalar]:
+def default_setting(study: StudySpec, arm: str, keys: Iterable[str] | None = None) -> dict[str, Scalar]:
     """Return the arm's own value for each of its axes: its search trial 0."""
     values: Any = arm_run(study, arm, {}).model_dump(mode="json")
-    return {key: reduce(getitem, key.split("."), values) for key in study.axes_of(arm)}
+    return {key: reduce(getitem, key.split("."), values) for key in keys or study.axes_of(arm)}
 
 
 def _arm_values(study: StudySpec, arm: str, setting: Setting, epochs: int | None) -> dict[str, Any]:
@@ -147,4 +149,4 @@ def _set_dotted(values: dict[str, Any], dotted: str, value: object) -> None:
         if not isinstance(inner, dict):
             raise KeyError(f"{dotted}: {section} must be a section of keys, got {inner!r}")
         values = inner
-    values[last] = value
+    values[last] = deepcopy(value)

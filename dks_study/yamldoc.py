@@ -57,12 +57,12 @@ def load_document(path: Path) -> Document:
     """
     try:
         text = path.read_text(encoding="utf-8")
-        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
-            raise SpecError(f"{path}: YAML aliases (*name) are not used here: write the value out")
-        node = yaml.compose(text, Loader=_Loader)
+        node = _compose(text, str(path))
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
+        if isinstance(error, SpecError):
+            raise
         raise SpecError(f"{path}{_line_of(error)}: not valid YAML: {_problem(error)}") from error
     if not isinstance(node, yaml.MappingNode):
         raise SpecError(f"{path}: the top level must be `key: value` lines")
@@ -71,33 +71,53 @@ def load_document(path: Path) -> Document:
     return Document(values, marks)
 
 
-def parse_value(text: str, where: str) -> Any:  # noqa: ANN401 - a YAML value is any plain value
+def parse_value(text: str, where: str, key: Key, marks: dict[Key, Mark]) -> Any:  # noqa: ANN401
     """Read the value of one `--set key=value`.
 
     Raises:
         SpecError: if the text is not one plain YAML value.
     """
     try:
-        node = yaml.compose(text, Loader=_Loader)
-    except yaml.YAMLError as error:
+        node = _compose(text, where)
+    except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
+        if isinstance(error, SpecError):
+            raise
         raise SpecError(f"{where}: not valid YAML: {_problem(error)}, got {text!r}") from error
-    return None if node is None else _read(node, (), where, {})
+    if node is None:
+        marks[key] = Mark("--set")
+        return None
+    try:
+        return _read(node, key, "--set", marks)
+    except SpecError as error:
+        raise SpecError(f"{where}: {str(error).removeprefix('--set: ')}") from error
+
+
+_PLAIN = {f"tag:yaml.org,2002:{name}" for name in ("map", "seq", "str", "int", "float", "bool", "null")}
+
+
+def _compose(text: str, where: str) -> yaml.Node | None:
+    if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
+        raise SpecError(f"{where}: YAML aliases (*name) are not used here: write the value out")
+    node: yaml.Node | None = yaml.compose(text, Loader=_Loader)
+    return node
 
 
 def _read(node: yaml.Node, key: Key, file: str, marks: dict[Key, Mark]) -> Any:  # noqa: ANN401
-    where = f"{file}:{node.start_mark.line + 1}"
+    where = f"{file}:{node.start_mark.line + 1}" if file != "--set" else file
+    if node.tag not in _PLAIN:
+        raise SpecError(f"{where}: not a plain value: no tags here, got {node.tag!r}")
     if isinstance(node, yaml.SequenceNode):
         marks[key] = Mark(where)
         return [_read(item, (*key, i), file, marks) for i, item in enumerate(node.value)]
     if isinstance(node, yaml.ScalarNode):
         marks[key] = Mark(where, node.value)
-        return _scalar(node, where)
+        return _scalar(node, where, key)
     marks[key] = Mark(where)
     values: dict[str, Any] = {}
     for key_node, value_node in node.value:
         name = key_node.value
-        line = f"{file}:{key_node.start_mark.line + 1}"
-        if not isinstance(name, str):
+        line = f"{file}:{key_node.start_mark.line + 1}" if file != "--set" else file
+        if not isinstance(name, str) or not name.isprintable() or key_node.tag not in _PLAIN:
             raise SpecError(f"{line}: a key must be plain text")
         if name in values:
             raise SpecError(f"{line}: {'.'.join(map(str, (*key, name)))}: the key is written twice")
@@ -106,12 +126,15 @@ def _read(node: yaml.Node, key: Key, file: str, marks: dict[Key, Mark]) -> Any: 
     return values
 
 
-def _scalar(node: yaml.ScalarNode, where: str) -> object:
+def _scalar(node: yaml.ScalarNode, where: str, key: Key) -> object:
     loader = _Loader("")
     try:
-        return loader.construct_object(node)
+        value = loader.construct_object(node)
+        if isinstance(value, str):
+            value.encode()
+        return value
     except (yaml.YAMLError, ValueError) as error:
-        raise SpecError(f"{where}: not a plain value: {_problem(error)}") from error
+        raise SpecError(f"{where}: {'.'.join(map(str, key))}: not a plain value: {_problem(error)}") from error
     finally:
         loader.dispose()
 

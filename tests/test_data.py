@@ -6,13 +6,25 @@ import struct
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from torchvision import datasets
+from sklearn.datasets import load_digits
 
-from dks_study.data import DataError, Split, batch_sizes, load, noisy_labels, train_batches
+from dks_study.data import (
+    DataError,
+    DataSet,
+    Split,
+    _draw_moves,
+    _move,
+    batch_sizes,
+    load,
+    noisy_labels,
+    train_batches,
+)
 from dks_study.spec import DataSpec
+from dks_study.streams import generator
 
+FILES = {"cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python", "fashion_mnist": "FashionMNIST/raw"}
 DIGITS = DataSpec(name="digits", validation_fraction=0.2)
 
 
@@ -32,6 +44,23 @@ def test_digits_are_cut_into_three_disjoint_stratified_parts():
     assert data.train.images.dtype == torch.uint8
 
 
+def test_the_parts_together_are_all_of_digits():
+    data = load(DIGITS)
+    parts = [
+        images for split in (data.train, data.validation, data.test) for images in split.images.flatten(1).tolist()
+    ]
+    bunch = load_digits()
+    assert sorted(parts) == sorted((bunch.images * 15).astype(int).reshape(-1, 64).tolist())
+    labels = torch.cat([data.train.labels, data.validation.labels, data.test.labels])
+    assert torch.bincount(labels).tolist() == np.bincount(bunch.target).tolist()
+
+
+@pytest.mark.parametrize("fraction", [0.001, 0.0001])
+def test_too_small_a_validation_split_names_the_key(fraction):
+    with pytest.raises(DataError, match=r"^data\.validation_fraction: "):
+        load(DataSpec(name="digits", validation_fraction=fraction))
+
+
 def test_the_split_depends_on_the_split_seed_alone():
     other = load(DataSpec(name="digits", validation_fraction=0.2, split_seed=1))
     assert not torch.equal(other.test.images, load(DIGITS).test.images)
@@ -48,6 +77,19 @@ def test_normalised_training_images_have_mean_0_and_variance_1():
     assert images.std().item() == pytest.approx(1, abs=1e-5)
 
 
+def test_each_channel_is_normalised_with_the_numbers_of_the_training_images():
+    random = torch.randint(0, 256, (50, 3, 4, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    pixels = random.double() / 255
+    mean, std = pixels.mean(dim=(0, 2, 3)), pixels.std(dim=(0, 2, 3))
+    split = Split(random, torch.zeros(50, dtype=torch.int64))
+    data = DataSet(split, split, split, 10, tuple(mean.tolist()), tuple(std.tolist()))
+    normalised = data.normalise(random)
+    assert normalised.dtype == torch.float32
+    assert normalised.mean(dim=(0, 2, 3)).tolist() == pytest.approx([0] * 3, abs=1e-5)
+    assert normalised.std(dim=(0, 2, 3)).tolist() == pytest.approx([1] * 3, abs=1e-5)
+
+
+@settings(deadline=None)
 @given(st.integers(1, 300), st.integers(2, 12), st.sampled_from([0.0, 0.1, 0.25, 0.6, 0.99]), st.integers(0, 99))
 def test_noise_changes_exactly_its_share_to_other_classes(count, classes, fraction, seed):
     labels = torch.arange(count) % classes
@@ -57,14 +99,22 @@ def test_noise_changes_exactly_its_share_to_other_classes(count, classes, fracti
     assert torch.equal(noisy, noisy_labels(labels, classes, fraction, seed))
 
 
+def test_each_seed_has_its_own_noise():
+    labels = torch.arange(500) % 10
+    first, second = (noisy_labels(labels, 10, 0.4, seed) for seed in (0, 1))
+    assert not torch.equal(first, second)
+    assert torch.equal(labels, torch.arange(500) % 10), "the true labels are left alone"
+
+
 def test_noise_falls_on_all_other_classes_alike():
     noisy = noisy_labels(torch.zeros(9000, dtype=torch.int64), 4, 0.999, seed=0)
     assert torch.bincount(noisy, minlength=4)[1:].tolist() == pytest.approx([3000] * 3, rel=0.05)
 
 
+@settings(deadline=None)
 @given(
     images=st.integers(2, 200),
-    batch=st.integers(2, 64),
+    batch=st.integers(8, 64),
     workers=st.integers(1, 4),
     keep=st.booleans(),
     pad=st.integers(0, 2),
@@ -86,6 +136,44 @@ def test_the_shares_of_all_workers_are_the_batches_of_one(images, batch, workers
             assert torch.equal(shares[rank][step][1], whole_labels[rank::workers])
     seen = torch.cat([labels for _, labels in alone])
     assert len(seen.unique()) == len(seen) == sum(sizes), "no image twice in an epoch"
+
+
+@settings(max_examples=40, deadline=None)
+@given(images=st.integers(2, 90), batch=st.integers(2, 64), seed=st.integers(0, 9), epoch=st.integers(1, 5))
+def test_a_kept_partial_batch_completes_the_epoch(images, batch, seed, epoch):
+    split = Split(torch.arange(images).to(torch.uint8).view(-1, 1, 1, 1), torch.arange(images))
+    sizes = batch_sizes(images, batch, True, 1)
+    batches = list(train_batches(split, DIGITS, sizes, seed=seed, epoch=epoch, rank=0, workers=1))
+    assert [len(labels) for _, labels in batches] == sizes
+    assert all(torch.equal(pictures.flatten().long(), labels) for pictures, labels in batches), "label and image agree"
+    seen = sorted(torch.cat([labels for _, labels in batches]).tolist())
+    assert len(set(seen)) == len(seen) == images - (1 if images % batch == 1 else 0)
+
+
+def test_the_order_and_the_augmentation_follow_from_seed_and_epoch_alone():
+    random = torch.randint(0, 256, (64, 1, 6, 6), dtype=torch.uint8, generator=torch.Generator().manual_seed(2))
+    spec = DataSpec(name="digits", crop_pad_pixels=2, flip=True)
+
+    def epoch_of(seed, epoch):
+        split = Split(random, torch.arange(64))
+        pairs = list(train_batches(split, spec, [32, 32], seed=seed, epoch=epoch, rank=0, workers=1))
+        return torch.cat([images for images, _ in pairs]), torch.cat([labels for _, labels in pairs])
+
+    images, labels = epoch_of(0, 1)
+    torch.rand(3)  # the global stream has no part in it
+    again_images, again_labels = epoch_of(0, 1)
+    assert torch.equal(images, again_images)
+    assert torch.equal(labels, again_labels)
+    for seed, epoch in ((0, 2), (1, 1)):
+        other_images, other_labels = epoch_of(seed, epoch)
+        assert not torch.equal(labels, other_labels)
+        assert not torch.equal(images[labels.argsort()], other_images[other_labels.argsort()]), "other crops, too"
+
+
+@pytest.mark.parametrize(("batch", "workers"), [(2, 2), (4, 3), (4, 4), (2, 4)])
+def test_a_batch_too_small_for_its_workers_is_refused(batch, workers):
+    with pytest.raises(DataError, match=r"optimiser\.batch_size: "):
+        batch_sizes(100, batch, False, workers)
 
 
 def test_an_epoch_has_every_image_once_if_the_last_batch_is_kept():
@@ -114,50 +202,130 @@ def test_augmentation_is_a_reflected_crop_and_a_flip_of_each_image():
     assert len({(y, x) for y, x, _ in moves}) > 10
 
 
+@settings(max_examples=40, deadline=None)
+@given(
+    count=st.integers(1, 4),
+    channels=st.integers(1, 3),
+    height=st.integers(5, 9),
+    width=st.integers(5, 9),
+    pad=st.integers(0, 4),
+    flip=st.booleans(),
+    seed=st.integers(0, 999),
+)
+def test_a_batch_moves_as_a_slow_padding_of_one_image_after_another(count, channels, height, width, pad, flip, seed):
+    spec = DataSpec(name="digits", crop_pad_pixels=pad, flip=flip)
+    source = generator(seed, "test")
+    images = torch.randint(0, 256, (count, channels, height, width), dtype=torch.uint8, generator=source)
+    moves = _draw_moves(count, spec, source)
+    assert moves[:, :2].abs().max() <= pad
+    slow = []
+    for image, (down, right, mirrored) in zip(images, moves.tolist(), strict=True):
+        padded = torch.nn.functional.pad(image.float(), (pad, pad, pad, pad), mode="reflect")
+        crop = padded[:, pad + down : pad + down + height, pad + right : pad + right + width]
+        slow.append(crop.flip(-1) if mirrored else crop)
+        assert flip or not mirrored
+    moved = _move(images, moves, spec)
+    assert moved.dtype == torch.uint8
+    assert torch.equal(moved.float(), torch.stack(slow))
+
+
+def test_every_shift_and_both_mirrorings_are_drawn_alike():
+    moves = _draw_moves(9000, DataSpec(name="digits", crop_pad_pixels=1, flip=True), generator(0, "test"))
+    for column in (0, 1):
+        assert torch.bincount(moves[:, column] + 1).tolist() == pytest.approx([3000] * 3, rel=0.08)
+    assert moves[:, 2].float().mean().item() == pytest.approx(0.5, abs=0.03)
+
+
+def test_without_augmentation_images_pass_as_they_are():
+    images = torch.arange(64, dtype=torch.uint8).view(4, 1, 4, 4)
+    split = Split(images, torch.arange(4))
+    ((pictures, labels),) = train_batches(split, DIGITS, [4], seed=0, epoch=1, rank=0, workers=1)
+    assert torch.equal(pictures, images[labels])
+
+
 def write_cifar(root, name):
-    """Write ten training files' worth of tiny CIFAR in the real format; return the number of training images."""
+    """Write a tiny CIFAR in the real format; return (pixels uint8 [N, 3072], labels), of training and of test."""
     random, fine = np.random.default_rng(0), name == "cifar100"
-    folder = root / ("cifar-100-python" if fine else "cifar-10-batches-py")
+    folder = root / FILES[name]
     folder.mkdir(parents=True)
     classes, key = (100, "fine_labels") if fine else (10, "labels")
     files = {"train": 400, "test": 200} if fine else {**{f"data_batch_{i}": 40 for i in range(1, 6)}, "test_batch": 50}
+    pixels, labels = {True: [], False: []}, {True: [], False: []}
     for file, count in files.items():
-        pixels = random.integers(0, 256, (count, 3072), dtype=np.uint8)
-        content = {"data": pixels, key: [i % classes for i in range(count)]}
+        content = {
+            "data": random.integers(0, 256, (count, 3072), dtype=np.uint8),
+            key: [i % classes for i in range(count)],
+        }
         (folder / file).write_bytes(pickle.dumps(content))
+        pixels[file.startswith("test")].append(content["data"])
+        labels[file.startswith("test")] += content[key]
     names = {"fine_label_names" if fine else "label_names": [f"class{i}" for i in range(classes)]}
     (folder / ("meta" if fine else "batches.meta")).write_bytes(pickle.dumps(names))
-    return 400 if fine else 200
+    return [(np.concatenate(pixels[test]), labels[test]) for test in (False, True)]
 
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100"])
 def test_cifar_files_are_read_as_torchvision_stores_them(tmp_path, monkeypatch, name):
-    count = write_cifar(tmp_path, name)
+    (pixels, labels), (test_pixels, test_labels) = write_cifar(tmp_path, name)
     monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *_: True)  # the sums are of the real files
     data = load(DataSpec(name=name, root=str(tmp_path), validation_fraction=0.5))
-    kind = datasets.CIFAR100 if name == "cifar100" else datasets.CIFAR10
-    assert (len(data.train), len(data.validation)) == (count // 2, count // 2)
+    assert data.test.images.numpy().tobytes() == test_pixels.tobytes(), "rows are red, green, blue planes of 32 x 32"
+    assert data.test.labels.tolist() == test_labels
     assert data.image_shape == (3, 32, 32)
-    first = torch.from_numpy(kind(str(tmp_path), train=False).data[0]).permute(2, 0, 1)
-    assert torch.equal(data.test.images[0], first)
-    assert data.classes == len(kind(str(tmp_path)).classes)
-    assert len(data.mean) == 3
+    assert len(data.mean) == len(data.std) == 3
+    assert data.classes == (100 if name == "cifar100" else 10)
+    assert len(data.train) == len(data.validation) == len(pixels) // 2
+    of_image = {row.tobytes(): label for row, label in zip(pixels, labels, strict=True)}
+    for split in (data.train, data.validation):
+        assert [of_image.pop(image.numpy().tobytes()) for image in split.images] == split.labels.tolist()
+        assert torch.bincount(split.labels, minlength=data.classes).unique().numel() == 1, "stratified"
+    assert of_image == {}
 
 
-def test_fashion_mnist_is_read_from_idx_files(tmp_path):
-    raw = tmp_path / "FashionMNIST" / "raw"
+def write_fashion(root):
+    raw = root / FILES["fashion_mnist"]
     raw.mkdir(parents=True)
     for part, count in (("train", 60), ("t10k", 20)):
         pixels = (np.arange(count * 784) % 256).astype(np.uint8)
         (raw / f"{part}-images-idx3-ubyte").write_bytes(struct.pack(">IIII", 2051, count, 28, 28) + pixels.tobytes())
         labels = (np.arange(count) % 10).astype(np.uint8)
         (raw / f"{part}-labels-idx1-ubyte").write_bytes(struct.pack(">II", 2049, count) + labels.tobytes())
+    return raw
+
+
+def test_fashion_mnist_is_read_from_idx_files(tmp_path):
+    write_fashion(tmp_path)
     data = load(DataSpec(name="fashion_mnist", root=str(tmp_path), validation_fraction=0.5))
     assert data.image_shape == (1, 28, 28)
-    assert data.test.images.flatten()[:3].tolist() == [0, 1, 2]
+    assert (len(data.train), len(data.validation), len(data.test), data.classes) == (30, 30, 20, 10)
+    assert data.test.images.flatten().tolist() == [i % 256 for i in range(20 * 784)]
+    assert data.test.labels.tolist() == [i % 10 for i in range(20)]
 
 
-@pytest.mark.parametrize("name", ["cifar10", "cifar100", "fashion_mnist"])
+@pytest.mark.parametrize("name", list(FILES))
 def test_missing_files_name_the_key(tmp_path, name):
-    with pytest.raises(DataError, match=r"^data\.root: .*data\.download: true; " + name):
+    with pytest.raises(DataError, match=r"^data\.root: .*data\.download: true; " + name) as caught:
         load(DataSpec(name=name, root=str(tmp_path)))
+    assert len(str(caught.value).splitlines()) == 1
+    assert list(tmp_path.iterdir()) == [], "nothing is fetched unasked"
+
+
+def test_a_root_that_is_a_file_names_the_key(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match=r"^data\.root: "):
+        load(DataSpec(name="cifar10", root=str(tmp_path / "file")))
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
+def test_cifar_files_that_are_not_the_real_ones_name_the_key(tmp_path, name):
+    write_cifar(tmp_path, name)
+    with pytest.raises(DataError, match=r"^data\.root: "):
+        load(DataSpec(name=name, root=str(tmp_path)))
+
+
+@pytest.mark.parametrize("size", [0, 6, 500])
+def test_a_damaged_idx_file_names_the_key(tmp_path, size):
+    file = write_fashion(tmp_path) / "train-images-idx3-ubyte"
+    file.write_bytes(file.read_bytes()[:size])
+    with pytest.raises(DataError, match=r"^data\.root: "):
+        load(DataSpec(name="fashion_mnist", root=str(tmp_path)))

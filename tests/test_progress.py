@@ -50,6 +50,73 @@ def test_a_terminal_gets_a_table_of_arms_with_best_and_running():
         assert text in shown
 
 
+def test_a_tracker_counts_by_arm_and_phase():
+    tracker = Tracker(small_study(trials=3))
+    assert tracker.trials == 3 * (3 + 2)
+    assert (tracker.done("dense", "search"), tracker.failed(), tracker.best("dense")) == (0, 0, None)
+    tracker.settle(SEARCH, GOOD)
+    tracker.settle(Cell("dense", "search", 1, 99, 1, {}), Outcome("complete", {OBJECTIVE: 93.0}))
+    tracker.settle(Cell("dense", "search", 2, 99, 1, {}), Outcome("failed", {}, "no memory"))
+    tracker.settle(CONFIRM, Outcome("complete", {OBJECTIVE: 99.0}))
+    tracker.settle(Cell("ds", "search", 0, 99, 1, {}), Outcome("diverged", {}, "not finite"))
+    assert (tracker.done("dense", "search"), tracker.done("dense", "confirm"), tracker.done("ds", "search")) == (
+        3,
+        1,
+        1,
+    )
+    assert tracker.failed() == 2
+    assert tracker.best("dense") == 93.0, "of the search alone"
+    assert tracker.best("ds") is None
+
+
+def test_a_trial_runs_until_it_is_settled():
+    tracker = Tracker(small_study())
+    tracker.epoch(CONFIRM, 1)
+    assert tracker.running == {CONFIRM.id: (CONFIRM, 1)}
+    tracker.settle(CONFIRM, GOOD)
+    assert tracker.running == {}
+
+
+@pytest.mark.parametrize("text", ["out of memory", "mat1 [3, 4] and [batch, 5]", "no [/x]", "a\\[b]", ":warning:"])
+def test_an_error_is_shown_as_it_is_written(text):
+    console = Console(file=io.StringIO(), force_terminal=True, width=120, color_system=None)
+    with LiveDisplay(Tracker(small_study()), console) as display:
+        display.settled(CONFIRM, Outcome("failed", {}, text))
+        display.settled(SEARCH, Outcome("failed", {}, "of an earlier session"), earlier=True)
+    assert f"dense-confirm-seed1: failed: {text}" in console.file.getvalue()
+    assert "2 of 12 trials, 2 without a result" in console.file.getvalue()
+    assert "of an earlier session" not in console.file.getvalue()
+
+
+def test_a_long_line_is_not_broken_on_a_terminal():
+    console = Console(file=io.StringIO(), force_terminal=True, width=40)
+    with LiveDisplay(Tracker(small_study()), console) as display:
+        display.note("word " * 30 + "end")
+    assert "word " * 30 + "end" in console.file.getvalue()
+
+
+def test_the_picture_follows_what_runs_and_ends():
+    console = Console(file=io.StringIO(), width=120, record=True)
+    display = LiveDisplay(Tracker(small_study()), console)
+
+    def picture():
+        console.print(display._draw())
+        return console.export_text()
+
+    display.started(SEARCH)
+    display.started(CONFIRM)
+    assert "search-0 0/1, confirm-seed1 0/2" in picture()
+    display.epoch(CONFIRM, {"epoch": 1.0})
+    assert "confirm-seed1 1/2" in picture()
+    display.settled(CONFIRM, Outcome("complete", {OBJECTIVE: 90.0}))
+    shown = picture()
+    assert "confirm-seed1" not in shown
+    assert "search-0 0/1" in shown
+    assert "1 of 12 trials" in shown
+    dense = next(line for line in shown.splitlines() if " dense " in line)
+    assert [cell.strip() for cell in dense.split("│")[1:6]] == ["dense", "0/2", "", "1/2", "search-0 0/1"]
+
+
 def test_the_kind_of_display_follows_the_console():
     study = small_study()
     assert type(make_display(study, Console(file=io.StringIO()))) is PlainDisplay
@@ -66,3 +133,20 @@ def test_time_left_follows_from_the_epochs_of_this_session(monkeypatch):
         tracker.epoch(CONFIRM, epoch)
     clock[0] += 10
     assert tracker.seconds_left() == pytest.approx((66 - 1 - 5) * 2.0)
+
+
+def test_the_time_left_is_told_in_minutes_and_never_below_nothing(monkeypatch, capsys):
+    clock = [0.0]
+    monkeypatch.setattr("dks_study.progress.time.monotonic", lambda: clock[0])
+    tracker = Tracker(small_study(trials=0, arms=("baseline", "dense"), epochs=10, report_seeds=(1, 2)))  # 40 epochs
+    with PlainDisplay(tracker) as display:
+        for epoch in range(1, 11):
+            clock[0] += 5
+            display.epoch(Cell("dense", "confirm", 0, 1, 10, {}), {"epoch": float(epoch)})
+        display.settled(Cell("dense", "confirm", 0, 1, 10, {}), GOOD)
+    assert capsys.readouterr().out == "[1/4] dense-confirm-seed1: val top-1 91.25 %, about 2 min 30 s left\n"
+    for arm, seed in (("dense", 2), ("baseline", 1), ("baseline", 2)):
+        tracker.settle(Cell(arm, "confirm", 0, seed, 10, {}), GOOD)
+    assert tracker.seconds_left() == 0
+    tracker.epoch(Cell("dense", "confirm", 0, 1, 10, {}), 1)  # a trial that is trained again
+    assert tracker.seconds_left() == 0

@@ -1,5 +1,6 @@
 """The command line: fast where nothing starts, one line where something is wrong."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -8,12 +9,48 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 SPACE = ("--space", "dense_vs_oneway.yaml")
+OWN_SPACE = """question: Does [/it] work [well]?
+profile: laptop
+trial:
+  epochs: 7
+arms:
+  baseline: {loss.pairing: none}
+  dense: {branches.taps: [stage1, stage2]}
+search:
+  trials: 3
+  axes:
+    loss.synergy_weight: {float: [0.5, 2.0], arms: [dense]}
+report_seeds: [0, 1]
+table: {title: T, reference: baseline}
+"""
+# Calls run_study.main once per case in one process (importing torch and ray takes seconds); Ray must never start.
+DRIVER = """
+import contextlib, io, json, sys
+import ray
+import run_study
+
+def refuse(*_, **__):
+    raise AssertionError("Ray was started")
+
+ray.init = refuse
+found = []
+for words in json.loads(sys.argv[1]):
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        status = run_study.main(words)
+    found.append((status, err.getvalue()))
+print(json.dumps(found))
+"""
 
 
 def run(*words, cwd=ROOT):
     return subprocess.run(
         [sys.executable, str(ROOT / "run_study.py"), *words], capture_output=True, text=True, cwd=cwd, check=False
     )
+
+
+def run_code(code, *words):
+    return subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, cwd=ROOT, check=False)
 
 
 @pytest.mark.parametrize("words", [["--help"], ["--list"], [*SPACE, "--dry-run"]])
@@ -24,7 +61,7 @@ def test_what_starts_nothing_imports_nothing_heavy(words):
         "heavy = {'torch', 'ray', 'optuna', 'pandas', 'sklearn'} & set(sys.modules)\n"
         "assert (status, heavy) == (0, set()), (status, heavy)"
     )
-    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, cwd=ROOT, check=False)
+    done = run_code(code, *words)
     assert done.returncode == 0, done.stderr
     assert done.stdout
 
@@ -38,6 +75,36 @@ def test_dry_run_prints_the_plan_and_writes_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("question", ["Does it work?", "Does [/it] work [well]?"])
+def test_dry_run_counts_what_each_arm_will_run_and_shows_texts_as_written(tmp_path, question):
+    path = tmp_path / "mine.yaml"
+    path.write_text(OWN_SPACE.replace("Does [/it] work [well]?", question))
+    results = tmp_path / ("[a]" if "[" in question else "a") / "results"
+    done = run("--space", str(path), "--dry-run", "--results", str(results))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "3 search trials of 5 epochs and 4 confirmation trials of 7: 43 epochs" in done.stdout
+    rows = {line.split()[0]: line.split()[-2:] for line in done.stdout.splitlines() if line[:1].isalpha()}
+    assert rows["baseline"] == ["0", "2"], "an arm without an axis is not searched"
+    assert rows["dense"] == ["3", "2"]
+    assert question in done.stdout
+    assert f"results: {results}" in done.stdout
+    assert not results.exists()
+
+
+def test_dry_run_shows_every_override_whole():
+    done = run(*SPACE, "--dry-run", "--set", "arms.dense.loss.pairing=[main>stage1]")
+    assert "main>stage1" in done.stdout
+
+
+def test_a_changed_study_has_another_folder_and_the_same_one_the_same():
+    code = "import json, run_study, sys\nfor words in json.loads(sys.argv[1]):\n    run_study.main(words)"
+    plan = [*SPACE, "--dry-run"]
+    done = run_code(code, json.dumps([plan, plan, [*plan, "--set", "trial.epochs=16"]]))
+    folders = [line for line in done.stdout.splitlines() if line.startswith("results: ")]
+    assert folders[0].startswith("results: results/dense_vs_oneway-")
+    assert folders[0] == folders[1] != folders[2]
+
+
 def test_list_names_every_shipped_file_with_its_question():
     done = run("--list")
     for path in (ROOT / "search_spaces").rglob("*.yaml"):
@@ -49,25 +116,66 @@ def test_list_names_every_shipped_file_with_its_question():
     ("words", "message"),
     [
         ([], "--space must name a question: see --list"),
-        (["--space", "nothing"], "--space nothing: no such space"),
-        ([*SPACE, "--profile", "labtop"], "did you mean laptop?"),
-        ([*SPACE, "--set", "trial.epochs=-1"], "trial.epochs: must be greater than or equal to 1, got -1"),
-        ([*SPACE, "--set", "trial.data.name=cifar10", "--set", "trial.data.root=nowhere", "--results", "@"],
-         "data.root: give the folder that holds the files, or set data.download: true; cifar10 is not in 'nowhere'"),
-        ([*SPACE, "--set", "trial.optimiser.batch_size=5000", "--set", "trial.optimiser.keep_partial_batch=false",
-          "--results", "@"], "optimiser.batch_size: must be at most the 1078 training images, got 5000"),
+        ([*SPACE, "--set", "trial.epochs=-1"], "--set: trial.epochs: must be greater than or equal to 1, got -1"),
     ],
-)  # fmt: skip
-def test_bad_input_gets_one_line_and_status_2(tmp_path, words, message):
-    done = run(*(word.replace("@", str(tmp_path)) for word in words))
-    assert done.returncode == 2
+)
+def test_bad_input_gets_one_line_and_status_2(words, message):
+    done = run(*words)
+    assert (done.returncode, done.stdout) == (2, "")
     assert message in done.stderr
+    assert done.stderr.startswith("run_study: ")
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_a_results_folder_that_cannot_be_made_is_bad_input(tmp_path):
-    (tmp_path / "file").write_text("")
-    done = run(*SPACE, "--results", str(tmp_path / "file"))
+def test_an_unknown_option_is_status_2_without_a_traceback():
+    done = run("--spaces", "x")
     assert done.returncode == 2
-    assert len(done.stderr.splitlines()) == 1
-    assert "--results" in done.stderr
+    assert "unrecognized arguments" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.fixture(scope="module")
+def refused(tmp_path_factory):
+    """Return (status, stderr) by name of the case, and the folder of the results; Ray never starts."""
+    folder = tmp_path_factory.mktemp("refused")
+    (folder / "file").write_text("")
+    missing = [*SPACE, "--set", "trial.data.name=cifar10", "--set", "trial.data.root=nowhere", "--results"]
+    batch = ["--set", "trial.optimiser.batch_size=5000", "--set", "trial.optimiser.keep_partial_batch=false"]
+    cases = {
+        "no space": ["--space", "nothing"],
+        "no profile": [*SPACE, "--profile", "labtop"],
+        "own budget": [*SPACE, "--dry-run", "--set", "arms.dense.epochs=1"],
+        "no data": [*missing, str(folder / "data")],
+        "no data again": [*missing, str(folder / "data")],
+        "large batch": [*SPACE, *batch, "--results", str(folder / "batch")],
+        "no folder": [*SPACE, "--results", str(folder / "file")],
+    }
+    done = run_code(DRIVER, json.dumps(list(cases.values())))
+    assert done.returncode == 0, done.stderr
+    return dict(zip(cases, json.loads(done.stdout.splitlines()[-1]), strict=True)), folder
+
+
+@pytest.mark.parametrize(
+    ("case", "message"),
+    [
+        ("no space", "--space nothing: no such space"),
+        ("no profile", "--profile labtop: no such profile, did you mean laptop?"),
+        ("own budget", "--set: arms.dense.epochs: must be the same in the whole study"),
+        ("no data", "data.root: give the folder that holds the files, or set data.download: true; cifar10 is not in"),
+        ("no data again", "data.root: give the folder that holds the files, or set data.download: true"),
+        ("large batch", "optimiser.batch_size: must be at most the 1078 training images, got 5000"),
+        ("no folder", "--results "),
+    ],
+)
+def test_what_is_refused_gets_one_line_and_status_2(refused, case, message):
+    status, said = refused[0][case]
+    assert status == 2
+    assert message in said
+    assert len(said.splitlines()) == 1
+
+
+def test_a_refused_study_leaves_no_results(refused):
+    for results in ("data", "batch"):
+        (study,) = (refused[1] / results).iterdir()
+        assert {path.name for path in study.iterdir()} <= {"lock"}
+    assert (refused[1] / "file").read_text() == ""
