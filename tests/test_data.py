@@ -1,8 +1,5 @@
 """Splits, label noise and batches; torchvision's files in their real format."""
 
-import pickle
-import struct
-
 import numpy as np
 import pytest
 import torch
@@ -24,7 +21,6 @@ from dks_study.data import (
 from dks_study.spec import DataSpec
 from dks_study.streams import generator
 
-FILES = {"cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python", "fashion_mnist": "FashionMNIST/raw"}
 DIGITS = DataSpec(name="digits", validation_fraction=0.2)
 
 
@@ -241,91 +237,3 @@ def test_without_augmentation_images_pass_as_they_are():
     split = Split(images, torch.arange(4))
     ((pictures, labels),) = train_batches(split, DIGITS, [4], seed=0, epoch=1, rank=0, workers=1)
     assert torch.equal(pictures, images[labels])
-
-
-def write_cifar(root, name):
-    """Write a tiny CIFAR in the real format; return (pixels uint8 [N, 3072], labels), of training and of test."""
-    random, fine = np.random.default_rng(0), name == "cifar100"
-    folder = root / FILES[name]
-    folder.mkdir(parents=True)
-    classes, key = (100, "fine_labels") if fine else (10, "labels")
-    files = {"train": 400, "test": 200} if fine else {**{f"data_batch_{i}": 40 for i in range(1, 6)}, "test_batch": 50}
-    pixels, labels = {True: [], False: []}, {True: [], False: []}
-    for file, count in files.items():
-        content = {
-            "data": random.integers(0, 256, (count, 3072), dtype=np.uint8),
-            key: [i % classes for i in range(count)],
-        }
-        (folder / file).write_bytes(pickle.dumps(content))
-        pixels[file.startswith("test")].append(content["data"])
-        labels[file.startswith("test")] += content[key]
-    names = {"fine_label_names" if fine else "label_names": [f"class{i}" for i in range(classes)]}
-    (folder / ("meta" if fine else "batches.meta")).write_bytes(pickle.dumps(names))
-    return [(np.concatenate(pixels[test]), labels[test]) for test in (False, True)]
-
-
-@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
-def test_cifar_files_are_read_as_torchvision_stores_them(tmp_path, monkeypatch, name):
-    (pixels, labels), (test_pixels, test_labels) = write_cifar(tmp_path, name)
-    monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *_: True)  # the sums are of the real files
-    data = load(DataSpec(name=name, root=str(tmp_path), validation_fraction=0.5))
-    assert data.test.images.numpy().tobytes() == test_pixels.tobytes(), "rows are red, green, blue planes of 32 x 32"
-    assert data.test.labels.tolist() == test_labels
-    assert data.image_shape == (3, 32, 32)
-    assert len(data.mean) == len(data.std) == 3
-    assert data.classes == (100 if name == "cifar100" else 10)
-    assert len(data.train) == len(data.validation) == len(pixels) // 2
-    of_image = {row.tobytes(): label for row, label in zip(pixels, labels, strict=True)}
-    for split in (data.train, data.validation):
-        assert [of_image.pop(image.numpy().tobytes()) for image in split.images] == split.labels.tolist()
-        assert torch.bincount(split.labels, minlength=data.classes).unique().numel() == 1, "stratified"
-    assert of_image == {}
-
-
-def write_fashion(root):
-    raw = root / FILES["fashion_mnist"]
-    raw.mkdir(parents=True)
-    for part, count in (("train", 60), ("t10k", 20)):
-        pixels = (np.arange(count * 784) % 256).astype(np.uint8)
-        (raw / f"{part}-images-idx3-ubyte").write_bytes(struct.pack(">IIII", 2051, count, 28, 28) + pixels.tobytes())
-        labels = (np.arange(count) % 10).astype(np.uint8)
-        (raw / f"{part}-labels-idx1-ubyte").write_bytes(struct.pack(">II", 2049, count) + labels.tobytes())
-    return raw
-
-
-def test_fashion_mnist_is_read_from_idx_files(tmp_path):
-    write_fashion(tmp_path)
-    data = load(DataSpec(name="fashion_mnist", root=str(tmp_path), validation_fraction=0.5))
-    assert data.image_shape == (1, 28, 28)
-    assert (len(data.train), len(data.validation), len(data.test), data.classes) == (30, 30, 20, 10)
-    assert data.test.images.flatten().tolist() == [i % 256 for i in range(20 * 784)]
-    assert data.test.labels.tolist() == [i % 10 for i in range(20)]
-
-
-@pytest.mark.parametrize("name", list(FILES))
-def test_missing_files_name_the_key(tmp_path, name):
-    with pytest.raises(DataError, match=r"^data\.root: .*data\.download: true; " + name) as caught:
-        load(DataSpec(name=name, root=str(tmp_path)))
-    assert len(str(caught.value).splitlines()) == 1
-    assert list(tmp_path.iterdir()) == [], "nothing is fetched unasked"
-
-
-def test_a_root_that_is_a_file_names_the_key(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match=r"^data\.root: "):
-        load(DataSpec(name="cifar10", root=str(tmp_path / "file")))
-
-
-@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
-def test_cifar_files_that_are_not_the_real_ones_name_the_key(tmp_path, name):
-    write_cifar(tmp_path, name)
-    with pytest.raises(DataError, match=r"^data\.root: "):
-        load(DataSpec(name=name, root=str(tmp_path)))
-
-
-@pytest.mark.parametrize("size", [0, 6, 500])
-def test_a_damaged_idx_file_names_the_key(tmp_path, size):
-    file = write_fashion(tmp_path) / "train-images-idx3-ubyte"
-    file.write_bytes(file.read_bytes()[:size])
-    with pytest.raises(DataError, match=r"^data\.root: "):
-        load(DataSpec(name="fashion_mnist", root=str(tmp_path)))
