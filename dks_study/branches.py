@@ -1,68 +1,35 @@
-"""Auxiliary classifiers: what is grown at a tap, and the network of a backbone with its branches.
+"""Auxiliary classifiers: what is grown at a tap, and the network of a backbone with its branches."""
 
-Source of the layouts: for WRNs the published network of Sun et al., CVPR 2019 (arXiv 1906.00675); for CIFAR ResNets
-the branch table of DHM (Li and Chen, CVPR 2020), whose WRN-28-10 is the same as the former.
-"""
-
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
-from dks_study.backbone_spec import BackboneSpec
-from dks_study.backbones import Staged, build_backbone
+from dks_study.backbone_spec import tap_position
+from dks_study.backbones import Backbone, build_backbone
+from dks_study.branch_spec import Growth, branch_layout
 from dks_study.spec import MAIN, RunSpec
 from dks_study.streams import seeded
-
-# Depth of a CIFAR ResNet -> blocks of the early tap's two stages, where these are not (n, n / 2 rounded up).
-_EARLY_TAP_OF_DEEP_RESNETS: Mapping[int, tuple[int, int]] = {110: (9, 9), 1202: (100, 100)}
-
-
-def recipe_blocks(spec: BackboneSpec, blocks_per_stage: tuple[int, ...], position: int) -> tuple[int, ...]:
-    """Return the blocks of each stage that the paper's branch grows behind the stage at `position`.
-
-    A branch has as many stages, hence down-samplings, as remain in the backbone. From the last tap it copies the
-    last stage's blocks; from an earlier tap its last stage has half of them (at least 1), rounded down for WRNs
-    as the authors do, up for ResNets as DHM's table does.
-
-    Args:
-        spec: the backbone's family and depth.
-        blocks_per_stage: the backbone's own blocks.
-        position: of the tap, 0 for the first stage; at least one stage follows.
-    """
-    *between, last = blocks_per_stage[position + 1 :]
-    if not between:
-        return (last,)
-    if spec.name == "resnet" and position == 0 and spec.depth in _EARLY_TAP_OF_DEEP_RESNETS:
-        return _EARLY_TAP_OF_DEEP_RESNETS[spec.depth]
-    half = (last + 1) // 2 if spec.name == "resnet" else last // 2
-    return (*between, max(1, half))
-
-
-def recipe_widths(widths: tuple[int, ...], position: int) -> tuple[int, ...]:
-    """Return the output channels of those stages: the backbone's, but twice as wide if only one stage remains."""
-    remaining = widths[position + 1 :]
-    return remaining if len(remaining) > 1 else (2 * remaining[0],)
 
 
 class BranchedNet(nn.Module):
     """A backbone, unmodified, with one branch at each of some taps: images -> logits by classifier.
 
     Attributes:
-        backbone: what ships; its weights load into a plain backbone.
-        branches: by tap name, shallow to deep; dropped for inference.
+        backbone: what ships; the weights of `backbone.plain()` load into the original network.
+        branches: shallow to deep, dropped for inference; by tap name with '_' for '.', which modules cannot be named.
     """
 
-    def __init__(self, backbone: Staged, branches: Mapping[str, nn.Module]) -> None:
+    def __init__(self, backbone: Backbone, branches: Mapping[str, nn.Module]) -> None:
         """Join a backbone and its branches, given by tap name in any order."""
         super().__init__()
-        depth = [tap.name for tap in backbone.taps]
         self.backbone = backbone
-        self.branches = nn.ModuleDict({tap: branches[tap] for tap in sorted(branches, key=depth.index)})
+        self._taps = tuple(backbone.tap(tap).name for tap in sorted(branches, key=tap_position))
+        self.branches = nn.ModuleDict({tap.replace(".", "_"): branches[tap] for tap in self._taps})
 
     @property
     def names(self) -> tuple[str, ...]:
         """The classifiers, shallow to deep, `main` last."""
-        return (*self.branches, MAIN)
+        return (*self._taps, MAIN)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Return logits [B, classes] by classifier, shallow to deep, of images [B, in_channels, H, W].
@@ -70,9 +37,10 @@ class BranchedNet(nn.Module):
         The backbone runs to its end before any branch runs: from one generator state its dropout then draws
         the same numbers whatever branches there are.
         """
-        features = self.backbone.walk(images)
-        main = self.backbone.head(features[self.backbone.taps[-1].name])
-        logits = {tap: branch(features[tap]) for tap, branch in self.branches.items()}
+        features = self.backbone.walk(images, self._taps)
+        main = self.backbone.classify(features[self.backbone.taps[-1].name])
+        branches = zip(self._taps, self.branches.values(), strict=True)
+        logits = {tap: branch(features[tap]) for tap, branch in branches}
         return {**logits, MAIN: main}
 
 
@@ -84,23 +52,60 @@ def build_network(run: RunSpec, in_channels: int, classes: int, seed: int) -> Br
         in_channels: channels of the images, at least 1.
         classes: number of classes, at least 2.
         seed: the run's seed; the backbone and every branch draw from streams of their own.
+
+    Raises:
+        ValueError: one line that names the key, if the backbone cannot be built, lacks a tap, or cannot grow there
+            what the recipe asks for.
     """
     backbone = build_backbone(run.backbone, in_channels, classes, seed)
     branches: dict[str, nn.Module] = {}
     for tap in run.branches.taps:
+        backbone.tap(tap)
+        growth = branch_layout(run.backbone, backbone.blocks_per_stage, run.branches, tap)
         with seeded(seed, "branch", tap):
-            branches[tap] = _build_branch(run, backbone, tap)
+            branches[tap] = nn.Sequential(*_grow(run.branches.recipe, backbone, tap, classes, growth))
     return BranchedNet(backbone, branches)
 
 
-def _build_branch(run: RunSpec, backbone: Staged, tap: str) -> nn.Module:
-    position = [candidate.name for candidate in backbone.taps].index(tap)
-    channels = backbone.taps[position].channels
+def _grow(recipe: str, backbone: Backbone, tap: str, classes: int, growth: Sequence[Growth]) -> list[nn.Module]:
+    channels, first = backbone.tap(tap).channels, int(tap_position(tap)[0])
+    if recipe == "linear":
+        return [backbone.new_head(channels)]
+    if recipe != "bottleneck":
+        return backbone.new_tail(first, channels, growth)
     parts: list[nn.Module] = []
-    if run.branches.recipe == "paper":
-        blocks = recipe_blocks(run.backbone, backbone.blocks_per_stage, position)
-        widths = recipe_widths(tuple(each.channels for each in backbone.taps), position)
-        for index, (depth, width) in enumerate(zip(blocks, widths, strict=True), start=position + 1):
-            parts.append(backbone.new_stage(index, channels, width, depth))
-            channels = width
-    return nn.Sequential(*parts, backbone.new_head(channels))
+    for (_, width), before, after in zip(growth, backbone.taps[first - 1 :], backbone.taps[first:], strict=False):
+        out_channels = max(1, round(after.channels * width))
+        parts.append(Bottleneck(channels, out_channels, after.stride // before.stride))
+        channels = out_channels
+    head = (nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes))
+    return [*parts, nn.Sequential(*head)] if parts else [backbone.new_head(channels)]
+
+
+class Bottleneck(nn.Module):
+    """relu(1x1 to a quarter, 3x3 with the stride, 1x1; + 1x1 shortcut), each with BN: [B, in, ...] -> [B, out, ...]."""
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
+        """Build a block that divides the resolution by `stride`, rounding up."""
+        super().__init__()
+        inner = max(1, out_channels // 4)
+        self.residual = nn.Sequential(
+            *_conv_bn(in_channels, inner, 1, 1),
+            nn.ReLU(),
+            *_conv_bn(inner, inner, 3, stride),
+            nn.ReLU(),
+            *_conv_bn(inner, out_channels, 1, 1),
+        )
+        self.shortcut = nn.Sequential(*_conv_bn(in_channels, out_channels, 1, stride))
+        self.relu = nn.ReLU()
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return the block's activated output."""
+        output: Tensor = self.relu(self.residual(inputs) + self.shortcut(inputs))
+        return output
+
+
+def _conv_bn(in_channels: int, out_channels: int, kernel: int, stride: int) -> tuple[nn.Conv2d, nn.BatchNorm2d]:
+    conv = nn.Conv2d(in_channels, out_channels, kernel, stride, padding=kernel // 2, bias=False)
+    nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+    return conv, nn.BatchNorm2d(out_channels)

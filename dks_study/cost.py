@@ -1,6 +1,5 @@
 """What a network costs: parameters and forward multiply-accumulates, with its branches and without."""
 
-import copy
 from dataclasses import dataclass
 
 import torch
@@ -8,6 +7,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from dks_study.branches import BranchedNet
+from dks_study.hollow import hollow
 
 
 @dataclass(frozen=True)
@@ -32,23 +32,13 @@ def count_cost(net: BranchedNet, image_shape: tuple[int, int, int]) -> Cost:
 
     Nothing is computed and `net` is not touched: the counting runs on a copy without data.
     """
-    hollow = _without_data(net)
+    empty = hollow(net)
     return Cost(
-        params_train=_parameters(hollow),
-        params_inference=_parameters(hollow.backbone),
-        macs_train=_macs(hollow, image_shape),
-        macs_inference=_macs(hollow.backbone, image_shape),
+        params_train=_parameters(empty),
+        params_inference=_parameters(empty.backbone),
+        macs_train=_macs(empty, image_shape),
+        macs_inference=_macs(empty.backbone, image_shape),
     )
-
-
-def _without_data(net: BranchedNet) -> BranchedNet:
-    """Copy a network to the meta device without ever copying its weights, which may be large."""
-    memo: dict[int, object] = {}
-    for parameter in net.parameters():
-        memo[id(parameter)] = nn.Parameter(torch.empty_like(parameter, device="meta"), parameter.requires_grad)
-    for buffer in net.buffers():
-        memo[id(buffer)] = torch.empty_like(buffer, device="meta")
-    return copy.deepcopy(net, memo).eval()
 
 
 def _parameters(module: nn.Module) -> int:

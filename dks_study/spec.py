@@ -10,7 +10,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, PlainSerializer, PlainValidator, field_validator, model_validator
 
-from dks_study.backbone_spec import TAPS, BackboneSpec
+from dks_study.backbone_spec import BackboneSpec, check_tap, split_tap, tap_position
+from dks_study.branch_spec import BranchSpec, branch_layout
 from dks_study.pairing import SCHEMES, Pairing, pairing_matrix, parse_pair
 from dks_study.spec_base import Fraction, Seed, Spec
 
@@ -41,20 +42,6 @@ class DataSpec(Spec):
         if self.name == "digits" and self.root is not None:
             raise ValueError(f"root: must be left out for digits, which ships with scikit-learn, got {self.root!r}")
         return self
-
-
-class BranchSpec(Spec):
-    """Where auxiliary classifiers attach, and how they are built. No taps: the plain backbone (baseline)."""
-
-    taps: tuple[str, ...] = ()
-    recipe: Literal["paper", "linear"] = "paper"
-
-    @field_validator("taps")
-    @classmethod
-    def _taps_are_distinct(cls, taps: tuple[str, ...]) -> tuple[str, ...]:
-        if len(set(taps)) < len(taps):
-            raise ValueError("each tap carries one branch and is listed once")
-        return taps
 
 
 def _check_pairing(value: object) -> object:
@@ -186,12 +173,12 @@ class RunSpec(Spec):
 
     @model_validator(mode="after")
     def _names_fit_together(self) -> Self:
-        known = TAPS[self.backbone.name]
+        blocks = self.backbone.blocks_per_stage
         for tap in self.branches.taps:
-            if tap not in known:
-                raise ValueError(
-                    f"branches.taps: must be taps of {self.backbone.name} ({', '.join(known)}), got {tap!r}"
-                )
+            split_tap(tap)
+            if blocks:  # else the network knows its taps when it is built
+                check_tap(self.backbone.name, blocks, tap)
+                branch_layout(self.backbone, blocks, self.branches, tap)
         try:
             pairing_matrix(self.loss.pairing, self.classifiers)
         except ValueError as error:
@@ -204,8 +191,7 @@ class RunSpec(Spec):
     @property
     def classifiers(self) -> tuple[str, ...]:
         """Names of all classifiers, shallow to deep, `main` last."""
-        known = TAPS[self.backbone.name]
-        return (*sorted(self.branches.taps, key=known.index), MAIN)
+        return (*sorted(self.branches.taps, key=tap_position), MAIN)
 
 
 class TrialSpec(RunSpec):

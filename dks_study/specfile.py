@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from dks_study.backbone_spec import TAPS
+from dks_study.backbone_spec import BACKBONES
 from dks_study.spec import Scalar
 from dks_study.spec_base import Spec
 from dks_study.study_spec import AxisSpec, StudySpec, arm_run, default_setting
@@ -192,7 +192,7 @@ def _sentence(key: str, value: object, problem: ErrorDetails, known: Sequence[st
     if problem["type"] == "missing":
         return f"{key}: the key is missing"
     if problem["type"].startswith("union_tag"):
-        return f"{key}: must be one of {', '.join(TAPS)}, got {_shown(value)}"
+        return f"{key}: must be one of {', '.join(BACKBONES)}, got {_shown(value)}"
     rule = problem["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
     for head in _tails(key):
         rule = rule.removeprefix(f"{head}: ")

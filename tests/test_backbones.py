@@ -6,7 +6,17 @@ import pytest
 import torch
 from torch import nn
 
-from dks_study.backbone_spec import TAPS, ResNetSpec, WRNSpec
+from dks_study.backbone_spec import (
+    BACKBONES,
+    DenseNetSpec,
+    MobileNetSpec,
+    PreActResNetSpec,
+    ResNetSpec,
+    VGGSpec,
+    WRNSpec,
+    check_tap,
+    kind_of,
+)
 from dks_study.backbones import BUILDERS, build_backbone
 from dks_study.backbones.resnet import BasicBlock
 from dks_study.streams import derive
@@ -16,9 +26,15 @@ SPECS = [
     ResNetSpec(name="resnet", depth=14, base_channels=6),
     WRNSpec(name="wrn", depth=10, width=1),
     WRNSpec(name="wrn", depth=16, width=2, dropout=0.3),
+    PreActResNetSpec(name="preact_resnet", depth=8),
+    PreActResNetSpec(name="preact_resnet", depth=11, bottleneck=True),
+    DenseNetSpec(name="densenet", depth=10, growth=4),
+    DenseNetSpec(name="densenet", depth=16, growth=4, bottleneck=True, reduction=0.5),
+    MobileNetSpec(name="mobilenet", width=0.125),
+    VGGSpec(name="vgg_bn", depth=11),
 ]
 IMAGES = [(1, 8), (3, 32), (2, 9)]  # (channels, side in pixels)
-by_spec = pytest.mark.parametrize("spec", SPECS, ids=lambda spec: f"{spec.name}{spec.depth}")
+by_spec = pytest.mark.parametrize("spec", SPECS, ids=lambda spec: f"{spec.name}{getattr(spec, 'depth', '')}")
 
 
 def parameters(module):
@@ -30,9 +46,10 @@ def parameters(module):
 def test_declared_taps_are_true(spec, channels, side):
     net = build_backbone(spec, channels, 5, seed=0).eval()
     images = torch.randn(2, channels, side, side)
-    features = net.walk(images)
-    assert [tap.name for tap in net.taps] == list(net.stages) == list(features)
-    for tap in net.taps:
+    features = net.walk(images, {tap.name for tap in net.inner_taps})
+    assert [tap.name for tap in net.taps] == list(net.stages) == [name for name in features if "." not in name]
+    assert features.keys() == {tap.name for tap in (*net.taps, *net.inner_taps)}
+    for tap in (*net.taps, *net.inner_taps):
         small = math.ceil(side / tap.stride)
         assert features[tap.name].shape == (2, tap.channels, small, small)
     assert net(images).shape == (2, 5)
@@ -41,13 +58,19 @@ def test_declared_taps_are_true(spec, channels, side):
 @by_spec
 def test_the_description_knows_the_taps(spec):
     net = build_backbone(spec, 1, 5, seed=0)
-    assert TAPS[spec.name] == tuple(tap.name for tap in net.taps[:-1])
-    assert net.blocks_per_stage == tuple(len(stage) for stage in net.stages.values())
+    assert net.blocks_per_stage == spec.blocks_per_stage == tuple(len(stage) for stage in net.stages.values())
+    for tap in (*net.taps[:-1], *net.inner_taps):
+        check_tap(spec.name, spec.blocks_per_stage, tap.name)
+        assert net.tap(tap.name) == tap
+    for wrong in (net.taps[-1].name, "stage9", "stage1.99"):
+        for check in (net.tap, lambda tap: check_tap(spec.name, spec.blocks_per_stage, tap)):
+            with pytest.raises(ValueError, match=f"branches.taps.*got '{wrong}'"):
+                check(wrong)
 
 
-def test_every_family_of_the_description_has_a_builder():
-    assert set(BUILDERS) == set(TAPS)
-    assert {spec.name for spec in SPECS} == set(BUILDERS)
+def test_every_name_of_the_description_has_a_builder():
+    assert set(BUILDERS) == {kind_of(name) for name in BACKBONES}
+    assert {spec.name for spec in SPECS} == {name for name in BACKBONES if ":" not in name}
 
 
 @by_spec
@@ -65,7 +88,7 @@ def test_copies_and_pickles_compute_the_same(spec):
     assert torch.equal(pickle.loads(pickle.dumps(net))(images), net(images))
 
 
-@pytest.mark.parametrize("spec", [SPECS[0], SPECS[2]], ids=lambda spec: spec.name)
+@by_spec
 def test_exported_programs_compute_the_same(spec):
     net = build_backbone(spec, 1, 5, seed=0).eval()
     images = torch.randn(3, 1, 8, 8)
@@ -91,8 +114,9 @@ def test_initial_weights_follow_their_law(spec):
             assert (module.weight == 1).all(), name
             assert (module.bias == 0).all(), name
         if isinstance(module, nn.Conv2d):
-            assert module.bias is None, name
-            fan = module.out_channels if spec.name == "resnet" else module.in_channels
+            assert module.bias is None or (spec.name == "vgg_bn" and not module.bias.any()), name
+            forwards = spec.name in ("resnet", "vgg_bn")
+            fan = module.out_channels if forwards else module.in_channels // module.groups
             expected = math.sqrt(2 / (fan * module.kernel_size[0] ** 2))
             error = expected * 5 / math.sqrt(2 * module.weight.numel())  # five standard errors
             assert module.weight.std().item() == pytest.approx(expected, abs=error), name
@@ -119,6 +143,26 @@ def test_resnets_have_the_published_number_of_parameters(depth, count):
 def test_wrns_have_the_published_number_of_parameters(depth, width, classes, count):
     with torch.device("meta"):
         assert parameters(build_backbone(WRNSpec(name="wrn", depth=depth, width=width), 3, classes, seed=0)) == count
+
+
+@pytest.mark.parametrize(
+    ("spec", "classes", "count"),
+    [
+        # He et al. (2016b): 1.7 M for ResNet-164
+        (PreActResNetSpec(name="preact_resnet", depth=164, bottleneck=True), 10, 1_703_258),
+        # Huang et al. (2017), table 2: 1.0 M, 0.8 M
+        (DenseNetSpec(name="densenet", depth=40), 10, 1_019_722),
+        (DenseNetSpec(name="densenet", depth=100, bottleneck=True, reduction=0.5), 10, 769_162),
+        # Howard et al. (2017), table 4: 4.2 M with 1000 classes
+        (MobileNetSpec(name="mobilenet"), 1000, 4_231_976),
+        # Simonyan and Zisserman's convolutions with batch norm, as torchvision's VGG-16-BN, and one linear layer
+        (VGGSpec(name="vgg_bn"), 10, 14_728_266),
+    ],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_the_others_have_the_published_number_of_parameters(spec, classes, count):
+    with torch.device("meta"):
+        assert parameters(build_backbone(spec, 3, classes, seed=0)) == count
 
 
 def test_the_resnet_shortcut_takes_every_second_pixel_and_pads_with_zeros():

@@ -8,8 +8,9 @@ from pseudo import pseudo, pseudo_weight, reference
 
 from dks_study.backbone_spec import ResNetSpec, WRNSpec
 from dks_study.backbones import build_backbone
-from dks_study.branches import BranchedNet, build_network, recipe_blocks, recipe_widths
-from dks_study.spec import BranchSpec, DataSpec, LossSpec, RunSpec
+from dks_study.branch_spec import BranchSpec, branch_layout
+from dks_study.branches import BranchedNet, build_network
+from dks_study.spec import DataSpec, LossSpec, RunSpec
 from dks_study.synergy import objective_for
 
 RESNET = ResNetSpec(name="resnet", depth=8, base_channels=4)
@@ -144,14 +145,12 @@ def test_parameter_counts_agree_with_the_published_code(spec, classes, alone, wi
     ids=lambda value: f"{value.name}{value.depth}" if hasattr(value, "depth") else "",
 )
 def test_blocks_of_the_branches(spec, early, late):
-    blocks = ((spec.depth - 2) // 6,) * 3  # the same n for 6n+2 and 6n+4
-    assert recipe_blocks(spec, blocks, 0) == early
-    assert recipe_blocks(spec, blocks, 1) == late
-
-
-def test_the_late_branch_is_twice_as_wide():
-    assert recipe_widths((16, 32, 64), 0) == (32, 64)
-    assert recipe_widths((16, 32, 64), 1) == (128,)
+    late_width = 3 if spec.name == "densenet" else 2
+    for position, blocks in ((1, early), (2, late)):
+        tap = f"stage{len(spec.blocks_per_stage) - 3 + position}"
+        growth = branch_layout(spec, spec.blocks_per_stage, BranchSpec(taps=(tap,)), tap)
+        assert tuple(stage.blocks for stage in growth) == blocks
+        assert [stage.width for stage in growth] == ([1, 1] if position == 1 else [late_width])
 
 
 @by_backbone

@@ -113,7 +113,7 @@ def test_a_wrong_file_gets_one_clear_line(tmp_path, old, new, message):
         ("trial.optimiser.lr=.nan", "--set: trial.optimiser.lr: must be a finite number"),
         ("trial.optimizer.lr=0.1", "--set: trial.optimizer: unknown key, did you mean optimiser?"),
         ("trial.backbone.depth=9", "a CIFAR ResNet has depth 6n+2 (8, 14, 20, 32, 44, 56, 110, ...), got 9"),
-        ("trial.backbone.name=resnext", "--set: trial.backbone.name: must be one of resnet, wrn, got "),
+        ("trial.backbone.name=resnext", "--set: trial.backbone.name: must be one of resnet, preact_resnet, wrn, "),
         ("trial.backbone.depht=8", "--set: trial.backbone.depht: unknown key, did you mean depth?"),
         ("trial.data.name=cifar10", "trial.data.root: must name the folder with the files of cifar10, got null"),
         ("trial.data.label_noise=1", "--set: trial.data.label_noise: must be less than 1, got 1"),

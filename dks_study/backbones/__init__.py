@@ -1,23 +1,35 @@
-"""All backbone families. A new family is one file that fills the contract of `staged.py`, and one line here."""
+"""All backbones. A new family is one file that fills the contract of `staged.py`, and one line here."""
 
 from collections.abc import Callable, Mapping
 
-from dks_study.backbone_spec import BackboneSpec
+from dks_study.backbone_spec import BackboneSpec, kind_of
+from dks_study.backbones.densenet import DenseNet
+from dks_study.backbones.external import External
+from dks_study.backbones.mobilenet import MobileNet
+from dks_study.backbones.preact_resnet import PreActResNet
 from dks_study.backbones.resnet import ResNet
-from dks_study.backbones.staged import Staged, Tap
+from dks_study.backbones.staged import Backbone, Staged, Tap
+from dks_study.backbones.vgg import VGG
 from dks_study.backbones.wrn import WRN
 from dks_study.streams import seeded
 
-__all__ = ["BUILDERS", "Staged", "Tap", "build_backbone"]
+__all__ = ["BUILDERS", "Backbone", "Staged", "Tap", "build_backbone"]
 
-# name in the spec -> (spec, in_channels, classes) -> backbone
-BUILDERS: Mapping[str, Callable[..., Staged]] = {
+# kind of the spec -> (spec, in_channels, classes) -> backbone
+BUILDERS: Mapping[str, Callable[..., Backbone]] = {
     "resnet": ResNet,
+    "preact_resnet": PreActResNet,
     "wrn": WRN,
+    "densenet": DenseNet,
+    "mobilenet": MobileNet,
+    "vgg_bn": VGG,
+    "torchvision": External,
+    "timm": External,
+    "module": External,
 }
 
 
-def build_backbone(spec: BackboneSpec, in_channels: int, classes: int, seed: int) -> Staged:
+def build_backbone(spec: BackboneSpec, in_channels: int, classes: int, seed: int) -> Backbone:
     """Return the backbone of `spec` with the initial weights that belong to `seed`, whatever is attached to it.
 
     Args:
@@ -25,6 +37,9 @@ def build_backbone(spec: BackboneSpec, in_channels: int, classes: int, seed: int
         in_channels: channels of the images, at least 1.
         classes: number of classes, at least 2.
         seed: the run's seed.
+
+    Raises:
+        ValueError: one line that names the key, if a network from elsewhere cannot be made or walked.
     """
     with seeded(seed, "backbone"):
-        return BUILDERS[spec.name](spec, in_channels, classes)
+        return BUILDERS[kind_of(spec.name)](spec, in_channels, classes)

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dks_study.backbone_spec import ResNetSpec
-from dks_study.backbones.staged import Staged
+from dks_study.backbones.staged import Staged, scaled
 
 
 class BasicBlock(nn.Module):
@@ -25,7 +25,8 @@ class BasicBlock(nn.Module):
         """
         super().__init__()
         if out_channels < in_channels:
-            raise ValueError(f"a zero-padded shortcut cannot go from {in_channels} to {out_channels} channels")
+            rule = f"a ResNet's zero-padded shortcut cannot go from {in_channels} to {out_channels} channels"
+            raise ValueError(f"branches.width: {rule}")
         self.stride = stride
         self.missing_channels = out_channels - in_channels
         self.conv0 = _conv3x3(in_channels, out_channels, stride)
@@ -51,8 +52,8 @@ class ResNet(Staged):
 
     def __init__(self, spec: ResNetSpec, in_channels: int, classes: int) -> None:
         """Build the network for images of `in_channels` channels, drawing from the global CPU generator."""
-        base, blocks = spec.base_channels, (spec.depth - 2) // 6
-        super().__init__(widths=(base, 2 * base, 4 * base), blocks=(blocks,) * 3)
+        base = spec.base_channels
+        super().__init__(widths=(base, 2 * base, 4 * base), blocks=spec.blocks_per_stage)
         self.classes = classes
         self.stem = nn.Sequential(
             OrderedDict(conv=_conv3x3(in_channels, base, 1), bn=nn.BatchNorm2d(base), relu=nn.ReLU())
@@ -60,11 +61,12 @@ class ResNet(Staged):
         self.stages = self._grow_stages(base)
         self.head = self.new_head(4 * base)
 
-    def new_stage(self, index: int, in_channels: int, out_channels: int, blocks: int) -> nn.Module:
-        """Return `blocks` basic blocks; the first has stride 2, save in stage 0."""
+    def new_stage(self, index: int, in_channels: int, blocks: int, width: float = 1.0) -> tuple[nn.Sequential, int]:
+        """Return `blocks` basic blocks and their channels; the first has stride 2, save in stage 0."""
+        out_channels = scaled(self.taps[index].channels, width)
         first = BasicBlock(in_channels, out_channels, stride=1 if index == 0 else 2)
         rest = (BasicBlock(out_channels, out_channels, stride=1) for _ in range(blocks - 1))
-        return nn.Sequential(first, *rest)
+        return nn.Sequential(first, *rest), out_channels
 
     def new_head(self, channels: int) -> nn.Module:
         """Return global average pooling and a linear layer."""

@@ -1,11 +1,12 @@
-"""The contract of all backbones: a stem, named stages in order, and a head, walked explicitly.
+"""The contract of all backbones, and our own families' way to fill it: a stem, named stages and a head, walked.
 
-A branch attaches at a tap, the end of a stage, and grows the stages that follow in the family's own blocks: that is
-what `new_stage` and `new_head` are for. There are no forward hooks: declared stages survive deepcopy, pickle,
-torch.export and DDP, and a backbone does not know whether anything branches off it.
+A branch attaches at a tap: the end of a stage, or a place between two of its blocks. There are no forward hooks:
+declared stages survive deepcopy, pickle, torch.export and DDP, and a backbone does not know whether anything branches
+off it.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -13,12 +14,12 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Tap:
-    """The end of a stage.
+    """A place where a branch can attach.
 
     Attributes:
-        name: the stage's name, 'stage1' and so on.
-        channels: channels of the stage's output.
-        stride: input pixels per output pixel along each side.
+        name: 'stage2' for the end of a stage, 'stage2.3' for what its third block puts out.
+        channels: channels of the feature map.
+        stride: input pixels per feature-map pixel along each side.
     """
 
     name: str
@@ -26,53 +27,132 @@ class Tap:
     stride: int
 
 
-class Staged(nn.Module, ABC):
-    """A classifier of images made of `stem`, `stages` and `head`.
+class Backbone(nn.Module, ABC):
+    """A classifier of images that can be tapped: a sequence of stages, each a sequence of blocks.
+
+    Attributes:
+        taps: the ends of the stages in order, the last included.
+        inner_taps: behind every block that does not end its stage.
+        blocks_per_stage: number of blocks in each stage.
+    """
+
+    taps: tuple[Tap, ...]
+    inner_taps: tuple[Tap, ...]
+    blocks_per_stage: tuple[int, ...]
+
+    @abstractmethod
+    def walk(self, images: Tensor, inner: Collection[str] = ()) -> dict[str, Tensor]:
+        """Return feature maps by tap, shallow to deep: of every stage's end, and of the inner taps named."""
+
+    @abstractmethod
+    def classify(self, features: Tensor) -> Tensor:
+        """Return logits [B, classes] of the last stage's output."""
+
+    @abstractmethod
+    def new_tail(self, first: int, channels: int, growth: Sequence[tuple[int, float]]) -> list[nn.Module]:
+        """Return stages and a head with fresh weights, in the backbone's own blocks.
+
+        Args:
+            first: position of the backbone's stage that the first of them is like, 0 for the first stage.
+            channels: of the feature map that they are given.
+            growth: number of blocks, and width relative to the backbone's own stage, of each. May be empty.
+        """
+
+    @abstractmethod
+    def new_head(self, channels: int) -> nn.Module:
+        """Return a simple head with fresh weights for such a feature map: pooling and one linear layer."""
+
+    def plain(self) -> nn.Module:
+        """Return the network that ships: its state_dict is that of the original, unbranched network."""
+        return self
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits [B, classes] of images [B, in_channels, H, W]."""
+        return self.classify(self.walk(images)[self.taps[-1].name])
+
+    def tap(self, name: str) -> Tap:
+        """Return the tap of this name.
+
+        Raises:
+            ValueError: if there is none, or it is the end of the last stage, which `main` follows.
+        """
+        there = {tap.name: tap for tap in (*self.taps[:-1], *self.inner_taps)}
+        if name not in there:
+            inside = f" and inside them (such as {self.inner_taps[0].name})" if self.inner_taps else ""
+            ends = ", ".join(tap.name for tap in self.taps[:-1])
+            raise ValueError(f"branches.taps: this backbone has the taps {ends}{inside}, got {name!r}")
+        return there[name]
+
+
+class Staged(Backbone):
+    """A backbone made of `stem`, `stages` and `head`: what our own families are.
 
     Attributes:
         stem: [B, in_channels, H, W] -> [B, stem channels, H, W].
-        stages: by name, shallow to deep; the first keeps the resolution, each later one halves it (rounding up).
+        stages: sequences of blocks by name; the first keeps the resolution, each later one halves it (rounding up).
         head: output of the last stage -> logits [B, classes].
-        taps: one per stage, in order, the last included.
-        blocks_per_stage: number of residual blocks in each stage.
     """
 
     def __init__(self, widths: tuple[int, ...], blocks: tuple[int, ...]) -> None:
-        """Declare stages of these widths (output channels) and blocks; the family builds them."""
+        """Declare stages of these widths (channels of every block's output); the family builds them."""
         super().__init__()
         self.taps = tuple(Tap(f"stage{i + 1}", width, 2**i) for i, width in enumerate(widths))
+        self.inner_taps = tuple(
+            Tap(f"{tap.name}.{block}", tap.channels, tap.stride)
+            for tap, count in zip(self.taps, blocks, strict=True)
+            for block in range(1, count)
+        )
         self.blocks_per_stage = blocks
         self.stem: nn.Module
         self.stages: nn.ModuleDict
         self.head: nn.Module
 
-    def walk(self, images: Tensor) -> dict[str, Tensor]:
-        """Return the output of every stage by name, shallow to deep; `images` is [B, in_channels, H, W]."""
+    def walk(self, images: Tensor, inner: Collection[str] = ()) -> dict[str, Tensor]:
+        """Return feature maps by tap, shallow to deep: of every stage's end, and of the inner taps named."""
         features: dict[str, Tensor] = {}
         current = self.stem(images)
         for name, stage in self.stages.items():
-            current = stage(current)
+            assert isinstance(stage, nn.Sequential)
+            for number, block in enumerate(stage, start=1):
+                current = block(current)
+                if f"{name}.{number}" in inner:
+                    features[f"{name}.{number}"] = current
             features[name] = current
         return features
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Return logits [B, classes] of images [B, in_channels, H, W]."""
-        logits: Tensor = self.head(self.walk(images)[self.taps[-1].name])
+    def classify(self, features: Tensor) -> Tensor:
+        """Return logits [B, classes] of the last stage's output."""
+        logits: Tensor = self.head(features)
         return logits
 
-    @abstractmethod
-    def new_stage(self, index: int, in_channels: int, out_channels: int, blocks: int) -> nn.Module:
-        """Return a stage with fresh weights that could stand at position `index` (0 is the first stage)."""
+    def new_tail(self, first: int, channels: int, growth: Sequence[tuple[int, float]]) -> list[nn.Module]:
+        """Return stages and a head with fresh weights, in the family's own blocks."""
+        parts: list[nn.Module] = []
+        for index, (blocks, width) in enumerate(growth, start=first):
+            stage, channels = self.new_stage(index, channels, blocks, width)
+            parts.append(stage)
+        return [*parts, self.new_head(channels)]
 
     @abstractmethod
-    def new_head(self, channels: int) -> nn.Module:
-        """Return a head with fresh weights for the output of a stage with so many channels."""
+    def new_stage(self, index: int, in_channels: int, blocks: int, width: float = 1.0) -> tuple[nn.Sequential, int]:
+        """Return a stage with fresh weights, one item per block, and the channels that it puts out.
+
+        Args:
+            index: the position that it could stand at, 0 for the first stage.
+            in_channels: of the feature map that it is given.
+            blocks: at least 1.
+            width: relative to the backbone's own stage there, above 0.
+        """
 
     def _grow_stages(self, stem_channels: int) -> nn.ModuleDict:
         """Build all declared stages, each on the output of the one before."""
         stages = nn.ModuleDict()
         channels = stem_channels
         for index, (tap, blocks) in enumerate(zip(self.taps, self.blocks_per_stage, strict=True)):
-            stages[tap.name] = self.new_stage(index, channels, tap.channels, blocks)
-            channels = tap.channels
+            stages[tap.name], channels = self.new_stage(index, channels, blocks)
         return stages
+
+
+def scaled(channels: int, width: float) -> int:
+    """Return so many channels times `width`, rounded, at least 1."""
+    return max(1, round(channels * width))

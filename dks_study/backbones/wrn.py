@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dks_study.backbone_spec import WRNSpec
-from dks_study.backbones.staged import Staged
+from dks_study.backbones.staged import Staged, scaled
 
 STEM_CHANNELS = 16
 
@@ -25,12 +25,12 @@ class PreActBlock(nn.Module):
         """Build a block; `dropout` in [0, 1) is the share of hidden values set to zero in training."""
         super().__init__()
         self.bn0 = nn.BatchNorm2d(in_channels)
-        self.conv0 = _conv(in_channels, out_channels, 3, stride)
+        self.conv0 = conv(in_channels, out_channels, 3, stride)
         self.bn1 = nn.BatchNorm2d(out_channels)
         self.dropout = nn.Dropout(dropout)
-        self.conv1 = _conv(out_channels, out_channels, 3, 1)
+        self.conv1 = conv(out_channels, out_channels, 3, 1)
         same_shape = in_channels == out_channels and stride == 1
-        self.shortcut = None if same_shape else _conv(in_channels, out_channels, 1, stride)
+        self.shortcut = None if same_shape else conv(in_channels, out_channels, 1, stride)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the block's output, not activated."""
@@ -45,37 +45,40 @@ class WRN(Staged):
 
     def __init__(self, spec: WRNSpec, in_channels: int, classes: int) -> None:
         """Build the network for images of `in_channels` channels, drawing from the global CPU generator."""
-        base, blocks = STEM_CHANNELS * spec.width, (spec.depth - 4) // 6
-        super().__init__(widths=(base, 2 * base, 4 * base), blocks=(blocks,) * 3)
+        base = STEM_CHANNELS * spec.width
+        super().__init__(widths=(base, 2 * base, 4 * base), blocks=spec.blocks_per_stage)
         self.classes = classes
         self.dropout = spec.dropout
-        self.stem = _conv(in_channels, STEM_CHANNELS, 3, 1)
+        self.stem = conv(in_channels, STEM_CHANNELS, 3, 1)
         self.stages = self._grow_stages(STEM_CHANNELS)
         self.head = self.new_head(4 * base)
 
-    def new_stage(self, index: int, in_channels: int, out_channels: int, blocks: int) -> nn.Module:
-        """Return `blocks` pre-activation blocks; the first has stride 2, save in stage 0."""
+    def new_stage(self, index: int, in_channels: int, blocks: int, width: float = 1.0) -> tuple[nn.Sequential, int]:
+        """Return `blocks` pre-activation blocks and their channels; the first has stride 2, save in stage 0."""
+        out_channels = scaled(self.taps[index].channels, width)
         first = PreActBlock(in_channels, out_channels, 1 if index == 0 else 2, self.dropout)
         rest = (PreActBlock(out_channels, out_channels, 1, self.dropout) for _ in range(blocks - 1))
-        return nn.Sequential(first, *rest)
+        return nn.Sequential(first, *rest), out_channels
 
     def new_head(self, channels: int) -> nn.Module:
         """Return batch norm, ReLU, global average pooling and a linear layer."""
-        fc = nn.Linear(channels, self.classes)
-        nn.init.kaiming_normal_(fc.weight, nonlinearity="relu")
-        nn.init.zeros_(fc.bias)
-        return nn.Sequential(
-            OrderedDict(
-                bn=nn.BatchNorm2d(channels),
-                relu=nn.ReLU(),
-                pool=nn.AdaptiveAvgPool2d(1),
-                flatten=nn.Flatten(),
-                fc=fc,
-            )
+        return preact_head(channels, self.classes)
+
+
+def preact_head(channels: int, classes: int) -> nn.Sequential:
+    """Return batch norm, ReLU, global average pooling and a Kaiming-normal linear layer."""
+    fc = nn.Linear(channels, classes)
+    nn.init.kaiming_normal_(fc.weight, nonlinearity="relu")
+    nn.init.zeros_(fc.bias)
+    return nn.Sequential(
+        OrderedDict(
+            bn=nn.BatchNorm2d(channels), relu=nn.ReLU(), pool=nn.AdaptiveAvgPool2d(1), flatten=nn.Flatten(), fc=fc
         )
+    )
 
 
-def _conv(in_channels: int, out_channels: int, kernel: int, stride: int) -> nn.Conv2d:
-    conv = nn.Conv2d(in_channels, out_channels, kernel, stride=stride, padding=kernel // 2, bias=False)
-    nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
-    return conv
+def conv(in_channels: int, out_channels: int, kernel: int, stride: int) -> nn.Conv2d:
+    """Return a convolution without bias, Kaiming-normal by fan-in, that keeps the size where stride is 1."""
+    layer = nn.Conv2d(in_channels, out_channels, kernel, stride=stride, padding=kernel // 2, bias=False)
+    nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    return layer
