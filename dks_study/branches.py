@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
-from dks_study.backbone_spec import tap_position
+from dks_study.backbone_spec import BackboneSpec, tap_position
 from dks_study.backbones import Backbone, build_backbone
-from dks_study.branch_spec import Growth, branch_layout
-from dks_study.spec import MAIN, RunSpec
+from dks_study.branch_spec import BranchSpec, Growth, branch_layout
+from dks_study.pairing import MAIN
 from dks_study.streams import seeded
 
 
@@ -44,26 +44,29 @@ class BranchedNet(nn.Module):
         return {**logits, MAIN: main}
 
 
-def build_network(run: RunSpec, in_channels: int, classes: int, seed: int) -> BranchedNet:
-    """Return the backbone and branches of `run`; runs that share a seed share the initial weights of equal parts.
+def build_branched(
+    backbone_spec: BackboneSpec, branches_spec: BranchSpec, in_channels: int, classes: int, seed: int
+) -> BranchedNet:
+    """Return a backbone with its branches; equal parts get equal initial weights whatever else is built.
 
     Args:
-        run: its `backbone` and `branches` are read.
+        backbone_spec: what ships.
+        branches_spec: which branches, and how they are made.
         in_channels: channels of the images, at least 1.
         classes: number of classes, at least 2.
-        seed: the run's seed; the backbone and every branch draw from streams of their own.
+        seed: the backbone and every branch draw from streams of their own.
 
     Raises:
         ValueError: one line that names the key, if the backbone cannot be built, lacks a tap, or cannot grow there
             what the recipe asks for.
     """
-    backbone = build_backbone(run.backbone, in_channels, classes, seed)
+    backbone = build_backbone(backbone_spec, in_channels, classes, seed)
     branches: dict[str, nn.Module] = {}
-    for tap in run.branches.taps:
+    for tap in branches_spec.taps:
         backbone.tap(tap)
-        growth = branch_layout(run.backbone, backbone.blocks_per_stage, run.branches, tap)
+        growth = branch_layout(backbone_spec, backbone.blocks_per_stage, branches_spec, tap)
         with seeded(seed, "branch", tap):
-            branches[tap] = nn.Sequential(*_grow(run.branches.recipe, backbone, tap, classes, growth))
+            branches[tap] = nn.Sequential(*_grow(branches_spec.recipe, backbone, tap, classes, growth))
     return BranchedNet(backbone, branches)
 
 

@@ -1,4 +1,4 @@
-"""What a network costs: parameters and forward multiply-accumulates, with its branches and without."""
+"""What a network costs: parameters and forward multiply-accumulates, with branches, peers and teacher and without."""
 
 from dataclasses import dataclass
 
@@ -6,16 +6,16 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from dks_study.branches import BranchedNet
 from dks_study.hollow import hollow
+from dks_study.networks import Network
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Counts of one network; `train` is the backbone with its branches, `inference` the backbone alone.
+    """Counts of one network; `train` is all that runs in training, `inference` the backbone alone.
 
     Attributes:
-        params_train: trainable numbers while training.
+        params_train: numbers that are trained; those of a frozen teacher are not.
         params_inference: those that ship.
         macs_train: multiply-accumulates of convolutions and linear layers per image, forward pass only.
         macs_inference: the same for the network that ships.
@@ -27,7 +27,7 @@ class Cost:
     macs_inference: int
 
 
-def count_cost(net: BranchedNet, image_shape: tuple[int, int, int]) -> Cost:
+def count_cost(net: Network, image_shape: tuple[int, int, int]) -> Cost:
     """Count parameters and multiply-accumulates for one image of shape (channels, height, width) in pixels.
 
     Nothing is computed and `net` is not touched: the counting runs on a copy without data.
@@ -42,7 +42,7 @@ def count_cost(net: BranchedNet, image_shape: tuple[int, int, int]) -> Cost:
 
 
 def _parameters(module: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())
+    return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
 
 
 def _macs(module: nn.Module, image_shape: tuple[int, int, int]) -> int:

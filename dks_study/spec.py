@@ -10,12 +10,12 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, PlainSerializer, PlainValidator, field_validator, model_validator
 
-from dks_study.backbone_spec import BackboneSpec, check_tap, split_tap, tap_position
+from dks_study.backbone_spec import BackboneSpec, check_tap, split_tap
 from dks_study.branch_spec import BranchSpec, branch_layout
-from dks_study.pairing import SCHEMES, Pairing, pairing_matrix, parse_pair
+from dks_study.cohort_spec import PeerSpec, TeacherSpec, classifier_names
+from dks_study.pairing import MAIN, SCHEMES, TEACHER, Pairing, pairing_matrix, parse_pair
 from dks_study.spec_base import Fraction, Seed, Spec
 
-MAIN = "main"
 Scalar = bool | int | float | str
 Setting = Mapping[str, Scalar]
 
@@ -49,15 +49,18 @@ def _check_pairing(value: object) -> object:
         if value not in SCHEMES:
             raise ValueError(f"the rule is one of {', '.join(SCHEMES)}, or a list of 'teacher>student' pairs")
         return value
-    if isinstance(value, list | tuple) and all(isinstance(pair, str) for pair in value):
-        for pair in value:
-            parse_pair(pair)
+    if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
+        for item in value:
+            if item not in SCHEMES:
+                parse_pair(item)
         return tuple(value)
     if isinstance(value, dict) and all(_is_weight(weight) for weight in value.values()):
         for pair in value:
             parse_pair(pair)
         return {pair: float(weight) for pair, weight in value.items()}
-    raise ValueError("the rule is a scheme's name, a list of 'teacher>student' pairs, or a weight >= 0 for each pair")
+    raise ValueError(
+        "the rule is a scheme's name, a list of schemes and 'teacher>student' pairs, or pairs with weights"
+    )
 
 
 def _as_it_is(value: object) -> object:
@@ -74,7 +77,9 @@ Weight = Annotated[float, Field(ge=0)]
 class LossSpec(Spec):
     """Supervised terms plus weighted KL(teacher || student) terms; every weight is 1 in the paper.
 
-    The defaults are the paper's. `branch_schedule` says what becomes of the branches' weights in training: constant,
+    The defaults are the paper's. `main_weight` is that of every network's own classifier, `branch_weight` that of
+    every branch, `branch_weight_by_tap` that of one (`stage2`, `peer1.stage2`); the weights by direction act inside a
+    network. `branch_schedule` says what becomes of the branches' weights in training: constant,
     falling linearly to 0 (CNDS), or 0 wherever a branch's cross-entropy is below `branch_threshold` nats (DSN).
     `synergy_warmup` is the fraction of training over which the synergy weight rises from 0. `pair_dropout` is the
     probability with which each pair is left out of a step.
@@ -91,6 +96,7 @@ class LossSpec(Spec):
     temperature: float = Field(default=1.0, gt=0)
     temperature_squared: bool = False
     label_smoothing: Fraction = 0.0
+    main_weight: Weight = 1.0
     branch_weight: Weight = 1.0
     branch_weight_by_tap: dict[str, Weight] = Field(default_factory=dict)
     branch_schedule: Literal["constant", "linear", "threshold"] = "constant"
@@ -166,32 +172,51 @@ class RunSpec(Spec):
     backbone: BackboneSpec
     data: DataSpec
     branches: BranchSpec = BranchSpec()
+    peers: tuple[PeerSpec, ...] = Field(default=(), max_length=9)
+    teacher: TeacherSpec | None = None
     loss: LossSpec = LossSpec()
     optimiser: OptimiserSpec = OptimiserSpec()
     epochs: int = Field(ge=1)
     resources: ResourceSpec = ResourceSpec()
 
     @model_validator(mode="after")
+    def _taps_are_there(self) -> Self:
+        _check_branches(self.backbone, self.branches, "")
+        for index, peer in enumerate(self.peers):
+            _check_branches(peer.backbone or self.backbone, peer.branches or self.branches, f"peers.{index}.")
+        return self
+
+    @model_validator(mode="after")
     def _names_fit_together(self) -> Self:
-        blocks = self.backbone.blocks_per_stage
-        for tap in self.branches.taps:
-            split_tap(tap)
-            if blocks:  # else the network knows its taps when it is built
-                check_tap(self.backbone.name, blocks, tap)
-                branch_layout(self.backbone, blocks, self.branches, tap)
         try:
             pairing_matrix(self.loss.pairing, self.classifiers)
         except ValueError as error:
             raise ValueError(f"loss.pairing: {error}") from error
-        for tap in self.loss.branch_weight_by_tap:
-            if tap not in self.branches.taps:
-                raise ValueError(f"loss.branch_weight_by_tap: must name taps that carry a branch, got {tap!r}")
+        for name in self.loss.branch_weight_by_tap:
+            if name not in self.classifiers or name.rpartition(".")[2] in (MAIN, TEACHER):
+                raise ValueError(f"loss.branch_weight_by_tap: must name taps that carry a branch, got {name!r}")
         return self
 
     @property
     def classifiers(self) -> tuple[str, ...]:
-        """Names of all classifiers, shallow to deep, `main` last."""
-        return (*sorted(self.branches.taps, key=tap_position), MAIN)
+        """Names of all classifiers: a teacher's, the peers', then the network's own, shallow to deep, `main` last."""
+        return classifier_names(self.branches, self.peers, self.teacher)
+
+
+def _check_branches(backbone: BackboneSpec, branches: BranchSpec, prefix: str) -> None:
+    """Check that every tap is in the backbone and can grow what the recipe asks for.
+
+    Raises:
+        ValueError: one line that begins with the key.
+    """
+    for tap in branches.taps:
+        try:
+            split_tap(tap)
+            if blocks := backbone.blocks_per_stage:  # else the network knows its taps when it is built
+                check_tap(backbone.name, blocks, tap)
+                branch_layout(backbone, blocks, branches, tap)
+        except ValueError as error:
+            raise ValueError(f"{prefix}{error}") from error
 
 
 class TrialSpec(RunSpec):

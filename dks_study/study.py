@@ -40,9 +40,9 @@ from ray import tune  # noqa: E402
 from ray.tune.search import Searcher  # noqa: E402
 
 from dks_study import provenance  # noqa: E402
-from dks_study.branches import build_network  # noqa: E402
 from dks_study.data import batch_sizes, load  # noqa: E402
 from dks_study.ledger import Cell, Ledger, Outcome, Record, read_outcome  # noqa: E402
+from dks_study.networks import build_network  # noqa: E402
 from dks_study.planner import Planner, Step  # noqa: E402
 from dks_study.progress import Display  # noqa: E402
 from dks_study.results import write_results  # noqa: E402

@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dks_study.pairing import pairing_matrix
-from dks_study.spec import MAIN, LossSpec
+from dks_study.pairing import MAIN, TEACHER, network_of, pairing_matrix
+from dks_study.spec import LossSpec
 
 
 @dataclass(frozen=True)
@@ -103,9 +103,10 @@ class Objective:
         return LossTerms(self.names, total, supervised.detach(), synergy.detach())
 
     def _scheduled(self, supervised: Tensor, progress: float) -> Tensor:
-        """Weights [K] of the cross-entropies at this point of training; that of `main` never changes."""
+        """Weights [K] of the cross-entropies at this point of training; those of `main` never change."""
         weights = _constant(self.supervised_weights, supervised.device, supervised.dtype)
-        main = _constant((*(0.0 for _ in self.names[1:]), 1.0), supervised.device, supervised.dtype)
+        is_main = tuple(float(_is_main(name)) for name in self.names)
+        main = _constant(is_main, supervised.device, supervised.dtype)
         if self.loss.branch_schedule == "linear":
             return weights * (main + (1 - main) * (1 - progress))
         if self.loss.branch_schedule == "threshold":
@@ -122,24 +123,35 @@ class Objective:
 def objective_for(loss: LossSpec, classifiers: tuple[str, ...]) -> Objective:
     """Return the objective that `loss` describes for these classifiers (shallow to deep, `main` last).
 
-    `main` has weight 1; a branch has the weight of its tap, or else the weight of all branches. A pair has the
-    weight of the pairing, of its direction, and the synergy weight.
+    A branch has the weight of its tap, or else the weight of all branches; a frozen teacher has none. A pair has the
+    weight of the pairing, inside a network that of its direction, and the synergy weight.
 
     Raises:
         ValueError: if the pairing names a classifier that is not there.
     """
-    by_tap = loss.branch_weight_by_tap
     pair = pairing_matrix(loss.pairing, classifiers)
     pairs = sum(weight > 0 for row in pair for weight in row)
     common = loss.synergy_weight / (max(1, pairs) if loss.pair_reduction == "mean" else 1)
     size = range(len(classifiers))
-    directed = [[loss.top_down_weight if t > s else loss.bottom_up_weight for s in size] for t in size]
+    networks = [network_of(name) for name in classifiers]
+    by_direction = [[loss.top_down_weight if t > s else loss.bottom_up_weight for s in size] for t in size]
+    directed = [[by_direction[t][s] if networks[t] == networks[s] else 1.0 for s in size] for t in size]
     return Objective(
         names=classifiers,
-        supervised_weights=tuple(1.0 if name == MAIN else by_tap.get(name, loss.branch_weight) for name in classifiers),
+        supervised_weights=tuple(_supervised_weight(loss, name) for name in classifiers),
         pair_weights=tuple(tuple(common * directed[t][s] * pair[t][s] for s in size) for t in size),
         loss=loss,
     )
+
+
+def _supervised_weight(loss: LossSpec, name: str) -> float:
+    if name == TEACHER:
+        return 0.0
+    return loss.main_weight if _is_main(name) else loss.branch_weight_by_tap.get(name, loss.branch_weight)
+
+
+def _is_main(name: str) -> bool:
+    return name.rpartition(".")[2] == MAIN
 
 
 def _synergy_factor(loss: LossSpec, progress: float) -> float:

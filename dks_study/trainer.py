@@ -11,11 +11,11 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from dks_study.branches import BranchedNet, build_network
 from dks_study.checkpoint import State
 from dks_study.cost import count_cost
 from dks_study.data import DataSet, Split, batch_sizes, noisy_labels, train_batches
 from dks_study.metrics import Tally
+from dks_study.networks import Network, build_network
 from dks_study.optim import build_optimiser, lr_at, set_lr
 from dks_study.spec import TrialSpec
 from dks_study.streams import derive, generator
@@ -60,7 +60,7 @@ class Run:
     trial: TrialSpec
     data: DataSet
     team: Team
-    network: BranchedNet
+    network: Network
     model: nn.Module
     objective: Objective
     optimiser: torch.optim.Optimizer

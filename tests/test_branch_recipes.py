@@ -15,7 +15,8 @@ from dks_study.backbone_spec import (
 )
 from dks_study.backbones import build_backbone
 from dks_study.branch_spec import BranchSpec, branch_layout
-from dks_study.branches import Bottleneck, build_network
+from dks_study.branches import Bottleneck
+from dks_study.networks import build_network
 from dks_study.spec import DataSpec, LossSpec, RunSpec
 from dks_study.synergy import objective_for
 

@@ -9,7 +9,8 @@ from pseudo import pseudo, pseudo_weight, reference
 from dks_study.backbone_spec import ResNetSpec, WRNSpec
 from dks_study.backbones import build_backbone
 from dks_study.branch_spec import BranchSpec, branch_layout
-from dks_study.branches import BranchedNet, build_network
+from dks_study.branches import BranchedNet
+from dks_study.networks import build_network
 from dks_study.spec import DataSpec, LossSpec, RunSpec
 from dks_study.synergy import objective_for
 

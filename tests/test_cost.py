@@ -4,8 +4,8 @@ from torch import nn
 
 from dks_study.backbone_spec import ResNetSpec, WRNSpec
 from dks_study.branch_spec import BranchSpec
-from dks_study.branches import build_network
 from dks_study.cost import Cost, count_cost
+from dks_study.networks import build_network
 from dks_study.spec import DataSpec, RunSpec
 
 RESNET = ResNetSpec(name="resnet", depth=8, base_channels=4)

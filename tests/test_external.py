@@ -13,8 +13,8 @@ from dks_study.backbones import build_backbone
 from dks_study.backbones.discover import discover
 from dks_study.backbones.external import External
 from dks_study.branch_spec import BranchSpec
-from dks_study.branches import build_network
 from dks_study.cost import count_cost
+from dks_study.networks import build_network
 from dks_study.spec import DataSpec, RunSpec
 
 slow = pytest.mark.slow

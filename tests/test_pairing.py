@@ -77,3 +77,45 @@ def test_an_unknown_classifier_is_refused_with_the_known_ones():
 def test_a_repeated_pair_is_refused():
     with pytest.raises(ValueError, match="twice"):
         pairing_matrix(("main>stage1", "main > stage1"), NAMES)
+
+
+COHORT = ("teacher", "peer1.stage1", "peer1.main", "stage1", "main")
+
+
+def named(pairing, names=COHORT):
+    matrix = pairing_matrix(pairing, names)
+    return {(names[t], names[s]) for t, row in enumerate(matrix) for s, weight in enumerate(row) if weight}
+
+
+def test_cross_pairs_join_different_networks_and_never_teach_the_teacher():
+    networks = ({"teacher"}, {"peer1.stage1", "peer1.main"}, {"stage1", "main"})
+    expected = {(t, s) for a in networks for b in networks[1:] if a is not b for t in a for s in b}
+    assert named("cross") == expected
+    assert len(expected) == 12
+
+
+def test_dcm_has_18_pairs_between_two_networks_of_three_classifiers():
+    names = tuple(f"{network}{tap}" for network in ("peer1.", "") for tap in ("stage1", "stage2", "main"))
+    assert len(named("cross", names)) == 18
+
+
+def test_other_schemes_stay_inside_each_network():
+    assert named("dense") == {
+        *(("peer1.stage1", "peer1.main"), ("peer1.main", "peer1.stage1")),
+        *(("stage1", "main"), ("main", "stage1")),
+    }
+    assert named("from_main") == {("peer1.main", "peer1.stage1"), ("main", "stage1")}
+
+
+def test_schemes_and_pairs_can_be_joined():
+    assert named(("top_down", "teacher>main")) == {
+        *(("peer1.main", "peer1.stage1"), ("main", "stage1")),
+        ("teacher", "main"),
+    }
+    with pytest.raises(ValueError, match=r"each pair is listed once, got 'main>stage1' twice"):
+        pairing_matrix(("top_down", "main>stage1"), COHORT)
+
+
+def test_the_teacher_is_nobody_s_student():
+    with pytest.raises(ValueError, match="the frozen teacher is nobody's student, got 'main>teacher'"):
+        pairing_matrix(("main>teacher",), COHORT)

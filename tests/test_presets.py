@@ -13,9 +13,9 @@ NAMES = ("stage1", "stage2", "main")
 BATCH, CLASSES = 6, 7
 
 
-def made_up(seed=0):
-    random = torch.Generator().manual_seed(seed)
-    logits = {name: torch.randn(BATCH, CLASSES, generator=random, dtype=torch.float64) * 2 for name in NAMES}
+def made_up(names=NAMES):
+    random = torch.Generator().manual_seed(0)
+    logits = {name: torch.randn(BATCH, CLASSES, generator=random, dtype=torch.float64) * 2 for name in names}
     for each in logits.values():
         each.requires_grad_()
     return logits, torch.randint(0, CLASSES, (BATCH,), generator=random)
@@ -33,19 +33,18 @@ def ce(logits, targets):
     return -torch.log(torch.softmax(logits, 1)[torch.arange(len(targets)), targets]).mean()
 
 
-def check(loss, by_hand, **call):
+def check(loss, by_hand, names=NAMES, **call):
     """The objective and the formula agree in value and in every gradient."""
-    ours, targets = made_up()
-    theirs, _ = made_up()
-    total = objective_for(loss, NAMES)(ours, targets, **call).total
+    ours, targets = made_up(names)
+    theirs, _ = made_up(names)
+    total = objective_for(loss, names)(ours, targets, **call).total
     expected = by_hand(theirs, targets)
     total.backward()
     expected.backward()
     assert total.item() == pytest.approx(expected.item(), rel=1e-10)
-    for name in NAMES:
-        found = torch.zeros(1) if ours[name].grad is None else ours[name].grad
-        wanted = torch.zeros(1) if theirs[name].grad is None else theirs[name].grad
-        torch.testing.assert_close(found.expand_as(ours[name]), wanted.expand_as(ours[name]), rtol=1e-9, atol=1e-12)
+    for name in names:
+        found, wanted = (torch.zeros_like(z[name]) if z[name].grad is None else z[name].grad for z in (ours, theirs))
+        torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-12)
 
 
 def all_ce(z, y, branch=1.0):
@@ -205,3 +204,73 @@ def test_what_makes_no_sense_is_refused(wrong):
 def test_a_pairing_survives_json(pairing):
     loss = LossSpec(pairing=pairing)
     assert LossSpec.model_validate_json(loss.model_dump_json()) == loss
+
+
+def test_distillation_from_a_frozen_teacher():
+    def by_hand(z, y):  # Hinton et al. (2015): (1 - a) CE + a T^2 KL(teacher || student) at temperature T
+        return 0.1 * ce(z["main"], y) + 0.9 * 16 * kl(z["teacher"].detach(), z["main"], 4.0)
+
+    loss = LossSpec(
+        pairing=("teacher>main",), main_weight=0.1, synergy_weight=0.9, temperature=4.0, temperature_squared=True
+    )
+    check(loss, by_hand, ("teacher", "main"))
+
+
+def test_a_teacher_beside_synergy():
+    names = ("teacher", *NAMES)
+    check(
+        LossSpec(pairing=("dense", "teacher>main")),
+        lambda z, y: all_ce(z, y) + dense(z) + kl(z["teacher"], z["main"]),
+        names,
+    )
+
+
+def test_deep_mutual_learning_of_two_networks():
+    def by_hand(z, y):  # Zhang et al. (2018): each network has its own CE and learns from the other
+        return sum(ce(z[s], y) + kl(z[t], z[s]) for t, s in itertools.permutations(("peer1.main", "main"), 2))
+
+    check(LossSpec(pairing="cross"), by_hand, ("peer1.main", "main"))
+
+
+def test_deep_mutual_learning_of_three_networks_averages_over_the_others():
+    names = ("peer1.main", "peer2.main", "main")
+
+    def by_hand(z, y):  # section 3.4 of Zhang et al. (2018): the mean over the K - 1 others
+        pairs = sum(kl(z[t], z[s]) for t, s in itertools.permutations(names, 2))
+        return sum(ce(z[name], y) for name in names) + pairs / 2
+
+    check(LossSpec(pairing="cross", synergy_weight=0.5), by_hand, names)
+
+
+def test_dense_cross_layer_mutual_distillation():
+    peer, own = tuple(f"peer1.{name}" for name in NAMES), NAMES
+
+    def by_hand(z, y):  # Yao and Sun (2020): all 6 cross-entropies, all 18 pairs across the two networks
+        pairs = [*itertools.product(peer, own), *itertools.product(own, peer)]
+        return sum(ce(z[name], y) for name in peer + own) + sum(kl(z[t], z[s]) for t, s in pairs)
+
+    check(LossSpec(pairing="cross"), by_hand, peer + own)
+
+
+def test_weights_by_direction_do_not_reach_across_networks():
+    loss = LossSpec(pairing="cross", top_down_weight=0.0, bottom_up_weight=0.0)
+    full = LossSpec(pairing="cross")
+    names = ("peer1.main", "main")
+    assert objective_for(loss, names).pair_weights == objective_for(full, names).pair_weights
+
+
+def test_schedules_leave_every_main_alone():
+    names = ("peer1.stage1", "peer1.main", "stage1", "main")
+
+    def by_hand(z, y):
+        mains = ce(z["peer1.main"], y) + ce(z["main"], y)
+        return mains + 0.25 * (ce(z["peer1.stage1"], y) + ce(z["stage1"], y))
+
+    check(LossSpec(pairing="none", branch_schedule="linear"), by_hand, names, progress=0.75)
+
+
+def test_the_teacher_has_no_cross_entropy_and_no_gradient():
+    logits, targets = made_up(("teacher", "main"))
+    terms = objective_for(LossSpec(pairing="none"), ("teacher", "main"))(logits, targets)
+    assert terms.total.item() == pytest.approx(ce(logits["main"], targets).item())
+    assert terms.supervised[0].item() == pytest.approx(ce(logits["teacher"], targets).item())
