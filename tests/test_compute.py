@@ -11,6 +11,7 @@ from test_trainer import lasting, reports, trial_of
 from torch import nn
 
 from dks_study import trainer
+from dks_study.branches import build_network
 from dks_study.compute import compiled, lay_out, loss_scaler, place, precision
 from dks_study.compute_spec import ComputeSpec
 from dks_study.spec import RunSpec
@@ -96,13 +97,24 @@ def test_channels_last_changes_the_layout_and_not_the_result():
     assert weight.is_contiguous(memory_format=torch.channels_last)
     assert not weight.is_contiguous()
     for name, value in plain.state.network.items():
-        torch.testing.assert_close(value, other.state.network[name], rtol=1e-5, atol=1e-5)
-    assert lasting(other.metrics) == pytest.approx(lasting(plain.metrics), rel=1e-4)
+        torch.testing.assert_close(value, other.state.network[name], rtol=1e-4, atol=1e-4)
+    assert lasting(other.metrics) == pytest.approx(lasting(plain.metrics), rel=1e-3)
+
+
+def test_without_rounding_channels_last_gives_the_same_logits_and_gradients():
+    trial, images = trial_of(), torch.rand(16, 1, 8, 8, dtype=torch.float64)
+    found = []
+    for spec in (ComputeSpec(), ComputeSpec(channels_last=True)):
+        network = place(build_network(trial, 1, 10, seed=0).double(), spec, CPU)
+        logits = network(lay_out(images, spec))
+        sum(each.square().sum() for each in logits.values()).backward()
+        found.append([*logits.values(), *(parameter.grad for parameter in network.parameters())])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on CPUs")
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_compiled_network_trains_like_another():
     optimiser = {"lr": 0.05, "batch_size": 512, "keep_partial_batch": True}
     plain = reports(trial_of(optimiser=optimiser))[-1]

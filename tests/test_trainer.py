@@ -1,6 +1,7 @@
 """How a run trains: what it reports, that seeds pair arms, that a resumed run is the uninterrupted one."""
 
 import itertools
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -31,6 +32,9 @@ def trial_of(arm="dense", setting=None, phase="search", seed=0, epochs=2, **tria
 
 def reports(trial, resume=None):
     return list(fit(trial, load(trial.data), HERE, resume))
+
+
+PLAIN_OPTIONS = {"clip_norm": 1.0, "ema_decay": 0.9}
 
 
 def lasting(metrics):
@@ -115,28 +119,33 @@ def test_a_loss_that_is_not_finite_names_epoch_and_step():
         reports(trial_of(setting={"optimiser.lr": 1e30}))
 
 
-def _train_in_a_group(rank, size, folder, trial):
+def _train_in_a_group(rank, size, folder, trials):
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/group", rank=rank, world_size=size)
-    report = reports_of_group(trial)
-    torch.save({"metrics": report.metrics, "network": report.state.network}, f"{folder}/{rank}.pt")
+    for name, trial in trials.items():
+        if name == "plain":
+            trainer.build_network = lambda *_: Plain()
+        *_, last = fit(trial, load(trial.data), Team.here(torch.device("cpu")))
+        torch.save({"metrics": last.metrics, **vars(last.state)}, f"{folder}/{name}{rank}.pt")
     torch.distributed.destroy_process_group()
 
 
-def reports_of_group(trial):
-    *_, last = fit(trial, load(trial.data), Team.here(torch.device("cpu")))
-    return last
+@pytest.fixture(scope="module")
+def group(tmp_path_factory):
+    """Two workers train two trials; the end of each, by name and rank."""
+    folder = tmp_path_factory.mktemp("group")
+    trials = {"usual": trial_of(phase="confirm"), "plain": plain_trial(accumulate=3, **PLAIN_OPTIONS)}
+    torch.multiprocessing.spawn(_train_in_a_group, (2, str(folder), trials), nprocs=2)
+    return {name: [torch.load(folder / f"{name}{rank}.pt", weights_only=True) for rank in (0, 1)] for name in trials}
 
 
-def test_two_workers_train_one_network_and_report_over_both(tmp_path):
-    trial = trial_of(phase="confirm")
-    torch.multiprocessing.spawn(_train_in_a_group, (2, str(tmp_path), trial), nprocs=2)
-    one, other = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
+def test_two_workers_train_one_network_and_report_over_both(group):
+    one, other = group["usual"]
     assert lasting(one["metrics"]) == lasting(other["metrics"])
     trained = {name for name in one["network"] if "running" not in name and "batches" not in name}
     assert all(torch.equal(one["network"][name], other["network"][name]) for name in trained)
     # Batch norm sees half batches, so the numbers are near those of one worker, not equal to them.
-    alone = reports(trial)[-1].metrics
+    alone = reports(trial_of(phase="confirm"))[-1].metrics
     assert one["metrics"]["train/loss"] == pytest.approx(alone["train/loss"], rel=0.15)
     # Of the 450 test images each is counted once: the accuracy is a multiple of 1 / 450.
     hits = one["metrics"]["test/top1/main"] * 4.5
@@ -209,8 +218,12 @@ class Plain(nn.Module):
 def plainly(monkeypatch, **optimiser):
     """The last report of a run without batch norm; 100 images are split in 34, 33 and 33."""
     monkeypatch.setattr(trainer, "build_network", lambda *_: Plain())
+    return reports(plain_trial(**optimiser))[-1]
+
+
+def plain_trial(**optimiser):
     fixed = {"lr": 0.05, "batch_size": 100, "keep_partial_batch": True}
-    return reports(trial_of(optimiser={**fixed, **optimiser}, setting={"loss.pair_dropout": 0.3}))[-1]
+    return trial_of(optimiser={**fixed, **optimiser}, setting={"loss.pair_dropout": 0.3})
 
 
 @pytest.mark.parametrize("parts", [3, 50])
@@ -219,6 +232,16 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(monkeypatch, parts):
     for name, weights in whole.state.network.items():
         torch.testing.assert_close(pieces.state.network[name], weights, rtol=1e-4, atol=1e-6)
     assert lasting(pieces.metrics) == pytest.approx(lasting(whole.metrics), rel=1e-5)
+
+
+def test_workers_talk_once_a_batch_however_many_parts_it_has(monkeypatch):
+    silent = []
+    monkeypatch.setattr(Plain, "no_sync", lambda _: nullcontext(silent.append(1)), raising=False)
+    plainly(monkeypatch)
+    assert silent == []
+    plainly(monkeypatch, accumulate=3)
+    steps = 2 * 13  # two epochs of 1,213 images in batches of 100
+    assert len(silent) == 2 * steps
 
 
 def test_with_an_average_it_is_evaluated_and_training_does_not_notice(monkeypatch):
@@ -260,3 +283,13 @@ def test_weights_after_clipped_steps_stay_within_reach(monkeypatch):
         start = Plain().state_dict()
         moved[norm] = sum((end[name] - start[name]).square().sum() for name in end).sqrt().item()
     assert moved[1e-3] <= 0.01 * 1e-3 * steps * 1.001 < moved[None]
+
+
+def test_a_group_that_accumulates_clips_and_averages_is_one_worker(monkeypatch, group):
+    """A worker's 50 images are trained as 17, 17 and 16; the 7 and 6 of the last batch as 3, 2, 2 and 2, 2, 2."""
+    alone = plainly(monkeypatch, **PLAIN_OPTIONS)
+    for found in group["plain"]:
+        assert lasting(found["metrics"]) == pytest.approx(lasting(alone.metrics), rel=1e-4)
+        for kind in ("network", "averaged"):
+            for name, value in getattr(alone.state, kind).items():
+                torch.testing.assert_close(found[kind][name], value, rtol=1e-4, atol=1e-5)
