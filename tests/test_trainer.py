@@ -1,12 +1,11 @@
 """How a run trains: what it reports, that seeds pair arms, that a resumed run is the uninterrupted one."""
 
 import itertools
-from contextlib import nullcontext
 
 import pytest
 import torch
+from plain import Plain, plain_trial
 from studies import small_study
-from torch import nn
 
 from dks_study import trainer
 from dks_study.checkpoint import load_state
@@ -32,9 +31,6 @@ def trial_of(arm="dense", setting=None, phase="search", seed=0, epochs=2, **tria
 
 def reports(trial, resume=None):
     return list(fit(trial, load(trial.data), HERE, resume))
-
-
-PLAIN_OPTIONS = {"clip_norm": 1.0, "ema_decay": 0.9}
 
 
 def lasting(metrics):
@@ -130,6 +126,9 @@ def _train_in_a_group(rank, size, folder, trials):
     torch.distributed.destroy_process_group()
 
 
+PLAIN_OPTIONS = {"clip_norm": 1.0, "ema_decay": 0.9}
+
+
 @pytest.fixture(scope="module")
 def group(tmp_path_factory):
     """Two workers train two trials; the end of each, by name and rank."""
@@ -152,142 +151,10 @@ def test_two_workers_train_one_network_and_report_over_both(group):
     assert hits == pytest.approx(round(hits), abs=1e-6)
 
 
-ALL_OPTIONS = {
-    "sgd": {
-        "optimiser": {
-            "lr": 0.05, "batch_size": 200, "accumulate": 3, "clip_norm": 1.0, "ema_decay": 0.9, "warmup": 0.1,
-            "milestones": [0.3333, 0.7], "reset_momentum": True, "keep_partial_batch": True,
-        },
-        "compute": {"precision": "float16", "channels_last": True},
-    },
-    "adamw": {
-        "optimiser": {
-            "name": "adamw", "lr": 0.005, "batch_size": 256, "accumulate": 2, "clip_norm": 1.0, "ema_decay": 0.9,
-            "schedule": "cosine", "warmup": 0.1,
-        },
-        "compute": {"precision": "bfloat16"},
-    },
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", ALL_OPTIONS)
-def test_a_resumed_run_is_bit_identical_with_every_option_on(tmp_path, name):
-    backbone = {"name": "resnet", "depth": 8, "base_channels": 2}
-    trial = trial_of(epochs=3, phase="confirm", backbone=backbone, **ALL_OPTIONS[name])
-    whole = reports(trial)[-1]
-    first = fit(trial, load(trial.data), HERE)
-    next(first).state.save(tmp_path / "last.pt")
-    first.close()
-    rest = reports(trial, load_state(tmp_path / "last.pt", trial.content_hash()))[-1]
-    assert lasting(rest.metrics) == lasting(whole.metrics)
-    assert rest.state.scaler == whole.state.scaler
-    assert bool(rest.state.scaler) == (name == "sgd")
-    for kind in ("network", "averaged"):
-        once, again = getattr(whole.state, kind), getattr(rest.state, kind)
-        assert all(torch.equal(value, again[key]) for key, value in once.items())
-    for key, values in whole.state.optimiser["state"].items():
-        assert all(torch.equal(value, rest.state.optimiser["state"][key][slot]) for slot, value in values.items())
-
-
-@pytest.mark.parametrize("change", [{"averaged": None}, {"more": 1}])
-def test_a_checkpoint_of_another_format_counts_as_none(tmp_path, change):
-    trial = trial_of(epochs=1)
-    state = reports(trial)[-1].state
-    state.save(tmp_path / "last.pt")
-    assert load_state(tmp_path / "last.pt", trial.content_hash()).epoch == 1
-    values = {key: value for key, value in vars(state).items() if key not in change}
-    torch.save(values | {key: value for key, value in change.items() if value}, tmp_path / "last.pt")
-    assert load_state(tmp_path / "last.pt", trial.content_hash()) is None
-
-
-class Plain(nn.Module):
-    """Three classifiers without batch norm, so that a batch's gradient is the mean of its parts'."""
-
-    def __init__(self):
-        super().__init__()
-        torch.manual_seed(5)
-        self.stage1, self.stage2, self.hidden = nn.Linear(64, 10), nn.Linear(64, 10), nn.Linear(64, 20)
-        self.main = nn.Linear(20, 10)
-
-    def forward(self, images):
-        flat = images.flatten(1)
-        main = self.main(self.hidden(flat).relu())
-        return {"stage1": self.stage1(flat), "stage2": self.stage2(flat), "main": main}
-
-
-def plainly(monkeypatch, **optimiser):
-    """The last report of a run without batch norm; 100 images are split in 34, 33 and 33."""
-    monkeypatch.setattr(trainer, "build_network", lambda *_: Plain())
-    return reports(plain_trial(**optimiser))[-1]
-
-
-def plain_trial(**optimiser):
-    fixed = {"lr": 0.05, "batch_size": 100, "keep_partial_batch": True}
-    return trial_of(optimiser={**fixed, **optimiser}, setting={"loss.pair_dropout": 0.3})
-
-
-@pytest.mark.parametrize("parts", [3, 50])
-def test_accumulated_gradients_are_those_of_the_whole_batch(monkeypatch, parts):
-    whole, pieces = plainly(monkeypatch), plainly(monkeypatch, accumulate=parts)
-    for name, weights in whole.state.network.items():
-        torch.testing.assert_close(pieces.state.network[name], weights, rtol=1e-4, atol=1e-6)
-    assert lasting(pieces.metrics) == pytest.approx(lasting(whole.metrics), rel=1e-5)
-
-
-def test_workers_talk_once_a_batch_however_many_parts_it_has(monkeypatch):
-    silent = []
-    monkeypatch.setattr(Plain, "no_sync", lambda _: nullcontext(silent.append(1)), raising=False)
-    plainly(monkeypatch)
-    assert silent == []
-    plainly(monkeypatch, accumulate=3)
-    steps = 2 * 13  # two epochs of 1,213 images in batches of 100
-    assert len(silent) == 2 * steps
-
-
-def test_with_an_average_it_is_evaluated_and_training_does_not_notice(monkeypatch):
-    plain, averaged = plainly(monkeypatch), plainly(monkeypatch, ema_decay=0.95)
-    for name, weights in plain.state.network.items():
-        assert torch.equal(averaged.state.network[name], weights)
-    assert plain.state.shipped is plain.state.network
-    assert averaged.state.shipped is averaged.state.averaged
-    data, net = load(trial_of().data), Plain()
-    net.load_state_dict(averaged.state.shipped)
-    logits = net(data.normalise(data.validation.images))["main"]
-    loss = nn.functional.cross_entropy(logits, data.validation.labels).item()
-    assert averaged.metrics["val/loss/main"] == pytest.approx(loss, rel=1e-5)
-    assert averaged.metrics["val/loss/main"] != pytest.approx(plain.metrics["val/loss/main"], rel=1e-3)
-
-
-def test_the_average_in_a_run_is_the_recursion_over_its_steps(monkeypatch):
-    weights, original = [Plain().main.weight.detach()], trainer.take_step
-
-    def spying(optimiser, *more):
-        original(optimiser, *more)
-        weights.append(optimiser.param_groups[0]["params"][3].detach().clone())
-
-    monkeypatch.setattr(trainer, "take_step", spying)
-    state = plainly(monkeypatch, ema_decay=0.95).state
-    expected = weights[0]
-    for weight in weights[1:]:
-        expected = 0.95 * expected + 0.05 * weight
-    torch.testing.assert_close(state.averaged["main.weight"], expected, rtol=1e-5, atol=1e-6)
-    assert torch.equal(state.network["main.weight"], weights[-1])
-
-
-def test_weights_after_clipped_steps_stay_within_reach(monkeypatch):
-    options = {"lr": 0.01, "momentum": 0.0, "weight_decay": 0.0, "schedule": "constant"}
-    steps = 2 * 13  # two epochs of 1,213 images in batches of 100
-    moved = {}
-    for norm in (None, 1e-3):
-        end = plainly(monkeypatch, clip_norm=norm, **options).state.network
-        start = Plain().state_dict()
-        moved[norm] = sum((end[name] - start[name]).square().sum() for name in end).sqrt().item()
-    assert moved[1e-3] <= 0.01 * 1e-3 * steps * 1.001 < moved[None]
-
-
 def test_a_group_that_accumulates_clips_and_averages_is_one_worker(monkeypatch, group):
     """A worker's 50 images are trained as 17, 17 and 16; the 7 and 6 of the last batch as 3, 2, 2 and 2, 2, 2."""
-    alone = plainly(monkeypatch, **PLAIN_OPTIONS)
+    monkeypatch.setattr(trainer, "build_network", lambda *_: Plain())
+    alone = reports(plain_trial(**PLAIN_OPTIONS))[-1]
     for found in group["plain"]:
         assert lasting(found["metrics"]) == pytest.approx(lasting(alone.metrics), rel=1e-4)
         for kind in ("network", "averaged"):
