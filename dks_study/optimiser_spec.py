@@ -14,8 +14,9 @@ class OptimiserSpec(Spec):
     two dimensions) only with `decay_batch_norm`. AdamW's is decoupled from the gradient, SGD's is not.
     Schedule: during `warmup` the rate rises linearly from lr / 100 to lr. `multistep` then multiplies it by `gamma` at
     each of `milestones`, `cosine` lets it fall to 0 over what is left of training, `constant` leaves it.
-    Step: `accumulate` computes the gradient of a batch in that many parts, one after the other (less memory; batch
-    norm sees a part at a time); `clip_norm` scales it down to this norm over all parameters together.
+    Step: `accumulate` computes the gradient of a batch in that many parts of at least two images, one after the other
+    (less memory; batch norm and `loss.branch_threshold` see a part at a time); `clip_norm` scales the gradient down to
+    this norm over all parameters together.
     Average: with `ema_decay` d the weights w are followed by a <- d a + (1 - d) w after every step, from the initial
     weights on; validation, test and what ships use a, training goes on from w.
 

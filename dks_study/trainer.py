@@ -191,7 +191,7 @@ def _parts(accumulate: int, images: int) -> int:
 
 def _averaged_gradients(model: nn.Module, last: bool) -> AbstractContextManager[None]:
     """Let DDP average gradients over workers in the `last` part of a batch alone: they add up until then."""
-    return model.no_sync() if hasattr(model, "no_sync") and not last else nullcontext()  # type: ignore[operator]
+    return nullcontext() if last or not hasattr(model, "no_sync") else model.no_sync()  # type: ignore[operator]
 
 
 def _tally(run: Run) -> Tally:
