@@ -45,13 +45,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="override one dotted key")
     parser.add_argument("--results", metavar="FOLDER", default="results", help="where studies are kept (results)")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and its size, start nothing")
-    parser.add_argument("--list", action="store_true", help="list the spaces and profiles that ship")
+    parser.add_argument("--list", action="store_true", help="list the spaces, profiles and recipes that ship")
     return parser
 
 
 def _list() -> int:
     console = Console(soft_wrap=True)
-    for title, folder, key in (("spaces", SPACES, "question"), ("profiles", SPACES / "profiles", "about")):
+    kinds = {"spaces": (SPACES, "question"), "profiles": (SPACES / "profiles", "about")}
+    kinds["recipes"] = (SPACES / "recipes", "about")
+    for title, (folder, key) in kinds.items():
         table = Table(title, key, box=None, pad_edge=False)
         for path in sorted(folder.glob("*.yaml")):
             table.add_row(path.stem, str(load_document(path).values.get(key, "")))

@@ -7,22 +7,32 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 
 @dataclass(frozen=True)
 class State:
-    """What a run needs to go on after `epoch` (epochs done): random streams are functions of seed and step."""
+    """What a run needs to go on after `epoch` (epochs done): random streams are functions of seed and step.
+
+    Attributes:
+        trial_hash: of the TrialSpec that was trained.
+        epoch: epochs done.
+        network: weights and buffers that training goes on from.
+        averaged: their averages, with `optimiser.ema_decay`.
+        optimiser: momentum and the like.
+        scaler: the loss scale of float16; empty otherwise.
+    """
 
     trial_hash: str
     epoch: int
     network: dict[str, Any]
+    averaged: dict[str, Any] | None
     optimiser: dict[str, Any]
+    scaler: dict[str, Any]
 
-    @classmethod
-    def of(cls, trial_hash: str, epoch: int, network: nn.Module, optimiser: torch.optim.Optimizer) -> "State":
-        """Refer to the state of a run; save it before the run goes on."""
-        return cls(trial_hash, epoch, network.state_dict(), optimiser.state_dict())
+    @property
+    def shipped(self) -> dict[str, Any]:
+        """The weights and buffers that val/ and test/ metrics are about, and that ship: averaged ones if kept."""
+        return self.network if self.averaged is None else self.averaged
 
     def save(self, path: Path) -> None:
         """Write to `path`; a crash leaves the file that was there before."""

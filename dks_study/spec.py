@@ -8,11 +8,13 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, PlainSerializer, PlainValidator, field_validator, model_validator
+from pydantic import Field, PlainSerializer, PlainValidator, model_validator
 
 from dks_study.backbone_spec import BackboneSpec, check_tap, split_tap
 from dks_study.branch_spec import BranchSpec, branch_layout
 from dks_study.cohort_spec import PeerSpec, TeacherSpec, classifier_names
+from dks_study.compute_spec import ComputeSpec
+from dks_study.optimiser_spec import OptimiserSpec
 from dks_study.pairing import MAIN, SCHEMES, TEACHER, Pairing, pairing_matrix, parse_pair
 from dks_study.spec_base import Fraction, Seed, Spec
 
@@ -113,33 +115,6 @@ class LossSpec(Spec):
         return self
 
 
-class OptimiserSpec(Spec):
-    """SGD with momentum; `milestones` and the cosine are in fractions of the trial's own epochs."""
-
-    lr: float = Field(default=0.1, gt=0)
-    momentum: float = Field(default=0.9, ge=0, lt=1)
-    nesterov: bool = False
-    weight_decay: float = Field(default=5e-4, ge=0)
-    batch_size: int = Field(default=128, ge=2)
-    keep_partial_batch: bool = False
-    schedule: Literal["multistep", "cosine"] = "multistep"
-    milestones: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.3, 0.6, 0.8)
-    gamma: float = Field(default=0.2, gt=0, le=1)
-
-    @field_validator("milestones")
-    @classmethod
-    def _milestones_rise(cls, milestones: tuple[float, ...]) -> tuple[float, ...]:
-        if list(milestones) != sorted(set(milestones)):
-            raise ValueError("milestones are fractions of the epochs in rising order")
-        return milestones
-
-    @model_validator(mode="after")
-    def _nesterov_needs_momentum(self) -> Self:
-        if self.nesterov and self.momentum == 0:
-            raise ValueError("nesterov: needs a momentum above 0, got momentum 0")
-        return self
-
-
 class ResourceSpec(Spec):
     """What one trial gets. workers 0: in the trial's own process; N: a Ray Train group of N workers (DDP)."""
 
@@ -178,6 +153,17 @@ class RunSpec(Spec):
     optimiser: OptimiserSpec = OptimiserSpec()
     epochs: int = Field(ge=1)
     resources: ResourceSpec = ResourceSpec()
+    compute: ComputeSpec = ComputeSpec()
+
+    @model_validator(mode="after")
+    def _shared_batch_norm_has_gpus_to_share(self) -> Self:
+        workers, gpus = self.resources.workers, self.resources.gpus_per_worker
+        if self.compute.sync_batch_norm and not (workers > 1 and gpus > 0):
+            raise ValueError(
+                "compute.sync_batch_norm: needs resources.workers above 1 and a GPU for each (PyTorch's SyncBatchNorm"
+                f" refuses CPUs), got workers {workers}, gpus_per_worker {gpus:g}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _taps_are_there(self) -> Self:

@@ -32,6 +32,8 @@ def load_study(space: str, profile: str | None = None, overrides: Sequence[str] 
         profile: the same for search_spaces/profiles/; None takes the one that the space names.
         overrides: `dotted.key=value` texts, the last one wins.
 
+    The profile, the space or an override may name a `recipe` in search_spaces/recipes/: its values lie under theirs.
+
     Raises:
         SpecError: one line that names file, key, rule and value.
     """
@@ -45,6 +47,7 @@ def load_study(space: str, profile: str | None = None, overrides: Sequence[str] 
     document = _merge(scale, question)
     for override in overrides:
         document = _override(document, override)
+    document = _over_recipe(document)
     document.values.pop("about", None)
     document.values.update(name=path.stem, profile=profile_path.stem)
     study = _validate(document, path)
@@ -52,8 +55,14 @@ def load_study(space: str, profile: str | None = None, overrides: Sequence[str] 
     return study
 
 
-def find_file(name: str, folder: Path, kind: str) -> Path:
-    """Return the path of a space or profile given by name or path.
+def find_file(name: str, folder: Path, kind: str, asked: str = "") -> Path:
+    """Return the path of a space, profile or recipe given by name or path.
+
+    Args:
+        name: what was asked for.
+        folder: where the shipped ones are.
+        kind: what it is.
+        asked: where it was asked for, to begin the message with; by default the option of that kind.
 
     Raises:
         SpecError: if there is none; the message lists the names and the nearest one.
@@ -66,7 +75,21 @@ def find_file(name: str, folder: Path, kind: str) -> Path:
         if Path(name).is_file():
             return Path(name)
     shown = name if name.isprintable() else repr(name)
-    raise SpecError(f"--{kind} {shown}: no such {kind}{_did_you_mean(stem, shipped)}; there are: {', '.join(shipped)}")
+    where = asked or f"--{kind}"
+    raise SpecError(f"{where} {shown}: no such {kind}{_did_you_mean(stem, shipped)}; there are: {', '.join(shipped)}")
+
+
+def _over_recipe(document: Document) -> Document:
+    """Lay `document` over the recipe that it names, if it names one."""
+    name, where = document.values.pop("recipe", None), document.mark(("recipe",)).where
+    if name is None:
+        return document
+    if not isinstance(name, str):
+        raise SpecError(f"{where}: recipe: must name a file in search_spaces/recipes/, got {_shown(name)}")
+    recipe = load_document(find_file(name, SPACES / "recipes", "recipe", f"{where}: recipe:"))
+    for key in recipe.values.keys() - {"about", "trial"}:
+        raise SpecError(f"{recipe.mark((key,)).where}: {key}: a recipe holds `about` and `trial` alone")
+    return _merge(recipe, document)
 
 
 def _merge(under: Document, over: Document) -> Document:
@@ -166,6 +189,7 @@ def _first_problem(errors: list[ErrorDetails], model: type[Spec], document: Docu
     inner = key.removeprefix(".".join(map(str, place))).lstrip(".")
     mark = document.mark((*place, *inner.split("."))) if place else document.mark(_split(key, document.values))
     known = _known_keys(model, problem["loc"][:-1])
+    known = known if place[1:] else sorted({*known, "recipe"})
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
     return f"{mark.where or file}: {_sentence(key, value, problem, known, mark)}{more}"
 

@@ -5,18 +5,21 @@ Shapes: images uint8 [B, C, H, W]; logits by classifier name, each [B, classes];
 
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from dks_study.averaging import Average
 from dks_study.checkpoint import State
+from dks_study.compute import compiled, lay_out, loss_scaler, place, precision
 from dks_study.cost import count_cost
 from dks_study.data import DataSet, Split, batch_sizes, noisy_labels, train_batches
 from dks_study.metrics import Tally
 from dks_study.networks import Network, build_network
-from dks_study.optim import build_optimiser, lr_at, set_lr
+from dks_study.optim import build_optimiser, prepare_step, take_step
 from dks_study.spec import TrialSpec
 from dks_study.streams import derive, generator
 from dks_study.synergy import Objective, objective_for
@@ -55,7 +58,13 @@ class EpochReport:
 
 @dataclass(frozen=True)
 class Run:
-    """The moving parts of one training run; `model` is `network`, or DDP around it."""
+    """The moving parts of one training run.
+
+    Attributes:
+        network: what is trained.
+        model: `network`, or DDP around it, or either compiled: the same parameters.
+        average: of the weights of `network`, if the optimiser keeps one.
+    """
 
     trial: TrialSpec
     data: DataSet
@@ -64,6 +73,19 @@ class Run:
     model: nn.Module
     objective: Objective
     optimiser: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    average: Average | None
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The network that is evaluated, and whose weights ship."""
+        return self.average.network if self.average else self.network
+
+    def state(self, epoch: int) -> State:
+        """Refer to the state after `epoch`; save it before the run goes on."""
+        averaged = self.average.network.state_dict() if self.average else None
+        parts = self.network.state_dict(), averaged, self.optimiser.state_dict(), self.scaler.state_dict()
+        return State(self.trial.content_hash(), epoch, *parts)
 
 
 def fit(trial: TrialSpec, data: DataSet, team: Team, resume: State | None = None) -> Iterator[EpochReport]:
@@ -81,7 +103,7 @@ def fit(trial: TrialSpec, data: DataSet, team: Team, resume: State | None = None
         metrics |= _evaluate(run, run.data.validation, "val")
         if trial.phase == "confirm" and epoch == trial.epochs:
             metrics |= _evaluate(run, run.data.test, "test") | _cost(run)
-        yield EpochReport(epoch, metrics, State.of(trial.content_hash(), epoch, run.network, run.optimiser))
+        yield EpochReport(epoch, metrics, run.state(epoch))
 
 
 def _train_epoch(run: Run, epoch: int) -> dict[str, float]:
@@ -93,18 +115,25 @@ def _train_epoch(run: Run, epoch: int) -> dict[str, float]:
     tally, losses, started = _tally(run), [], time.perf_counter()
     run.model.train()
     for step, (images, targets) in enumerate(batches):
-        progress = ((epoch - 1) * len(sizes) + step) / (trial.epochs * len(sizes))
-        set_lr(run.optimiser, lr_at(trial.optimiser, progress))
+        done, steps = (epoch - 1) * len(sizes) + step, trial.epochs * len(sizes)
+        prepare_step(run.optimiser, trial.optimiser, done, steps)
         # Dropout draws from the global stream: a function of seed and step, the same for every arm.
         torch.manual_seed(derive(trial.seed, "forward", epoch, step, team.rank))
-        logits = run.model(run.data.normalise(images))
-        terms = run.objective(logits, targets, progress, generator(trial.seed, "pairs", epoch, step))
-        # DDP averages gradients over workers; shares may differ by one image, the mean is over images.
-        (terms.total * (len(targets) * team.size / sizes[step])).backward()  # type: ignore[no-untyped-call]
-        run.optimiser.step()
-        run.optimiser.zero_grad()
-        tally.add(terms, logits, targets)
-        losses.append(terms.total.detach())
+        loss = torch.zeros((), device=team.device)
+        parts = _parts(trial.optimiser.accumulate, sizes[step] // team.size)
+        for part, (x, y) in enumerate(zip(images.tensor_split(parts), targets.tensor_split(parts), strict=True), 1):
+            with _averaged_gradients(run.model, part == parts):
+                logits = _forward(run, run.model, x)
+                terms = run.objective(logits, y, done / steps, generator(trial.seed, "pairs", epoch, step))
+                # DDP averages gradients over workers; shares may differ by one image, the mean is over images.
+                share = terms.total * (len(y) * team.size / sizes[step])
+                run.scaler.scale(share).backward()  # type: ignore[no-untyped-call]
+            tally.add(terms, logits, y)
+            loss += share.detach()
+        take_step(run.optimiser, run.scaler, trial.optimiser)
+        if run.average:
+            run.average.update()
+        losses.append(loss)
     metrics = tally.read("train")
     _check_finite(torch.stack(losses), epoch)
     seconds = time.perf_counter() - started
@@ -115,18 +144,18 @@ def _train_epoch(run: Run, epoch: int) -> dict[str, float]:
 @torch.inference_mode()
 def _evaluate(run: Run, split: Split, prefix: str) -> dict[str, float]:
     share = split.take(slice(run.team.rank, None, run.team.size))
-    _share_buffers(run)
-    run.network.eval()
+    network = run.evaluated.eval()
+    _share_buffers(network, run.team)
     tally = _tally(run)
     for start in range(0, len(share), EVALUATION_BATCH):
         batch = share.take(slice(start, start + EVALUATION_BATCH))
-        logits = run.network(run.data.normalise(batch.images))
+        logits = _forward(run, network, batch.images)
         tally.add(run.objective(logits, batch.labels), logits, batch.labels)
     return tally.read(prefix)
 
 
 def _prepare(trial: TrialSpec, data: DataSet, team: Team, resume: State | None) -> Run:
-    network = build_network(trial, data.image_shape[0], data.classes, trial.seed).to(team.device)
+    network = place(build_network(trial, data.image_shape[0], data.classes, trial.seed), trial.compute, team.device)
     noisy = noisy_labels(data.train.labels, data.classes, trial.data.label_noise, trial.seed)
     on_device = replace(
         data,
@@ -135,12 +164,34 @@ def _prepare(trial: TrialSpec, data: DataSet, team: Team, resume: State | None) 
         test=data.test.to(team.device),
     )
     optimiser = build_optimiser(network.parameters(), trial.optimiser)
+    scaler = loss_scaler(trial.compute, team.device)
+    average = Average(network, trial.optimiser.ema_decay) if trial.optimiser.ema_decay else None
     if resume:
         network.load_state_dict(resume.network)
         optimiser.load_state_dict(resume.optimiser)
-    model = DistributedDataParallel(network) if team.size > 1 else network
+        scaler.load_state_dict(resume.scaler)
+        if average and resume.averaged:
+            average.network.load_state_dict(resume.averaged)
+    model = compiled(DistributedDataParallel(network) if team.size > 1 else network, trial.compute)
     objective = objective_for(trial.loss, trial.classifiers)
-    return Run(trial, on_device, team, network, model, objective, optimiser)
+    return Run(trial, on_device, team, network, model, objective, optimiser, scaler, average)
+
+
+def _forward(run: Run, model: nn.Module, images: Tensor) -> dict[str, Tensor]:
+    """Return logits [B, classes] by classifier of images uint8 [B, C, H, W]."""
+    with precision(run.trial.compute, run.team.device):
+        logits: dict[str, Tensor] = model(lay_out(run.data.normalise(images), run.trial.compute))
+    return logits
+
+
+def _parts(accumulate: int, images: int) -> int:
+    """Return in how many parts a worker's `images` are trained: at least two in each, for batch norm's sake."""
+    return max(1, min(accumulate, images // 2))
+
+
+def _averaged_gradients(model: nn.Module, last: bool) -> AbstractContextManager[None]:
+    """Let DDP average gradients over workers in the `last` part of a batch alone: they add up until then."""
+    return nullcontext() if last or not hasattr(model, "no_sync") else model.no_sync()  # type: ignore[operator]
 
 
 def _tally(run: Run) -> Tally:
@@ -157,10 +208,10 @@ def _check_finite(losses: torch.Tensor, epoch: int) -> None:
         raise NonFiniteLossError(f"the training loss is not finite in epoch {epoch}, step {step}")
 
 
-def _share_buffers(run: Run) -> None:
+def _share_buffers(network: nn.Module, team: Team) -> None:
     """Give every worker rank 0's batch-norm statistics: what is evaluated is what a checkpoint holds."""
-    if run.team.size > 1:
-        for buffer in run.network.buffers():
+    if team.size > 1:
+        for buffer in network.buffers():
             torch.distributed.broadcast(buffer, src=0)
 
 

@@ -4,8 +4,10 @@ import itertools
 
 import pytest
 import torch
+from plain import Plain, plain_trial
 from studies import small_study
 
+from dks_study import trainer
 from dks_study.checkpoint import load_state
 from dks_study.data import load
 from dks_study.study_spec import arm_trial
@@ -113,29 +115,48 @@ def test_a_loss_that_is_not_finite_names_epoch_and_step():
         reports(trial_of(setting={"optimiser.lr": 1e30}))
 
 
-def _train_in_a_group(rank, size, folder, trial):
+def _train_in_a_group(rank, size, folder, trials):
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/group", rank=rank, world_size=size)
-    report = reports_of_group(trial)
-    torch.save({"metrics": report.metrics, "network": report.state.network}, f"{folder}/{rank}.pt")
+    for name, trial in trials.items():
+        if name == "plain":
+            trainer.build_network = lambda *_: Plain()
+        *_, last = fit(trial, load(trial.data), Team.here(torch.device("cpu")))
+        torch.save({"metrics": last.metrics, **vars(last.state)}, f"{folder}/{name}{rank}.pt")
     torch.distributed.destroy_process_group()
 
 
-def reports_of_group(trial):
-    *_, last = fit(trial, load(trial.data), Team.here(torch.device("cpu")))
-    return last
+PLAIN_OPTIONS = {"clip_norm": 1.0, "ema_decay": 0.9}
 
 
-def test_two_workers_train_one_network_and_report_over_both(tmp_path):
-    trial = trial_of(phase="confirm")
-    torch.multiprocessing.spawn(_train_in_a_group, (2, str(tmp_path), trial), nprocs=2)
-    one, other = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
+@pytest.fixture(scope="module")
+def group(tmp_path_factory):
+    """Two workers train two trials; the end of each, by name and rank."""
+    folder = tmp_path_factory.mktemp("group")
+    trials = {"usual": trial_of(phase="confirm"), "plain": plain_trial(accumulate=3, **PLAIN_OPTIONS)}
+    torch.multiprocessing.spawn(_train_in_a_group, (2, str(folder), trials), nprocs=2)
+    return {name: [torch.load(folder / f"{name}{rank}.pt", weights_only=True) for rank in (0, 1)] for name in trials}
+
+
+def test_two_workers_train_one_network_and_report_over_both(group):
+    one, other = group["usual"]
     assert lasting(one["metrics"]) == lasting(other["metrics"])
     trained = {name for name in one["network"] if "running" not in name and "batches" not in name}
     assert all(torch.equal(one["network"][name], other["network"][name]) for name in trained)
     # Batch norm sees half batches, so the numbers are near those of one worker, not equal to them.
-    alone = reports(trial)[-1].metrics
+    alone = reports(trial_of(phase="confirm"))[-1].metrics
     assert one["metrics"]["train/loss"] == pytest.approx(alone["train/loss"], rel=0.15)
     # Of the 450 test images each is counted once: the accuracy is a multiple of 1 / 450.
     hits = one["metrics"]["test/top1/main"] * 4.5
     assert hits == pytest.approx(round(hits), abs=1e-6)
+
+
+def test_a_group_that_accumulates_clips_and_averages_is_one_worker(monkeypatch, group):
+    """A worker's 50 images are trained as 17, 17 and 16; the 7 and 6 of the last batch as 3, 2, 2 and 2, 2, 2."""
+    monkeypatch.setattr(trainer, "build_network", lambda *_: Plain())
+    alone = reports(plain_trial(**PLAIN_OPTIONS))[-1]
+    for found in group["plain"]:
+        assert lasting(found["metrics"]) == pytest.approx(lasting(alone.metrics), rel=1e-4)
+        for kind in ("network", "averaged"):
+            for name, value in getattr(alone.state, kind).items():
+                torch.testing.assert_close(found[kind][name], value, rtol=1e-4, atol=1e-5)
