@@ -104,7 +104,8 @@ class Decoder:
 
     def batches(self, batches: Iterable[list[Key]], device: torch.device) -> Iterator[Tensor]:
         """Yield uint8 [b, 3, P, P] on `device` for each list of b keys; only one such iterator is used at a time."""
-        self._loader = self._loader or self._start(device)
+        if self._loader is None:
+            self._loader = self._start(device)
         self._plan.batches = batches
         for images in self._loader:
             yield images.to(device, non_blocking=True)

@@ -24,7 +24,8 @@ def move(images: Tensor, moves: Tensor, spec: DataSpec) -> Tensor:
     columns = torch.arange(width, device=images.device) + moves[:, 1:2]
     columns = torch.where(moves[:, 2:3].bool(), columns.flip(1), columns)
     batch = torch.arange(len(images), device=images.device).view(-1, 1, 1)
-    rows_in, columns_in = _reflect(rows, height), _reflect(columns, width)
+    inwards = _reflect if spec.crop_pad_mode == "reflect" else _nearest
+    rows_in, columns_in = inwards(rows, height), inwards(columns, width)
     # Advanced indices around the channel slice put the channels last; move them back.
     moved = images[batch, :, rows_in.unsqueeze(2), columns_in.unsqueeze(1)].permute(0, 3, 1, 2)
     if spec.crop_pad_mode == "reflect":
@@ -36,3 +37,7 @@ def move(images: Tensor, moves: Tensor, spec: DataSpec) -> Tensor:
 def _reflect(position: Tensor, size: int) -> Tensor:
     position = position.abs()
     return (size - 1) - (size - 1 - position).abs()
+
+
+def _nearest(position: Tensor, size: int) -> Tensor:
+    return position.clamp(0, size - 1)
