@@ -1,6 +1,11 @@
 """Folders of image files: in memory, and decoded on the fly as ImageNet is, with the number of processes immaterial."""
 
+import subprocess
+import sys
+import time
+
 import numpy as np
+import psutil
 import pytest
 import torch
 from pictures import CLASSES, write_folders
@@ -141,6 +146,33 @@ def test_worker_processes_give_what_the_training_process_gives(folder):
         list(evaluation_batches(there.test, 0, 1))
     last = str(caught.value).strip().splitlines()[-1]
     assert last.endswith(f"data.root: must hold images that can be read, got {broken}")
+
+
+DECODES_UNTIL_KILLED = """
+import multiprocessing, signal, sys
+from dks_study.data import evaluation_batches, load
+from dks_study.data_spec import DataSpec
+
+if __name__ == "__main__":
+    spec = DataSpec(name="imagenet", root=sys.argv[1], image_pixels=32, decode_workers=1, validation_fraction=0.25)
+    next(evaluation_batches(load(spec).test, 0, 1))
+    print(*(process.pid for process in multiprocessing.active_children()), flush=True)
+    signal.pause()
+"""
+
+
+@pytest.mark.slow
+def test_decoding_processes_end_with_a_training_process_that_is_killed(folder):
+    script = folder / "decodes.py"
+    script.write_text(DECODES_UNTIL_KILLED)
+    with subprocess.Popen([sys.executable, script, folder], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as train:
+        decoders = [psutil.Process(int(pid)) for pid in train.stdout.readline().split()]
+        assert len(decoders) == 1
+        train.kill()
+    deadline = time.monotonic() + 10
+    while any(decoder.is_running() and decoder.status() != psutil.STATUS_ZOMBIE for decoder in decoders):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 @pytest.mark.parametrize("part", ["test", "val"])

@@ -5,9 +5,10 @@ it, nor how many there are. Images leave here as uint8 [B, 3, P, P]; the batch d
 """
 
 import os
+import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -93,6 +94,18 @@ class _Plan:
         return iter(self.batches)
 
 
+def _end_with_the_training_process(worker: int) -> None:
+    """Let a decoding process not outlive a training process that is killed: its own parent is the fork server."""
+    threading.Thread(target=_exit_after_parent, daemon=True).start()
+
+
+def _exit_after_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
 class Decoder:
     """Decodes the files at `paths` in `workers` processes, which start with the first batch and stay."""
 
@@ -120,6 +133,7 @@ class Decoder:
                 "multiprocessing_context": context,
                 "persistent_workers": True,
                 "prefetch_factor": PREFETCHED_BATCHES,
+                "worker_init_fn": _end_with_the_training_process,
             }
         return DataLoader(
             self._pictures,
