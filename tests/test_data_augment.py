@@ -121,7 +121,7 @@ def test_erased_rectangles_have_the_published_areas_and_shapes_and_lie_inside():
     assert (boxes[:, 2:] <= torch.tensor([60, 50])).all()
     areas, ratios = sides[hit].prod(1) / 3000, sides[hit, 0] / sides[hit, 1]
     assert 0.015 < areas.min() < areas.max() < 0.36
-    assert areas.mean().item() == pytest.approx((0.02 + 1 / 3) / 2, abs=0.015)
+    assert areas.mean().item() == pytest.approx((0.02 + 0.33) / 2, abs=0.015)
     assert 0.25 < ratios.min() < 0.4 < 2.5 < ratios.max() < 3.8
     assert ratios.log().mean().item() == pytest.approx(0, abs=0.07)
 

@@ -96,7 +96,7 @@ def train_batches(
     ]
     colour = (torch.tensor(mean) * 255).round().to(torch.uint8)
     for step, images in zip(steps, _pictures(split, spec, steps, epoch, seed), strict=True):
-        labels = split.labels[step.chosen.to(split.labels.device)]
+        labels = split.labels[_copied(step.chosen, split.labels)]
         images = _erased(_rand_augmented(images, spec, step, colour), spec, step, colour)
         yield _mixed(images, labels, spec, step, classes) if spec.mixes else (images, labels)
 
@@ -107,7 +107,7 @@ def evaluation_batches(split: AnySplit, rank: int, workers: int) -> Iterator[tup
     if isinstance(share, Files):
         parts = torch.split(torch.arange(len(share)), DECODED_EVALUATION_BATCH) if len(share) else ()
         for part, images in zip(parts, share.decode(parts), strict=True):
-            yield images, share.labels[part.to(share.labels.device)]
+            yield images, share.labels[_copied(part, share.labels)]
         return
     for start in range(0, len(share), EVALUATION_BATCH):
         batch = share.take(slice(start, start + EVALUATION_BATCH))
@@ -120,10 +120,10 @@ def _pictures(split: AnySplit, spec: DataSpec, steps: list[_Step], epoch: int, s
         yield from split.decode((step.chosen for step in steps), epoch, seed)
         return
     for step in steps:
-        images = split.images[step.chosen.to(split.images.device)]
+        images = split.images[_copied(step.chosen, split.images)]
         if spec.flip or spec.crop_pad_pixels:
             moves = draw_moves(len(step.indices), spec, step.draws("augment"))
-            images = move(images, moves[step.share.needed].to(images.device), spec)
+            images = move(images, _copied(moves[step.share.needed], images), spec)
         yield images
 
 
@@ -142,13 +142,18 @@ def _erased(images: Tensor, spec: DataSpec, step: _Step, colour: Tensor) -> Tens
     if spec.random_erasing:
         boxes.append(draw_rectangles(count, (height, width), spec.random_erasing, step.draws("random_erasing")))
     for box in boxes:
-        images = erase(images, box[step.share.needed].to(images.device), colour.to(images.device))
+        images = erase(images, _copied(box[step.share.needed], images), _copied(colour, images))
     return images
 
 
 def _mixed(images: Tensor, labels: Tensor, spec: DataSpec, step: _Step, classes: int) -> tuple[Tensor, Tensor]:
     height, width = images.shape[-2:]
     mix = draw_mix(spec, (height, width), step.seed, step.epoch, step.number)
-    own, partner = step.share.own.to(images.device), step.share.partner.to(images.device)
+    own, partner = _copied(step.share.own, images), _copied(step.share.partner, images)
     targets = mix_labels(labels[own], labels[partner], mix, classes)
     return mix_images(images[own], images[partner], mix), targets
+
+
+def _copied(small: Tensor, where: Tensor) -> Tensor:
+    """Copy what was drawn to the device of `where` without waiting for what that has still to do."""
+    return small.to(where.device, non_blocking=True)

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-ERASED_AREAS = (0.02, 1 / 3)  # of the image
+ERASED_AREAS = (0.02, 0.33)  # of the image
 LARGEST_ASPECT = 3.3  # height by width, or width by height
 
 

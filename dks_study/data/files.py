@@ -23,7 +23,6 @@ from dks_study.streams import seeded
 
 CROP_AREAS = (0.08, 1.0)  # of the image, as published ImageNet recipes have it
 RESIZED_PER_CROP = 256 / 224
-PREFETCHED_BATCHES = 4  # per decoding process
 
 
 class Key(NamedTuple):
@@ -132,7 +131,6 @@ class Decoder:
             parallel = {
                 "multiprocessing_context": context,
                 "persistent_workers": True,
-                "prefetch_factor": PREFETCHED_BATCHES,
                 "worker_init_fn": _end_with_the_training_process,
             }
         return DataLoader(

@@ -82,7 +82,8 @@ def rand_augment(images: Tensor, drawn: Tensor, magnitude: int, colour: Tensor) 
     for turn in drawn.unbind(1):
         changed = images.clone()
         for which, backwards in sorted({tuple(pair) for pair in turn.tolist()}):
-            group = (turn == torch.tensor([which, backwards])).all(1).nonzero().squeeze(1).to(images.device)
+            members = (turn == torch.tensor([which, backwards])).all(1).nonzero().squeeze(1)
+            group = members.to(images.device, non_blocking=True)
             changed[group] = OPERATIONS[which][1](images[group], -level if backwards else level, fill)
         images = changed
     return images

@@ -71,6 +71,9 @@ class DataSet:
 
     def normalise(self, images: Tensor) -> Tensor:
         """Turn [B, C, H, W] of 0 to 255 into float32 of mean 0 and variance 1 per channel of the training images."""
-        mean = torch.tensor(self.mean, device=images.device).view(1, -1, 1, 1)
-        std = torch.tensor(self.std, device=images.device).view(1, -1, 1, 1)
+        # A blocking copy would wait for everything that the device has still to do.
+        mean, std = (
+            torch.tensor(numbers).view(1, -1, 1, 1).to(images.device, non_blocking=True)
+            for numbers in (self.mean, self.std)
+        )
         return (images.float() / 255 - mean) / std
