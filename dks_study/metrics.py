@@ -19,9 +19,13 @@ class Tally:
         self._sums = torch.zeros(2 + 3 * size + size * size, dtype=torch.float64, device=device)
 
     def add(self, terms: LossTerms, logits: dict[str, Tensor], targets: Tensor) -> None:
-        """Add a batch: its loss terms, logits [B, C] by name, and targets int64 [B]."""
+        """Add a batch: its loss terms, logits [B, C] by name, and targets int64 [B] or distributions [B, C].
+
+        A hit on a distribution is one on its likeliest class.
+        """
         stacked = torch.stack(list(logits.values())).detach()  # [K, B, C]
-        hits = stacked.topk(5 if self._top5 else 1, dim=-1).indices == targets.view(1, -1, 1)
+        likeliest = targets.argmax(1) if targets.is_floating_point() else targets
+        hits = stacked.topk(5 if self._top5 else 1, dim=-1).indices == likeliest.view(1, -1, 1)
         hits1, hits5 = hits[..., 0].sum(dim=1), hits.any(dim=-1).sum(dim=1)
         means = torch.cat([terms.total.view(1), terms.supervised, terms.synergy.flatten()]).detach().double()
         total, ce, kl = torch.split(means * len(targets), [1, len(self._names), len(self._names) ** 2])

@@ -14,36 +14,13 @@ from dks_study.backbone_spec import BackboneSpec, check_tap, split_tap
 from dks_study.branch_spec import BranchSpec, branch_layout
 from dks_study.cohort_spec import PeerSpec, TeacherSpec, classifier_names
 from dks_study.compute_spec import ComputeSpec
+from dks_study.data_spec import DataSpec
 from dks_study.optimiser_spec import OptimiserSpec
 from dks_study.pairing import MAIN, SCHEMES, TEACHER, Pairing, pairing_matrix, parse_pair
 from dks_study.spec_base import Fraction, Seed, Spec
 
 Scalar = bool | int | float | str
 Setting = Mapping[str, Scalar]
-
-
-class DataSpec(Spec):
-    """The data set, how it is split, and what is done to the training images and labels.
-
-    `digits` ships with scikit-learn; the others are read by torchvision from `root` (downloaded only if asked).
-    """
-
-    name: Literal["digits", "cifar10", "cifar100", "fashion_mnist"]
-    root: str | None = None
-    download: bool = False
-    validation_fraction: float = Field(default=0.1, gt=0, le=0.5)
-    split_seed: Seed = 0
-    label_noise: Fraction = 0.0
-    flip: bool = False
-    crop_pad_pixels: int = Field(default=0, ge=0, le=16)
-
-    @model_validator(mode="after")
-    def _files_have_a_root(self) -> Self:
-        if self.name != "digits" and self.root is None:
-            raise ValueError(f"root: must name the folder with the files of {self.name}, got null")
-        if self.name == "digits" and self.root is not None:
-            raise ValueError(f"root: must be left out for digits, which ships with scikit-learn, got {self.root!r}")
-        return self
 
 
 def _check_pairing(value: object) -> object:

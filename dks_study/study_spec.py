@@ -64,7 +64,11 @@ class TableSpec(Spec):
 
 
 # What no arm and no axis may change: a table compares equal budgets on the same split.
-COMMON = {"epochs", "resources", "compute", "data.name", "data.root", "data.validation_fraction", "data.split_seed"}
+COMMON = {
+    *("epochs", "resources", "compute"),
+    *("data.name", "data.root", "data.validation_fraction", "data.split_seed"),
+    *("data.in_memory", "data.image_pixels", "data.evaluation"),
+}
 
 
 class StudySpec(Spec):

@@ -1,6 +1,7 @@
 """How DKS trains: `fit` yields a report after every epoch. This file knows nothing of Ray.
 
-Shapes: images uint8 [B, C, H, W]; logits by classifier name, each [B, classes]; targets int64 [B].
+Shapes: images uint8 [B, C, H, W]; logits by classifier name, each [B, classes]; targets int64 [B], or distributions
+float32 [B, classes] where images are mixed.
 """
 
 import time
@@ -16,15 +17,13 @@ from dks_study.averaging import Average
 from dks_study.checkpoint import State
 from dks_study.compute import compiled, lay_out, loss_scaler, place, precision
 from dks_study.cost import count_cost
-from dks_study.data import DataSet, Split, batch_sizes, noisy_labels, train_batches
+from dks_study.data import AnySplit, DataSet, batch_sizes, evaluation_batches, train_batches, training_labels
 from dks_study.metrics import Tally
 from dks_study.networks import Network, build_network
 from dks_study.optim import build_optimiser, prepare_step, take_step
 from dks_study.spec import TrialSpec
 from dks_study.streams import derive, generator
 from dks_study.synergy import Objective, objective_for
-
-EVALUATION_BATCH = 1000
 
 
 class NonFiniteLossError(ArithmeticError):
@@ -110,7 +109,15 @@ def _train_epoch(run: Run, epoch: int) -> dict[str, float]:
     trial, team = run.trial, run.team
     sizes = batch_sizes(len(run.data.train), trial.optimiser.batch_size, trial.optimiser.keep_partial_batch, team.size)
     batches = train_batches(
-        run.data.train, trial.data, sizes, seed=trial.seed, epoch=epoch, rank=team.rank, workers=team.size
+        run.data.train,
+        trial.data,
+        sizes,
+        seed=trial.seed,
+        epoch=epoch,
+        rank=team.rank,
+        workers=team.size,
+        classes=run.data.classes,
+        mean=run.data.mean,
     )
     tally, losses, started = _tally(run), [], time.perf_counter()
     run.model.train()
@@ -142,24 +149,21 @@ def _train_epoch(run: Run, epoch: int) -> dict[str, float]:
 
 
 @torch.inference_mode()
-def _evaluate(run: Run, split: Split, prefix: str) -> dict[str, float]:
-    share = split.take(slice(run.team.rank, None, run.team.size))
+def _evaluate(run: Run, split: AnySplit, prefix: str) -> dict[str, float]:
     network = run.evaluated.eval()
     _share_buffers(network, run.team)
     tally = _tally(run)
-    for start in range(0, len(share), EVALUATION_BATCH):
-        batch = share.take(slice(start, start + EVALUATION_BATCH))
-        logits = _forward(run, network, batch.images)
-        tally.add(run.objective(logits, batch.labels), logits, batch.labels)
+    for images, targets in evaluation_batches(split, run.team.rank, run.team.size):
+        logits = _forward(run, network, images)
+        tally.add(run.objective(logits, targets), logits, targets)
     return tally.read(prefix)
 
 
 def _prepare(trial: TrialSpec, data: DataSet, team: Team, resume: State | None) -> Run:
     network = place(build_network(trial, data.image_shape[0], data.classes, trial.seed), trial.compute, team.device)
-    noisy = noisy_labels(data.train.labels, data.classes, trial.data.label_noise, trial.seed)
     on_device = replace(
         data,
-        train=Split(data.train.images, noisy).to(team.device),
+        train=data.train.with_labels(training_labels(data, trial.data, trial.seed)).to(team.device),
         validation=data.validation.to(team.device),
         test=data.test.to(team.device),
     )

@@ -11,14 +11,13 @@ from dks_study.data import (
     DataError,
     DataSet,
     Split,
-    _draw_moves,
-    _move,
     batch_sizes,
     load,
     noisy_labels,
     train_batches,
 )
-from dks_study.spec import DataSpec
+from dks_study.data.moves import draw_moves, move
+from dks_study.data_spec import DataSpec
 from dks_study.streams import generator
 
 DIGITS = DataSpec(name="digits", validation_fraction=0.2)
@@ -212,7 +211,7 @@ def test_a_batch_moves_as_a_slow_padding_of_one_image_after_another(count, chann
     spec = DataSpec(name="digits", crop_pad_pixels=pad, flip=flip)
     source = generator(seed, "test")
     images = torch.randint(0, 256, (count, channels, height, width), dtype=torch.uint8, generator=source)
-    moves = _draw_moves(count, spec, source)
+    moves = draw_moves(count, spec, source)
     assert moves[:, :2].abs().max() <= pad
     slow = []
     for image, (down, right, mirrored) in zip(images, moves.tolist(), strict=True):
@@ -220,13 +219,13 @@ def test_a_batch_moves_as_a_slow_padding_of_one_image_after_another(count, chann
         crop = padded[:, pad + down : pad + down + height, pad + right : pad + right + width]
         slow.append(crop.flip(-1) if mirrored else crop)
         assert flip or not mirrored
-    moved = _move(images, moves, spec)
+    moved = move(images, moves, spec)
     assert moved.dtype == torch.uint8
     assert torch.equal(moved.float(), torch.stack(slow))
 
 
 def test_every_shift_and_both_mirrorings_are_drawn_alike():
-    moves = _draw_moves(9000, DataSpec(name="digits", crop_pad_pixels=1, flip=True), generator(0, "test"))
+    moves = draw_moves(9000, DataSpec(name="digits", crop_pad_pixels=1, flip=True), generator(0, "test"))
     for column in (0, 1):
         assert torch.bincount(moves[:, column] + 1).tolist() == pytest.approx([3000] * 3, rel=0.08)
     assert moves[:, 2].float().mean().item() == pytest.approx(0.5, abs=0.03)

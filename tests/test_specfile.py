@@ -75,6 +75,7 @@ def problem_in(tmp_path, text):
         ("optimiser.lr: {f", "epochs: {f", "FILE:10: search.axes.epochs: must be the same in the whole study"),
         ("optimiser.lr: {f", "data.split_seed: {f", "search.axes.data.split_seed: must be the same in the whole study"),
         ("loss.pairing: dense", "data.split_seed: 1", "FILE:7: arms.dense.data.split_seed: must be the same in the"),
+        ("loss.pairing: dense", "data.evaluation: squash", "arms.dense.data.evaluation: must be the same in the whole"),
         ("loss.pairing: dense", "data: {name: digits, split_seed: 1}", "FILE:7: arms.dense.data"),
         ("loss.pairing: dense", "resources.workers: 2", "arms.dense.resources.workers: must be the same in the whole"),
         ("dense: {loss", "Dense: {loss", 'FILE:7: arms.Dense: String should match pattern'),

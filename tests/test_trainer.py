@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 import torch
+from pictures import write_folders
 from plain import Plain, plain_trial
 from studies import small_study
 
@@ -90,6 +91,30 @@ def test_a_seed_fixes_a_run_and_another_seed_changes_it():
     other = reports(trial_of(seed=4))
     assert lasting(once[-1].metrics) == lasting(again[-1].metrics)
     assert lasting(once[-1].metrics) != lasting(other[-1].metrics)
+
+
+@pytest.mark.parametrize("mixing", [{"mixup_alpha": 0.4}, {"cutmix_alpha": 1.0}])
+def test_a_run_on_mixed_images_learns_and_is_evaluated_on_plain_ones(mixing):
+    data = {"name": "digits", "cutout_pixels": 2, "rand_augment_operations": 1, **mixing}
+    first, *_, last = [
+        report.metrics for report in reports(trial_of(data=data, epochs=4, optimiser={"batch_size": 64}))
+    ]
+    assert last["train/loss"] < first["train/loss"]
+    assert last["val/top1/main"] > max(40, last["train/top1/main"])
+
+
+def test_a_run_on_files_is_the_same_from_the_first_epoch_or_resumed(tmp_path):
+    write_folders(tmp_path, size=(40, 36))
+    data = {"name": "imagenet", "root": str(tmp_path), "validation_fraction": 0.25, "image_pixels": 16, "flip": True}
+    trial = trial_of(data=data, phase="confirm", epochs=2, optimiser={"lr": 0.05, "batch_size": 6})
+    first, last = reports(trial)
+    assert first.metrics["val/loss/main"] > 0
+    assert last.metrics["test/top1/main"] * 6 / 100 == pytest.approx(round(last.metrics["test/top1/main"] * 6 / 100))
+    run = fit(trial, load(trial.data), HERE)
+    next(run).state.save(tmp_path / "last.pt")
+    run.close()
+    (again,) = reports(trial, load_state(tmp_path / "last.pt", trial.content_hash()))
+    assert lasting(again.metrics) == lasting(last.metrics)
 
 
 @pytest.mark.parametrize("stop_after", [1, 3])

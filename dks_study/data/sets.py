@@ -1,0 +1,79 @@
+"""What a data set is: three splits, in memory or on disk, and what it takes to normalise and to confuse them."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dks_study.data.files import Files
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images uint8 [N, C, H, W] in memory with labels int64 [N]."""
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        """Return N."""
+        return len(self.labels)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(channels, height, width)."""
+        channels, height, width = self.images.shape[1:]
+        return channels, height, width
+
+    def take(self, indices: Any) -> "Split":  # noqa: ANN401 - numpy or torch indices
+        """Return the images at `indices`, in that order."""
+        return Split(self.images[indices], self.labels[indices])
+
+    def with_labels(self, labels: Tensor) -> "Split":
+        """Return the same images with other labels."""
+        return Split(self.images, labels)
+
+    def to(self, device: torch.device) -> "Split":
+        """Return the split on `device`."""
+        return Split(self.images.to(device), self.labels.to(device))
+
+
+AnySplit = Split | Files
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """The three splits; mean and std per channel of the training images, in units of a pixel's range 0 to 1.
+
+    Attributes:
+        train: what is trained on, with its true labels.
+        validation: cut from the training images.
+        test: opened once, by confirmation.
+        classes: C; labels are 0 to C - 1.
+        mean: per channel.
+        std: per channel.
+        confusions: C classes: what asymmetric label noise takes an image of class i for; i itself for never.
+    """
+
+    train: AnySplit
+    validation: AnySplit
+    test: AnySplit
+    classes: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    confusions: tuple[int, ...] = ()
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(channels, height, width)."""
+        return self.train.image_shape
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """Turn [B, C, H, W] of 0 to 255 into float32 of mean 0 and variance 1 per channel of the training images."""
+        # A blocking copy would wait for everything that the device has still to do.
+        mean, std = (
+            torch.tensor(numbers).view(1, -1, 1, 1).to(images.device, non_blocking=True)
+            for numbers in (self.mean, self.std)
+        )
+        return (images.float() / 255 - mean) / std
