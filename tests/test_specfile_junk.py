@@ -29,6 +29,7 @@ KEYS = [
     "search.axes.data.label_noise.x",
     "max_failures",
     "question",
+    "recipe",
     "about",
     "x.y",
 ]
@@ -65,6 +66,8 @@ def says_at_most_one_line(*overrides):
 @given(st.sampled_from(KEYS), st.lists(st.sampled_from(FRAGMENTS) | st.text(max_size=4), max_size=6).map("".join))
 @example("report_seeds", "&a [*a]")
 @example("question", "!!binary aGVsbG8=")
+@example("recipe", '"a\\0b"')
+@example("recipe", "README.md")
 @example("trial", "!!set {a}")
 def test_no_text_gets_more_than_one_line(key, text):
     says_at_most_one_line(f"{key}={text}")
