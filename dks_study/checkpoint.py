@@ -20,6 +20,8 @@ class State:
         averaged: their averages, with `optimiser.ema_decay`.
         optimiser: momentum and the like.
         scaler: the loss scale of float16; empty otherwise.
+        inputs: what the network expects: image_shape [C, H, W], classes, and mean and std per channel of a pixel in
+            [0, 1]. An export needs it where the data are not.
     """
 
     trial_hash: str
@@ -28,6 +30,7 @@ class State:
     averaged: dict[str, Any] | None
     optimiser: dict[str, Any]
     scaler: dict[str, Any]
+    inputs: dict[str, Any]
 
     @property
     def shipped(self) -> dict[str, Any]:

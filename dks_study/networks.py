@@ -14,6 +14,8 @@ from dks_study.pairing import TEACHER
 from dks_study.spec import RunSpec
 from dks_study.streams import derive
 
+OWN = "own."  # what the names of a cohort's own parameters begin with
+
 
 class Frozen(nn.Module):
     """A network that never learns: always evaluating, no gradients, whatever is done to what holds it."""

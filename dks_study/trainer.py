@@ -84,7 +84,7 @@ class Run:
         """Refer to the state after `epoch`; save it before the run goes on."""
         averaged = self.average.network.state_dict() if self.average else None
         parts = self.network.state_dict(), averaged, self.optimiser.state_dict(), self.scaler.state_dict()
-        return State(self.trial.content_hash(), epoch, *parts)
+        return State(self.trial.content_hash(), epoch, *parts, self.data.inputs)
 
 
 def fit(trial: TrialSpec, data: DataSet, team: Team, resume: State | None = None) -> Iterator[EpochReport]:

@@ -69,6 +69,12 @@ class DataSet:
         """(channels, height, width)."""
         return self.train.image_shape
 
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """What a network for these data expects, as plain values."""
+        shape = {"image_shape": list(self.image_shape), "classes": self.classes}
+        return {**shape, "mean": list(self.mean), "std": list(self.std)}
+
     def normalise(self, images: Tensor) -> Tensor:
         """Turn [B, C, H, W] of 0 to 255 into float32 of mean 0 and variance 1 per channel of the training images."""
         # A blocking copy would wait for everything that the device has still to do.
