@@ -1,6 +1,7 @@
 """Anybody's own data: `package.module:callable` returns the images and labels as arrays.
 
-The function is called without arguments, or with `root` if that is set, and returns a mapping:
+Every process must be able to import the module: install it, or put its folder on PYTHONPATH. The function is called
+without arguments, or with `root` if that is set, and returns a mapping:
 
     train_images, test_images   uint8 [N, C, H, W] or [N, H, W, C], C being 1 or 3
     train_labels, test_labels   integers [N] from 0
@@ -41,9 +42,9 @@ def read_callable(spec: DataSpec) -> Source:
         raise DataError(f"data.name: {spec.name} must return train and test images of one shape, got {shapes}")
     largest = int(max(pool.labels.max(), test.labels.max()))
     classes = content.get("classes", largest + 1)
-    if not isinstance(classes, int) or classes <= max(1, largest):
+    if not isinstance(classes, int | np.integer) or classes <= max(1, largest):
         raise DataError(f"data.name: {spec.name}: classes must be above label {max(1, largest)}, got {classes!r}")
-    return Source(pool, test, classes)
+    return Source(pool, test, int(classes))
 
 
 def _split(name: str, content: Mapping[str, Any], part: str) -> Split:

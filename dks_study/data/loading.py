@@ -54,14 +54,11 @@ def _thin(train: AnySplit, classes: int, spec: DataSpec) -> AnySplit:
 
 
 def _check_sizes(image_shape: tuple[int, int, int], spec: DataSpec) -> None:
-    channels, height, width = image_shape
-    side = min(height, width)
+    side = min(image_shape[1:])
     if spec.crop_pad_pixels >= side:
         raise DataError(f"data.crop_pad_pixels: must be below the {side} pixels of a side, got {spec.crop_pad_pixels}")
     if spec.cutout_pixels > side:
         raise DataError(f"data.cutout_pixels: must be at most the {side} pixels of a side, got {spec.cutout_pixels}")
-    if spec.rand_augment_operations and channels not in (1, 3):
-        raise DataError(f"data.rand_augment_operations: must be 0 for images of {channels} channels")
 
 
 def _statistics(images: Tensor) -> _Statistics:
