@@ -57,10 +57,20 @@ class SearchSpec(Spec):
 
 
 class TableSpec(Spec):
-    """The table that answers the question: one row per arm, each compared with the reference arm."""
+    """The table that answers the question: one row per arm, each compared with the reference arm.
+
+    `against` names another arm to compare with for some arms, such as the baseline at the same noise.
+    """
 
     title: str
     reference: str
+    against: dict[str, str] = Field(default_factory=dict)
+
+    def reference_of(self, arm: str) -> str:
+        """Return the arm that `arm` is compared with; an arm that others are compared with stands for itself."""
+        if arm in self.against.values():
+            return arm
+        return self.against.get(arm, self.reference)
 
 
 # What no arm and no axis may change: a table compares equal budgets on the same split.
@@ -92,6 +102,9 @@ class StudySpec(Spec):
             raise ValueError(f"search.seed: must not be one of report_seeds, got {self.search.seed}")
         if self.table.reference not in self.arms:
             raise ValueError(f"table.reference: must be an arm ({', '.join(self.arms)}), got {self.table.reference!r}")
+        for arm in (*self.table.against, *self.table.against.values()):
+            if arm not in self.arms:
+                raise ValueError(f"table.against: must pair arms ({', '.join(self.arms)}), got {arm!r}")
         for key, axis in self.search.axes.items():
             for arm in axis.arms or ():
                 if arm not in self.arms:

@@ -51,7 +51,7 @@ def test_profile_space_and_set_win_over_a_recipe_in_that_order(tmp_path):
     (tmp_path / "r.yaml").write_text("trial: {epochs: 7, optimiser: {lr: 0.11, gamma: 0.3, batch_size: 32}}")
     profile = (SPACES / "profiles" / "laptop.yaml").read_text().replace("about:", f"recipe: {tmp_path}/r.yaml\nabout:")
     (tmp_path / "p.yaml").write_text(profile)
-    (tmp_path / "s.yaml").write_text(SPACE.replace("trial:\n", "trial:\n  optimiser: {batch_size: 16}\n"))
+    (tmp_path / "s.yaml").write_text(SPACE.replace("arms:", "trial: {optimiser: {batch_size: 16}}\narms:", 1))
 
     def values(*overrides):
         run = load_study(str(tmp_path / "s.yaml"), str(tmp_path / "p.yaml"), overrides).trial

