@@ -14,7 +14,10 @@ ERROR = "test_error_percent"
 
 @dataclass(frozen=True)
 class ArmTable:
-    """Numbers first: a frame with one row per arm, and notes on what is not in it."""
+    """Numbers first: a frame with one row per arm, and notes on what is not in it.
+
+    `reference` says in words what arms are compared with; rows have a column `against` where that is not one arm.
+    """
 
     title: str
     reference: str
@@ -28,17 +31,21 @@ def arm_table(results: Results) -> ArmTable:
     confirmed = results.trials[results.trials["phase"] == "confirm"] if len(results.trials) else results.trials
     complete = confirmed[confirmed["status"] == "complete"] if len(confirmed) else confirmed
     errors = {arm: _error_by_seed(complete, arm) for arm in study.arms}
-    differences = {arm: _difference(errors[arm], errors[study.table.reference]) for arm in study.arms}
-    differences[study.table.reference] = None
+    references = {arm: study.table.reference_of(arm) for arm in study.arms}
+    differences = {
+        arm: None if arm == base else _difference(errors[arm], errors[base]) for arm, base in references.items()
+    }
     compared = [arm for arm, difference in differences.items() if difference]
     adjusted = dict(zip(compared, holm([d.p for d in differences.values() if d]), strict=True))
     rows = [
         _row(arm, errors[arm], differences[arm], adjusted.get(arm), complete[complete["arm"] == arm])
+        | ({"against": references[arm]} if study.table.against else {})
         for arm in study.arms
         if len(errors[arm])
     ]
     frame = pd.DataFrame(rows)
-    return ArmTable(study.table.title, study.table.reference, frame, _notes(results, confirmed, errors, differences))
+    reference = "the arm in brackets" if study.table.against else study.table.reference
+    return ArmTable(study.table.title, reference, frame, _notes(results, confirmed, errors, differences, reference))
 
 
 def _error_by_seed(complete: pd.DataFrame, arm: str) -> pd.Series:
@@ -69,19 +76,20 @@ def _notes(
     confirmed: pd.DataFrame,
     errors: dict[str, pd.Series],
     differences: dict[str, Difference | None],
+    reference: str,
 ) -> tuple[str, ...]:
     study = results.study
     seeds = len(study.report_seeds)
     notes = [
         f"{_count(seeds, 'report seed')}, {study.trial.epochs} epochs, {study.trial.data.name}; test error of `main`"
-        f" after the last epoch; difference to {study.table.reference} paired by seed, 95 % BCa bootstrap interval,"
+        f" after the last epoch; difference to {reference} paired by seed, 95 % BCa bootstrap interval,"
         " sign-flip p adjusted by Holm."
     ]
     fewest = min((difference.n for difference in differences.values() if difference), default=seeds)
     least = smallest_p(fewest)
     if least >= 0.05:
         notes.append(f"Warning: {_count(fewest, 'seed')} cannot reach p < 0.05 (at best {least:.3g}): use 6 or more.")
-    comparisons = len(study.arms) - 1
+    comparisons = sum(difference is not None for difference in differences.values())
     if comparisons > 1:
         adjusted = min(1.0, comparisons * least)
         notes.append(
@@ -119,12 +127,13 @@ def to_markdown(table: ArmTable) -> str:
 def _shown(row: pd.Series, reference: str, best: float) -> dict[str, str]:
     spread = "" if pd.isna(row["std"]) else f" ± {row['std']:.2f}"  # one seed has none
     error = f"{row[ERROR]:.2f}{spread}"
-    compared = row["arm"] != reference and pd.notna(row.get("difference_mean"))
+    compared = pd.notna(row.get("difference_mean"))
+    against = f" ({row['against']})" if "against" in row else ""
     return {
         "arm": str(row["arm"]),
         "n": str(row["n"]),
         "test error (%)": f"**{error}**" if row[ERROR] == best else error,
-        f"difference to {reference}": f"{row['difference_mean']:+.2f} ± {row['difference_std']:.2f}"
+        f"difference to {reference}": f"{row['difference_mean']:+.2f} ± {row['difference_std']:.2f}{against}"
         if compared
         else "",
         "95 % interval": f"[{row['difference_low']:+.2f}, {row['difference_high']:+.2f}]" if compared else "",

@@ -125,6 +125,7 @@ def test_a_wrong_file_gets_one_clear_line(tmp_path, old, new, message):
         ("search.axes.optimiser.lr.arms=[foo]", "search.axes.optimiser.lr.arms: must be arms (baseline, ds, "),
         ("arms.dense.branches.taps=[stage1, stage1]", "each tap carries one branch and is listed once"),
         ("arms=3", "--set: arms: must be an object, got 3"),
+        ("table.against={dense: nobody}", "--set: table.against: must pair arms (baseline, ds, "),
         ("nonsense", "--set takes dotted.key=value, got 'nonsense'"),
         ("trial.epochs=[", "--set: trial.epochs: not valid YAML"),
         ("trial.branches.recipe=off", "got false (YAML reads off as false: put it in quotes if you mean the word)"),

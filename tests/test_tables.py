@@ -5,6 +5,7 @@ import random
 import statistics
 import subprocess
 import sys
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -220,3 +221,16 @@ def test_a_folder_without_results_says_what_is_missing(tmp_path):
 def test_tables_need_neither_torch_nor_ray():
     code = "import sys, analysis.tables; sys.exit(any(m in sys.modules for m in ('torch', 'ray', 'optuna')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_an_arm_can_be_compared_with_another_than_the_reference(tmp_path):
+    loaded = results(tmp_path / "r", records())
+    table = loaded.study.table.model_copy(update={"against": {"dense": "ds"}})
+    compared = arm_table(replace(loaded, study=loaded.study.model_copy(update={"table": table})))
+    assert row(compared, "dense")["difference_mean"] == pytest.approx(
+        statistics.mean(b - a for a, b in zip(TOP1["dense"], TOP1["ds"], strict=True))
+    )
+    assert pd.isna(row(compared, "ds")["difference_mean"]), "an arm that others are compared with stands for itself"
+    text = to_markdown(compared)
+    assert "difference to the arm in brackets" in text
+    assert "(ds)" in text
