@@ -101,7 +101,9 @@ def fit(trial: TrialSpec, data: DataSet, team: Team, resume: State | None = None
         metrics = _train_epoch(run, epoch)
         metrics |= _evaluate(run, run.data.validation, "val")
         if trial.phase == "confirm" and epoch == trial.epochs:
-            metrics |= _evaluate(run, run.data.test, "test") | _cost(run)
+            metrics |= _evaluate(run, run.data.test, "test")
+        if epoch == trial.epochs:
+            metrics |= _cost(run)
         yield EpochReport(epoch, metrics, run.state(epoch))
 
 

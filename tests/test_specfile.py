@@ -142,7 +142,7 @@ def test_a_wrong_file_gets_one_clear_line(tmp_path, old, new, message):
             "search.axes.optimiser.lr: must contain baseline's own value 0.1",
         ),
         ("search.axes.optimiser.momentum.float=[0.5, 1.0]", "search.axes.optimiser.momentum: must be less than 1"),
-        ("search.trails=3", "--set: search.trails: unknown key, did you mean trials?; known here: axes, epochs"),
+        ("search.trails=3", "--set: search.trails: unknown key, did you mean trials?; known here: as_arms, axes, con"),
         ("report_seeds=[&a [*a]]", "--set: report_seeds: "),
         ('question="\\U00110000"', "--set: question: "),
         ("profile=cifar100_wrn28_10", "--set: profile: "),
