@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from analysis.pareto import pareto_markdown, pareto_table
 from analysis.stats import Difference, holm, paired_difference, smallest_p
 from dks_study.ledger import write_whole
 from dks_study.results import Results
@@ -27,24 +28,32 @@ def arm_table(results: Results) -> ArmTable:
     study = results.study
     confirmed = results.trials[results.trials["phase"] == "confirm"] if len(results.trials) else results.trials
     complete = confirmed[confirmed["status"] == "complete"] if len(confirmed) else confirmed
-    errors = {arm: _error_by_seed(complete, arm) for arm in study.arms}
-    differences = {arm: _difference(errors[arm], errors[study.table.reference]) for arm in study.arms}
-    differences[study.table.reference] = None
+    arms = [row for arm in study.arms for row in _rows_of(confirmed, arm)]
+    reference = _rows_of(confirmed, study.table.reference)[0]  # the most accurate one, of several
+    errors = {arm: _error_by_seed(complete, arm) for arm in arms}
+    differences = {arm: _difference(errors[arm], errors[reference]) for arm in arms}
+    differences[reference] = None
     compared = [arm for arm, difference in differences.items() if difference]
     adjusted = dict(zip(compared, holm([d.p for d in differences.values() if d]), strict=True))
     rows = [
-        _row(arm, errors[arm], differences[arm], adjusted.get(arm), complete[complete["arm"] == arm])
-        for arm in study.arms
+        _row(arm, errors[arm], differences[arm], adjusted.get(arm), complete[complete["row"] == arm])
+        for arm in arms
         if len(errors[arm])
     ]
     frame = pd.DataFrame(rows)
-    return ArmTable(study.table.title, study.table.reference, frame, _notes(results, confirmed, errors, differences))
+    return ArmTable(study.table.title, reference, frame, _notes(results, reference, confirmed, errors, differences))
+
+
+def _rows_of(confirmed: pd.DataFrame, arm: str) -> list[str]:
+    """Return the rows of an arm: one, or one for each member of its Pareto front that was confirmed."""
+    mine = confirmed[confirmed["arm"] == arm] if len(confirmed) else confirmed
+    return list(dict.fromkeys(mine["row"])) if len(mine) else [arm]
 
 
 def _error_by_seed(complete: pd.DataFrame, arm: str) -> pd.Series:
     if not len(complete):
         return pd.Series(dtype=float)
-    mine = complete[complete["arm"] == arm].set_index("seed").sort_index()
+    mine = complete[complete["row"] == arm].set_index("seed").sort_index()
     return 100 - mine["test/top1/main"]
 
 
@@ -66,6 +75,7 @@ def _row(
 
 def _notes(
     results: Results,
+    reference: str,
     confirmed: pd.DataFrame,
     errors: dict[str, pd.Series],
     differences: dict[str, Difference | None],
@@ -74,14 +84,14 @@ def _notes(
     seeds = len(study.report_seeds)
     notes = [
         f"{_count(seeds, 'report seed')}, {study.trial.epochs} epochs, {study.trial.data.name}; test error of `main`"
-        f" after the last epoch; difference to {study.table.reference} paired by seed, 95 % BCa bootstrap interval,"
+        f" after the last epoch; difference to {reference} paired by seed, 95 % BCa bootstrap interval,"
         " sign-flip p adjusted by Holm."
     ]
     fewest = min((difference.n for difference in differences.values() if difference), default=seeds)
     least = smallest_p(fewest)
     if least >= 0.05:
         notes.append(f"Warning: {_count(fewest, 'seed')} cannot reach p < 0.05 (at best {least:.3g}): use 6 or more.")
-    comparisons = len(study.arms) - 1
+    comparisons = len(errors) - 1
     if comparisons > 1:
         adjusted = min(1.0, comparisons * least)
         notes.append(
@@ -141,9 +151,13 @@ def _settings(settings: pd.DataFrame) -> str:
 
 
 def write_tables(results: Results, folder: Path) -> str:
-    """Write table.md and table.csv into `folder` and return the Markdown."""
+    """Write table.md and table.csv (and pareto.csv, of several objectives) into `folder`; return the Markdown."""
     table = arm_table(results)
     text = to_markdown(table)
+    if len(results.study.search.objectives) > 1:
+        front = pareto_table(results)
+        text += "\n" + pareto_markdown(front, results.study.search.objectives)
+        write_whole(folder / "pareto.csv", front.to_csv(index=False))
     write_whole(folder / "table.md", text)
     write_whole(folder / "table.csv", table.rows.to_csv(index=False))
     return text

@@ -5,7 +5,7 @@ only the trials of earlier groups of `search.parallel`, so that an interrupted s
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import count, islice
 from statistics import fmean
@@ -113,11 +113,15 @@ class Planner:
     def watch(self, cell: Cell) -> Watch | None:
         """Return what a search trial keeps of every epoch and where it stops; a confirmation is never stopped."""
         search = self._study.search
-        if cell.phase == "confirm" or not search.objectives[0].startswith("val/"):
-            return None  # costs are known after the last epoch alone
+        if cell.phase == "confirm":
+            return None
+        costs = any(name.startswith("cost/") for name in search.objectives)
+        if not search.objectives[0].startswith("val/"):
+            return Watch(None, costs=costs)
         earlier = {i: self._outcomes.get(search_id(cell.arm, i)) for i in range(self._earlier(cell.index))}
         others = {i: outcome.steps for i, outcome in earlier.items() if outcome and not outcome.lost}
-        return watch(search.early_stopping, search.objectives[0], search.epochs, cell.index, others)
+        told = watch(search.early_stopping, search.objectives[0], search.epochs, cell.index, others)
+        return replace(told, costs=costs)
 
     def _earlier(self, index: int) -> int:
         """Return how many trials of an arm are in groups before that of trial `index`."""

@@ -23,25 +23,28 @@ class Watch:
     """What a search trial keeps of every epoch, and where it stops.
 
     Attributes:
-        metric: the objective that is kept.
+        metric: the objective that is kept; None where it is not known after every epoch.
         bars: (epoch, value) pairs: after that epoch the trial ends if it is worse than the value.
         best_so_far: whether the best of its epochs is compared, or the one just trained.
+        costs: whether an objective needs what the network costs.
     """
 
-    metric: str
+    metric: str | None
     bars: tuple[tuple[int, float], ...] = ()
     best_so_far: bool = False
+    costs: bool = False
 
     @classmethod
     def read(cls, fields: Mapping[str, Any]) -> Self:
         """Return the watch of which JSON kept the fields."""
-        return cls(fields["metric"], tuple((epoch, value) for epoch, value in fields["bars"]), fields["best_so_far"])
+        return cls(**{**fields, "bars": tuple((epoch, value) for epoch, value in fields["bars"])})
 
     def verdict(self, steps: Steps) -> str | None:
         """Return why a trial ends after the epochs `steps`, or None."""
-        bar, sign = dict(self.bars).get(len(steps)), _sign(self.metric)
-        if bar is None:
+        bar = dict(self.bars).get(len(steps))
+        if bar is None or self.metric is None:
             return None
+        sign = _sign(self.metric)
         value = sign * max(sign * step for step in steps) if self.best_so_far else steps[-1]
         if sign * value >= sign * bar:
             return None

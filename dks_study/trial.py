@@ -68,22 +68,24 @@ def _train(
     torch.set_num_threads(trial.resources.cpus_per_worker)
     state = load_state(folder / "last.pt", trial.content_hash())
     kept = _keep_epochs(folder, state.epoch if state else 0, write=team.rank == 0)
-    metrics, steps = kept[-1] if kept else {}, [line[watch.metric] for line in kept] if watch else []
+    metrics = kept[-1] if kept else {}
+    watch = watch or Watch(None)
+    steps = [line[watch.metric] for line in kept] if watch.metric else []
     if team.rank == 0:
         write_whole(folder / "trial.json", trial.model_dump_json(indent=1))
         _log(folder, f"start after epoch {state.epoch if state else 0} on {team.size} x {team.device}")
     try:
         # A crash may have come between a trial's last epoch and its outcome.
-        why = watch.verdict(steps) if watch else None
+        why = watch.verdict(steps)
         if why is not None or (state and state.epoch == trial.epochs):
             report(metrics)  # nothing is left to do: Tune still waits for a report
-        for epoch in fit(trial, load(trial.data), team, state) if why is None else ():
+        for epoch in fit(trial, load(trial.data), team, state, costs=watch.costs) if why is None else ():
             metrics = {"epoch": float(epoch.epoch), **epoch.metrics}
             if team.rank == 0:
                 _keep(folder, epoch, metrics)
             report(metrics)
             # Metrics are means over all workers: every one of them comes to the same verdict.
-            if watch:
+            if watch.metric:
                 steps.append(metrics[watch.metric])
                 why = watch.verdict(steps)
             if why is not None:
