@@ -29,7 +29,7 @@ def pareto_table(results: Results) -> pd.DataFrame:
         for i in front(points):
             chosen = groups[i].iloc[0][settings]
             known = {"arm": arm, "row": _row(confirmed[confirmed["arm"] == arm], chosen), "seeds": len(groups[i])}
-            members.append({**known, **means[i].to_dict(), **chosen.to_dict()})
+            members.append(pd.concat([pd.Series(known, dtype=object), means[i], chosen]))
     return pd.DataFrame(members, columns=["arm", "row", "seeds", *objectives, *settings])
 
 

@@ -50,7 +50,12 @@ def constraint_problems(study: StudySpec, arm: str) -> Iterator[Problem]:
 
 def study_problems(study: StudySpec) -> Iterator[Problem]:
     """Yield what is wrong with the budget and the sampler; the arms' own spaces are in order."""
-    spaces = {arm: space for arm in study.arms if (space := arm_space(study, arm)).axes}
+    every = {arm: arm_space(study, arm) for arm in study.arms}
+    for key, axis in study.search.axes.items():
+        for other in axis.when:
+            if not any(other in space.own for space in every.values()):
+                yield ("search", "axes", key, "when"), f"must name keys that some arm has, got {other!r}"
+    spaces = {arm: space for arm, space in every.items() if space.axes}
     for number, point in enumerate(study.search.points):
         for key in point.keys() - {key for space in spaces.values() for key in space.axes}:
             yield ("search", "points", number, key), f"must be an axis ({', '.join(study.search.axes)}), got {key!r}"
@@ -78,10 +83,6 @@ def settings_to_check(study: StudySpec, arm: str) -> Iterator[tuple[Key, dict[st
 
 
 def _axis_problems(study: StudySpec, arm: str, space: ArmSpace, key: str, axis: AxisSpec) -> Iterator[Problem]:
-    for other in axis.when:
-        if other not in space.own and other not in space.axes:
-            yield ("search", "axes", key, "when"), f"must name keys that the run of {arm} has, got {other!r}"
-            return
     blamed = ("search", "axes", key)
     if not space.active(key, space.completed({})):
         return
