@@ -11,6 +11,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from dks_study.planner import planned
+from dks_study.space import ArmSpace, arm_space, sampler_of
 from dks_study.specfile import SPACES, load_study
 from dks_study.study_spec import StudySpec
 from dks_study.yamldoc import SpecError, load_document
@@ -28,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise SpecError("--space must name a question: see --list")
         study = load_study(options.space, options.profile, options.set)
         folder = Path(options.results) / f"{study.name}-{study.content_hash()}"
-        return _dry_run(study, folder) if options.dry_run else _run(study, folder)
+        return _dry_run(study, folder) if options.dry_run else _run(study, folder, options.optuna_storage)
     except SpecError as error:
         print(f"run_study: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT
@@ -44,6 +45,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--profile", metavar="NAME|PATH", help="the scale, instead of the one that the space names")
     parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="override one dotted key")
     parser.add_argument("--results", metavar="FOLDER", default="results", help="where studies are kept (results)")
+    storage = "database that shows the search to optuna-dashboard, instead of optuna.journal in the study's folder"
+    parser.add_argument("--optuna-storage", metavar="URL", help=storage)
     parser.add_argument("--dry-run", action="store_true", help="print the plan and its size, start nothing")
     parser.add_argument("--list", action="store_true", help="list the spaces, profiles and recipes that ship")
     return parser
@@ -67,15 +70,22 @@ def _dry_run(study: StudySpec, folder: Path) -> int:
     table = Table(
         "arm", Column("overrides", overflow="fold"), "axes", "search", "confirmation", box=None, pad_edge=False
     )
+    how = Table("arm", "sampler", "cells", "early stopping", box=None, pad_edge=False)
     for arm, (searches, seeds) in planned(study).items():
         overrides = ", ".join(f"{key}={value}" for key, value in study.arms[arm].items())
-        table.add_row(arm, Text(overrides), "\n".join(study.axes_of(arm)), str(searches), str(seeds))
+        space = arm_space(study, arm)
+        axes = [*space.axes, *(f"{key} = {axis}" for key, axis in space.ties.items())]
+        table.add_row(arm, Text(overrides), "\n".join(axes), str(searches), str(seeds))
+        if searches:
+            how.add_row(f"search of {arm}", *_search_of(study, space))
     trials = planned(study).values()
     searches, seeds = sum(search for search, _ in trials), sum(count for _, count in trials)
     epochs = searches * study.search.epochs + seeds * study.trial.epochs
     console = Console(soft_wrap=True, highlight=False)
     print(study.question)
     console.print(table)
+    if how.row_count:
+        console.print(how)
     console.print(
         f"{searches} search trials of {study.search.epochs} epochs and {seeds} confirmation trials of"
         f" {study.trial.epochs}: {epochs} epochs"
@@ -87,12 +97,22 @@ def _dry_run(study: StudySpec, folder: Path) -> int:
     return 0
 
 
-def _run(study: StudySpec, folder: Path) -> int:
+def _search_of(study: StudySpec, space: ArmSpace) -> tuple[str, str, str]:
+    """Return sampler, number of cells and early stopping of an arm, as the plan shows them."""
+    rule = study.search.early_stopping
+    halving = f", reduction {rule.reduction}" if rule.kind in ("asha", "hyperband") else ""
+    stopping = "none" if rule.kind == "none" else f"{rule.kind} from epoch {rule.grace_epochs}{halving}"
+    return sampler_of(study, space), str(len(space.cells())) if space.finite else "continuous", stopping
+
+
+def _run(study: StudySpec, folder: Path, optuna_storage: str | None) -> int:
     from analysis.tables import write_tables
     from dks_study.data import DataError
     from dks_study.ledger import LedgerError
+    from dks_study.mirror import MirrorError
     from dks_study.progress import make_display
     from dks_study.results import load_results
+    from dks_study.search import SearchError
     from dks_study.study import StudyError, run_study
 
     try:
@@ -103,8 +123,8 @@ def _run(study: StudySpec, folder: Path) -> int:
     print(study.question)
     print(f"results: {folder}", flush=True)
     try:
-        ending = run_study(study, folder, make_display(study, console))
-    except (DataError, StudyError, LedgerError) as error:
+        ending = run_study(study, folder, make_display(study, console), optuna_storage)
+    except (DataError, StudyError, SearchError, MirrorError, LedgerError) as error:
         raise SpecError(str(error)) from error
     except KeyboardInterrupt:
         return _interrupted()

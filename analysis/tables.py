@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from analysis.pareto import pareto_markdown, pareto_table
 from analysis.stats import Difference, holm, paired_difference, smallest_p
 from dks_study.ledger import write_whole
 from dks_study.results import Results
@@ -30,28 +31,34 @@ def arm_table(results: Results) -> ArmTable:
     study = results.study
     confirmed = results.trials[results.trials["phase"] == "confirm"] if len(results.trials) else results.trials
     complete = confirmed[confirmed["status"] == "complete"] if len(confirmed) else confirmed
-    errors = {arm: _error_by_seed(complete, arm) for arm in study.arms}
-    references = {arm: study.table.reference_of(arm) for arm in study.arms}
-    differences = {
-        arm: None if arm == base else _difference(errors[arm], errors[base]) for arm, base in references.items()
-    }
-    compared = [arm for arm, difference in differences.items() if difference]
+    arms = {row: arm for arm in study.arms for row in _rows_of(confirmed, arm)}
+    # Of several confirmed settings of the arm that others are compared with, the most accurate one stands for it.
+    bases = {row: _rows_of(confirmed, study.table.reference_of(arm))[0] for row, arm in arms.items()}
+    errors = {row: _error_by_seed(complete, row) for row in arms}
+    differences = {row: None if row == base else _difference(errors[row], errors[base]) for row, base in bases.items()}
+    compared = [row for row, difference in differences.items() if difference]
     adjusted = dict(zip(compared, holm([d.p for d in differences.values() if d]), strict=True))
     rows = [
-        _row(arm, errors[arm], differences[arm], adjusted.get(arm), complete[complete["arm"] == arm])
-        | ({"against": references[arm]} if study.table.against else {})
-        for arm in study.arms
-        if len(errors[arm])
+        _row(row, errors[row], differences[row], adjusted.get(row), complete[complete["row"] == row])
+        | ({"against": bases[row]} if study.table.against else {})
+        for row in arms
+        if len(errors[row])
     ]
     frame = pd.DataFrame(rows)
-    reference = "the arm in brackets" if study.table.against else study.table.reference
-    return ArmTable(study.table.title, reference, frame, _notes(results, confirmed, errors, differences, reference))
+    reference = "the arm in brackets" if study.table.against else _rows_of(confirmed, study.table.reference)[0]
+    return ArmTable(study.table.title, reference, frame, _notes(results, reference, confirmed, errors, differences))
+
+
+def _rows_of(confirmed: pd.DataFrame, arm: str) -> list[str]:
+    """Return the rows of an arm: one, or one for each member of its Pareto front that was confirmed."""
+    mine = confirmed[confirmed["arm"] == arm] if len(confirmed) else confirmed
+    return list(dict.fromkeys(mine["row"])) if len(mine) else [arm]
 
 
 def _error_by_seed(complete: pd.DataFrame, arm: str) -> pd.Series:
     if not len(complete):
         return pd.Series(dtype=float)
-    mine = complete[complete["arm"] == arm].set_index("seed").sort_index()
+    mine = complete[complete["row"] == arm].set_index("seed").sort_index()
     return 100 - mine["test/top1/main"]
 
 
@@ -73,10 +80,10 @@ def _row(
 
 def _notes(
     results: Results,
+    reference: str,
     confirmed: pd.DataFrame,
     errors: dict[str, pd.Series],
     differences: dict[str, Difference | None],
-    reference: str,
 ) -> tuple[str, ...]:
     study = results.study
     seeds = len(study.report_seeds)
@@ -150,9 +157,13 @@ def _settings(settings: pd.DataFrame) -> str:
 
 
 def write_tables(results: Results, folder: Path) -> str:
-    """Write table.md and table.csv into `folder` and return the Markdown."""
+    """Write table.md and table.csv (and pareto.csv, of several objectives) into `folder`; return the Markdown."""
     table = arm_table(results)
     text = to_markdown(table)
+    if len(results.study.search.objectives) > 1:
+        front = pareto_table(results)
+        text += "\n" + pareto_markdown(front, results.study.search.objectives)
+        write_whole(folder / "pareto.csv", front.to_csv(index=False))
     write_whole(folder / "table.md", text)
     write_whole(folder / "table.csv", table.rows.to_csv(index=False))
     return text

@@ -24,6 +24,7 @@ from dks_study.backbone_spec import (
 )
 from dks_study.spec_base import Spec
 
+TAP_JOINT = "+"  # between the taps of a set that is written as one value
 Blocks = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)]
 Width = Annotated[float, Field(gt=0, le=16)]
 
@@ -38,6 +39,7 @@ class Growth(NamedTuple):
 class BranchSpec(Spec):
     """Where auxiliary classifiers attach, and how they are built. No taps: the plain backbone (baseline).
 
+    `taps` is a list of names, or the names joined by + (`stage1+stage2`): one value, which an axis can choose.
     A branch grows a stage for every stage that remains in the backbone, then a classifier. `paper` has the published
     blocks; `tail` those of the backbone; `bottleneck` one bottleneck block for each remaining down-sampling; `linear`
     is the classifier alone. `depth_factor` is the fraction kept of each stage's blocks (rounded up), `blocks` an
@@ -52,6 +54,12 @@ class BranchSpec(Spec):
     blocks: dict[str, Blocks] = Field(default_factory=dict)
     width: Width | None = None
     width_by_tap: dict[str, Width] = Field(default_factory=dict)
+
+    @field_validator("taps", mode="before")
+    @classmethod
+    def _taps_may_be_joined(cls, taps: object) -> object:
+        parts = taps.split(TAP_JOINT) if isinstance(taps, str) else taps
+        return tuple(parts) if isinstance(parts, list) else parts
 
     @field_validator("taps")
     @classmethod

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from dks_study.compute_spec import ComputeSpec
+from dks_study.spec import ResourceSpec
 
 _HALF = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 Network = TypeVar("Network", bound=nn.Module)
@@ -47,3 +48,12 @@ def compiled(model: nn.Module, spec: ComputeSpec) -> nn.Module:
     torch.compiler.reset()
     # One compilation for each batch size: which numbers come out must not depend on which sizes came before.
     return torch.compile(model, dynamic=False)  # type: ignore[return-value]
+
+
+def own_device(resources: ResourceSpec) -> torch.device:
+    """Return the device of a trial that trains in its own process: the GPU it was given, or the CPU."""
+    if not resources.gpus_per_worker:
+        return torch.device("cpu")
+    if resources.gpus_per_worker < 1:
+        torch.cuda.set_per_process_memory_fraction(resources.gpus_per_worker)
+    return torch.device("cuda", 0)

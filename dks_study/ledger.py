@@ -8,14 +8,14 @@ own folder.
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from dks_study.spec import Setting
 
 Phase = Literal["search", "confirm"]
-Status = Literal["complete", "diverged", "failed"]
+Status = Literal["complete", "stopped", "diverged", "failed"]
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,19 @@ class Cell:
     seed: int
     epochs: int
     setting: Setting
+    member: int = 0  # of several settings of the arm that are confirmed, which: 1, 2, ...
 
     @property
     def id(self) -> str:
         """Readable, unique in the study, safe as a folder name."""
-        return search_id(self.arm, self.index) if self.phase == "search" else f"{self.arm}-confirm-seed{self.seed}"
+        if self.phase == "search":
+            return search_id(self.arm, self.index)
+        return f"{self.arm}-confirm{self.member or ''}-seed{self.seed}"
+
+    @property
+    def row(self) -> str:
+        """The row of a table that a confirmation belongs to: the arm, and the member if there are several."""
+        return f"{self.arm}#{self.member}" if self.member else self.arm
 
 
 def search_id(arm: str, index: int) -> str:
@@ -42,11 +50,22 @@ def search_id(arm: str, index: int) -> str:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a trial ended: the metrics of its last epoch, or why there are none."""
+    """How a trial ended: the metrics of its last epoch, or why there are none.
+
+    Attributes:
+        error: why it failed, diverged or was stopped early.
+        steps: of a search trial, the objective after epochs 1, 2, ...
+    """
 
     status: Status
     metrics: dict[str, float]
     error: str | None = None
+    steps: list[float] = field(default_factory=list)
+
+    @property
+    def lost(self) -> bool:
+        """Whether it ended without a result that it should have had; a trial stopped early should not."""
+        return self.status in ("diverged", "failed")
 
 
 @dataclass(frozen=True)

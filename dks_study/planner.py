@@ -5,15 +5,20 @@ only the trials of earlier groups of `search.parallel`, so that an interrupted s
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
+from itertools import count, islice
+from statistics import fmean
 from typing import Protocol
 
 from dks_study.ledger import Cell, Outcome, Record, search_id
-from dks_study.spec import Setting
-from dks_study.study_spec import StudySpec, default_setting
+from dks_study.objectives import ACCURACY, front, gains, spread
+from dks_study.space import ArmSpace, arm_space, sampler_of, searched
+from dks_study.spec import Scalar, Setting
+from dks_study.stopping import Watch, watch
+from dks_study.study_spec import StudySpec
 
-OBJECTIVE = "val/top1/main"  # percent; what a search maximises, at its last epoch
+OBJECTIVE = ACCURACY
 
 
 class Step(Enum):
@@ -25,10 +30,22 @@ class Step(Enum):
 
 @dataclass(frozen=True)
 class Tried:
-    """A settled or running search trial of an arm; value is None while it runs and where it failed."""
+    """A settled or running search trial of an arm; value is None while it runs and where it failed or was stopped.
+
+    Attributes:
+        more: the values of objectives after the first.
+        steps: the objective after epochs 1, 2, ... of a trial that was stopped early.
+    """
 
     setting: Setting
     value: float | None
+    more: tuple[float, ...] = ()
+    steps: tuple[float, ...] = ()
+
+    @property
+    def values(self) -> tuple[float, ...] | None:
+        """All objectives, or None."""
+        return None if self.value is None else (self.value, *self.more)
 
 
 class Suggest(Protocol):
@@ -46,7 +63,10 @@ class Planner:
         self._study, self._suggest = study, suggest
         self._cells: dict[str, Cell] = {}
         self._outcomes: dict[str, Outcome] = {}
-        self._choices: dict[str, Setting | None] = {}
+        self._members: dict[str, tuple[Setting, ...]] = {}
+        self._spaces = {arm: arm_space(study, arm) for arm in study.arms}
+        self._searches = {arm: searched(study, arm) for arm in study.arms}
+        self._grids = {arm: _grid(study, space) for arm, space in self._spaces.items()}
         self._fronts: dict[tuple[str, bool], int] = {}
         for record in records:
             self._cells[record.cell.id] = record.cell
@@ -72,40 +92,71 @@ class Planner:
         return tuple(self._cells[name] for name in self._cells.keys() - self._outcomes.keys())
 
     def choice(self, arm: str) -> Setting | None:
-        """Return the setting to confirm: of the best search trial, the earliest among equals.
+        """Return the setting to confirm: the best in the search, the earliest among equals.
 
-        Without a search it is the arm as written. None: the search is not over, or no trial of it completed.
+        A setting that was tried with several seeds counts with its mean. With several objectives it is the first
+        member of the Pareto front. Without a search it is the arm as written. None: the search is not over, or no
+        trial of it completed.
         """
-        if not (trials := searched(self._study, arm)):
-            return {}
-        if arm not in self._choices and self._front(arm, self._outcomes) == trials:
-            tried = [self._tried(arm, index) for index in range(trials)]
-            complete = [trial for trial in tried if trial.value is not None]
-            best = max(complete, key=lambda trial: trial.value or 0.0, default=None)
-            self._choices[arm] = best.setting if best else None
-        return self._choices.get(arm)
+        return next(iter(self.members(arm)), None)
+
+    def members(self, arm: str) -> tuple[Setting, ...]:
+        """Return the settings to confirm: one, or with several objectives the arm's Pareto front, spread out."""
+        if not (trials := self._searches[arm]):
+            return ({},)
+        if arm not in self._members and self._front(arm, self._outcomes) == trials:
+            means = _means([self._tried(arm, index) for index in range(trials)])
+            found = front([gains(self._study.search.objectives, values) for _, values in means])
+            self._members[arm] = tuple(means[i][0] for i in spread(found, self._study.search.confirm_at_most))
+        return self._members.get(arm, ())
+
+    def watch(self, cell: Cell) -> Watch | None:
+        """Return what a search trial keeps of every epoch and where it stops; a confirmation is never stopped."""
+        search = self._study.search
+        if cell.phase == "confirm":
+            return None
+        costs = any(name.startswith("cost/") for name in search.objectives)
+        if not search.objectives[0].startswith("val/"):
+            return Watch(None, costs=costs)
+        earlier = {i: self._outcomes.get(search_id(cell.arm, i)) for i in range(self._earlier(cell.index))}
+        others = {i: outcome.steps for i, outcome in earlier.items() if outcome and not outcome.lost}
+        told = watch(search.early_stopping, search.objectives[0], search.epochs, cell.index, others)
+        return replace(told, costs=costs)
+
+    def _earlier(self, index: int) -> int:
+        """Return how many trials of an arm are in groups before that of trial `index`."""
+        return index - index % self._study.search.parallel
 
     def _next_search(self) -> Cell | None:
         fronts = {arm: self._front(arm, self._cells) for arm in self._study.arms}
         for arm, index in sorted(fronts.items(), key=lambda item: item[1]):  # stable: arms in their own order
-            earlier_groups = index - index % self._study.search.parallel
-            if index < searched(self._study, arm) and self._front(arm, self._outcomes) >= earlier_groups:
-                return self._search_cell(arm, index, earlier_groups)
+            if index < self._searches[arm] and self._front(arm, self._outcomes) >= self._earlier(index):
+                return self._search_cell(arm, index)
         return None
 
-    def _search_cell(self, arm: str, index: int, earlier_groups: int) -> Cell:
+    def _search_cell(self, arm: str, index: int) -> Cell:
         # A trial of the same group counts as running even if its result is known by now.
-        tried = [self._tried(arm, i, hidden=i >= earlier_groups) for i in range(index)]
-        known_point = default_setting(self._study, arm)
-        setting = known_point if index == 0 else self._suggest(arm, index, tried)
-        return Cell(arm, "search", index, self._study.search.seed, self._study.search.epochs, setting)
+        tried = [self._tried(arm, i, hidden=i >= self._earlier(index)) for i in range(index)]
+        setting = self._setting(arm, index, tried)
+        repeats = sum(trial.setting == setting for trial in tried)
+        return Cell(arm, "search", index, search_seed(self._study, repeats), self._study.search.epochs, setting)
+
+    def _setting(self, arm: str, index: int, tried: Sequence[Tried]) -> Setting:
+        queue = self._spaces[arm].queue(self._study.search.points)
+        if index < len(queue):
+            return queue[index]
+        if not (grid := self._grids[arm]):
+            return self._suggest(arm, index, tried)
+        order = [*queue, *(cell for cell in grid if cell not in queue)]
+        return order[index % len(order)]
 
     def _next_confirmation(self) -> Cell | None:
         for position, seed in enumerate(self._study.report_seeds):  # seed by seed: a cut table is still paired
             for arm in self._study.arms:
-                setting = self.choice(arm)
-                if setting is not None:
-                    cell = Cell(arm, "confirm", position, seed, self._study.trial.epochs, setting)
+                members = self.members(arm)
+                for number, setting in enumerate(members, start=1):
+                    member = number if len(members) > 1 else 0
+                    cell = Cell(arm, "confirm", position, seed, self._study.trial.epochs, setting, member)
                     if cell.id not in self._cells:
                         return cell
         return None
@@ -121,15 +172,40 @@ class Planner:
     def _tried(self, arm: str, index: int, hidden: bool = False) -> Tried:
         name = search_id(arm, index)
         outcome = None if hidden else self._outcomes.get(name)
-        complete = outcome is not None and outcome.status == "complete"
-        return Tried(self._cells[name].setting, outcome.metrics[OBJECTIVE] if outcome and complete else None)
+        setting = self._cells[name].setting
+        if outcome and outcome.status == "complete":
+            first, *more = (outcome.metrics[objective] for objective in self._study.search.objectives)
+            return Tried(setting, first, tuple(more))
+        return Tried(setting, None, steps=tuple(outcome.steps) if outcome and outcome.status == "stopped" else ())
 
 
-def searched(study: StudySpec, arm: str) -> int:
-    """Return the number of search trials of `arm`: the same in every arm that has an axis, none elsewhere."""
-    return study.search.trials if study.axes_of(arm) else 0
+def search_seed(study: StudySpec, repeats: int) -> int:
+    """Return the seed of a search trial whose setting was tried `repeats` times before; never a report seed."""
+    seeds = (seed % 2**31 for seed in count(study.search.seed) if seed % 2**31 not in study.report_seeds)
+    return next(islice(seeds, repeats, None))
 
 
 def planned(study: StudySpec) -> Mapping[str, tuple[int, int]]:
-    """Return, by arm, the numbers of search and of confirmation trials."""
-    return {arm: (searched(study, arm), len(study.report_seeds)) for arm in study.arms}
+    """Return, by arm, the numbers of search and of confirmation trials (at most so many with several objectives)."""
+    several = len(study.search.objectives) > 1
+    confirmed = len(study.report_seeds) * (study.search.confirm_at_most if several else 1)
+    searches = {arm: searched(study, arm) for arm in study.arms}
+    return {arm: (trials, confirmed if trials else len(study.report_seeds)) for arm, trials in searches.items()}
+
+
+def _grid(study: StudySpec, space: ArmSpace) -> list[dict[str, Scalar]]:
+    """Return the cells of an arm that is enumerated, else nothing."""
+    return space.cells() if space.axes and sampler_of(study, space) == "grid" else []
+
+
+def _means(tried: Sequence[Tried]) -> list[tuple[Setting, tuple[float, ...]]]:
+    """Return every setting that completed with the mean of its objectives over the seeds it was tried with."""
+    by_setting: list[tuple[Setting, list[tuple[float, ...]]]] = []
+    for trial in tried:
+        if trial.values is not None:
+            known = next((values for setting, values in by_setting if setting == trial.setting), None)
+            if known is None:
+                by_setting.append((trial.setting, [trial.values]))
+            else:
+                known.append(trial.values)
+    return [(setting, tuple(map(fmean, zip(*values, strict=True)))) for setting, values in by_setting]

@@ -68,7 +68,7 @@ class Tracker:
 
     def failed(self) -> int:
         """Return the number of trials that ended without a result."""
-        return sum(outcome.status != "complete" for _, outcome in self.settled.values())
+        return sum(outcome.lost for _, outcome in self.settled.values())
 
     def best(self, arm: str) -> float | None:
         """Return the best validation top-1 of the arm's search, in percent."""
@@ -155,7 +155,7 @@ class LiveDisplay(PlainDisplay):
     def settled(self, cell: Cell, outcome: Outcome, *, earlier: bool = False) -> None:
         """Count the trial; only a failure is worth a line that stays."""
         self._tracker.settle(cell, outcome)
-        if outcome.status != "complete" and not earlier:
+        if outcome.lost and not earlier:
             self.note(f"{cell.id}: {ending(outcome)}")
 
     def _draw(self) -> Group:

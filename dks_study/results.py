@@ -19,7 +19,9 @@ class Results:
     """The study as it was run, its settled trials, and every epoch of them."""
 
     study: StudySpec
-    trials: pd.DataFrame  # arm, phase, seed, index, epochs, status, error, setting/KEY, and the last epoch's metrics
+    trials: (
+        pd.DataFrame
+    )  # arm, row (of a table), phase, seed, index, epochs, status, error, setting/KEY, and the last epoch's metrics
     epochs: pd.DataFrame  # trial, arm, phase, seed, epoch, and metrics
 
 
@@ -50,8 +52,8 @@ def write_results(folder: Path) -> None:
         temporary.replace(folder / f"{name}.parquet")
 
 
-def _order(record: Record) -> tuple[str, str, int]:
-    return record.cell.phase, record.cell.arm, record.cell.index
+def _order(record: Record) -> tuple[str, str, int, int]:
+    return record.cell.phase, record.cell.arm, record.cell.member, record.cell.index
 
 
 def _trial_row(record: Record) -> dict[str, object]:
@@ -59,6 +61,7 @@ def _trial_row(record: Record) -> dict[str, object]:
     return {
         "trial": cell.id,
         "arm": cell.arm,
+        "row": cell.row,
         "phase": cell.phase,
         "index": cell.index,
         "seed": cell.seed,

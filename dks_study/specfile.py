@@ -13,9 +13,12 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from dks_study.backbone_spec import BACKBONES
+from dks_study.expand import with_arms
+from dks_study.search_spec import AxisSpec
+from dks_study.space_checks import Problem, constraint_problems, settings_to_check, space_problems, study_problems
 from dks_study.spec import Scalar
 from dks_study.spec_base import Spec
-from dks_study.study_spec import AxisSpec, StudySpec, arm_run, default_setting
+from dks_study.study_spec import StudySpec, arm_run
 from dks_study.yamldoc import Document, Key, Mark, SpecError, load_document, parse_value
 
 SPACES = Path(__file__).resolve().parent.parent / "search_spaces"
@@ -50,9 +53,7 @@ def load_study(space: str, profile: str | None = None, overrides: Sequence[str] 
     document = _over_recipe(document)
     document.values.pop("about", None)
     document.values.update(name=path.stem, profile=profile_path.stem)
-    study = _validate(document, path)
-    _check_arms(study, document)
-    return study
+    return _check_arms(_validate(document, path), document)
 
 
 def find_file(name: str, folder: Path, kind: str, asked: str = "") -> Path:
@@ -142,27 +143,28 @@ def _validate(document: Document, path: Path) -> StudySpec:
         raise SpecError(_first_problem(error.errors(), StudySpec, document, str(path))) from error
 
 
-def _check_arms(study: StudySpec, document: Document) -> None:
-    """Every arm, and both ends of every axis in it, must make a valid run."""
+def _check_arms(study: StudySpec, document: Document) -> StudySpec:
+    """Check every arm and its search; return the study with the arms that `search.as_arms` makes."""
     for arm in study.arms:
         _check_run(study, arm, {}, ("arms", arm), document)
-        for key, axis in study.axes_of(arm).items():
-            blamed = ("search", "axes", key)
-            for value in axis.ends:
-                _check_run(study, arm, {key: value}, blamed, document)
-            own = _own(study, arm, key, blamed, document)
-            if study.search.trials and not axis.contains(own):
-                rule = f"must contain {arm}'s own value {own}: search trial 0 is the arm as written"
-                where = document.mark(blamed).where
-                raise SpecError(f"{where}: search.axes.{key}: {rule}, got {_shown(axis.ends)}")
-
-
-def _own(study: StudySpec, arm: str, key: str, blamed: Key, document: Document) -> Scalar:
     try:
-        return default_setting(study, arm, [key])[key]
-    except (KeyError, TypeError) as error:
-        where = document.mark(blamed).where
-        raise SpecError(f"{where}: search.axes.{key}: {arm} has no value of its own for search trial 0") from error
+        expanded = with_arms(study)
+    except ValueError as error:
+        key = str(error).partition(":")[0]
+        raise SpecError(f"{document.mark(tuple(key.split('.'))).where}: {error}") from error
+    for arm in expanded.arms:
+        _check_run(expanded, arm, {}, ("arms", arm), document)
+        _refuse(constraint_problems(expanded, arm), document)
+        for blamed, setting in settings_to_check(expanded, arm):
+            _check_run(expanded, arm, setting, blamed, document)
+        _refuse(space_problems(expanded, arm), document)
+    _refuse(study_problems(expanded), document)
+    return expanded
+
+
+def _refuse(problems: Iterable[Problem], document: Document) -> None:
+    for key, sentence in problems:
+        raise SpecError(f"{document.mark(key).where}: {'.'.join(map(str, key))}: {sentence}")
 
 
 def _check_run(study: StudySpec, arm: str, setting: Mapping[str, Scalar], blamed: Key, document: Document) -> None:

@@ -12,7 +12,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,14 +40,17 @@ from ray import tune  # noqa: E402
 from ray.tune.search import Searcher  # noqa: E402
 
 from dks_study import provenance  # noqa: E402
+from dks_study.compute import own_device  # noqa: E402
 from dks_study.data import batch_sizes, load  # noqa: E402
 from dks_study.ledger import Cell, Ledger, Outcome, Record, read_outcome  # noqa: E402
+from dks_study.mirror import Mirror  # noqa: E402
 from dks_study.networks import build_network  # noqa: E402
 from dks_study.planner import Planner, Step  # noqa: E402
 from dks_study.progress import Display  # noqa: E402
 from dks_study.results import write_results  # noqa: E402
-from dks_study.search import optuna_suggest  # noqa: E402
+from dks_study.search import SearchError, optuna_suggest  # noqa: E402
 from dks_study.spec import ResourceSpec, TrialSpec  # noqa: E402
+from dks_study.stopping import Watch  # noqa: E402
 from dks_study.study_spec import StudySpec, arm_run, arm_trial  # noqa: E402
 from dks_study.trial import read_error, run_trial  # noqa: E402
 from dks_study.worker import train_in_group  # noqa: E402
@@ -65,11 +68,19 @@ class Ending:
     without_result: int  # trials that failed or diverged
 
 
-def run_study(study: StudySpec, folder: Path, display: Display) -> Ending:
+def run_study(study: StudySpec, folder: Path, display: Display, optuna_storage: str | None = None) -> Ending:
     """Run `study` in `folder`, which exists, going on from what the ledger there holds.
+
+    Args:
+        study: what to run.
+        folder: its results.
+        display: told of every event.
+        optuna_storage: URL of the database that shows the search, instead of a journal file in `folder`.
 
     Raises:
         StudyError: if another process runs this study, or a trial needs more than the machine has.
+        SearchError: if the constraints leave nothing to suggest.
+        MirrorError: if Optuna's storage cannot be used.
         DataError: if the data cannot be loaded.
         LedgerError: if the ledger is damaged in the middle.
     """
@@ -77,11 +88,15 @@ def run_study(study: StudySpec, folder: Path, display: Display) -> Ending:
         record = Ledger(folder / "ledger.jsonl")
         for known in record.records:
             display.settled(known.cell, known.outcome, earlier=True)
-        if not _is_complete(study, record):
+        complete = _is_complete(study, record)
+        if not complete:
             _check_arms(study)
-            _run_session(study, folder, record, display)
+        mirror = Mirror(study, folder, optuna_storage, display.note)
+        mirror.restore(record.records)
+        if not complete:
+            _run_session(study, folder, record, mirror, display)
         write_results(folder)
-        lost = sum(known.outcome.status != "complete" for known in record.records)
+        lost = sum(known.outcome.lost for known in record.records)
         return Ending(_is_complete(study, record), without_result=lost)
 
 
@@ -89,7 +104,7 @@ def _is_complete(study: StudySpec, record: Ledger) -> bool:
     return Planner(study, optuna_suggest(study), record.records).next() is Step.DONE
 
 
-def _run_session(study: StudySpec, folder: Path, record: Ledger, display: Display) -> None:
+def _run_session(study: StudySpec, folder: Path, record: Ledger, mirror: Mirror, display: Display) -> None:
     with _ray(display):
         slots = concurrency(study.trial.resources, ray.cluster_resources())
         display.note(f"{slots} trials at a time")
@@ -100,7 +115,10 @@ def _run_session(study: StudySpec, folder: Path, record: Ledger, display: Displa
         planner = Planner(study, optuna_suggest(study), record.records)
         shutil.rmtree(folder / ".tune", ignore_errors=True)  # what a killed session left
         try:
-            _tune(study, folder, _PlannedSearch(study, folder, planner, record, slots, display))
+            searcher = _PlannedSearch(study, folder, planner, record, slots, mirror, display)
+            _tune(study, folder, searcher)
+            if searcher.error:
+                raise searcher.error
         finally:
             provenance.write_provenance(folder, study, earlier, provenance.ended(session))
             shutil.rmtree(folder / ".tune", ignore_errors=True)
@@ -124,16 +142,28 @@ class _PlannedSearch(Searcher):  # type: ignore[misc]  # Ray has no types
     """Tune asks it for trials and tells it of reports and ends; it asks the planner and writes the ledger."""
 
     def __init__(
-        self, study: StudySpec, folder: Path, planner: Planner, record: Ledger, slots: int, display: Display
+        self,
+        study: StudySpec,
+        folder: Path,
+        planner: Planner,
+        record: Ledger,
+        slots: int,
+        mirror: Mirror,
+        display: Display,
     ) -> None:
         super().__init__()
         self._study, self._folder, self._planner = study, folder, planner
-        self._ledger, self.slots, self._display = record, slots, display
+        self._ledger, self.slots, self._mirror, self._display = record, slots, mirror, display
         self._cells: dict[str, Cell] = {}  # running, by Tune's trial id
+        self.error: SearchError | None = None  # to be raised outside of Tune
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         while True:
-            step = self._planner.next()
+            try:
+                step = self._planner.next()
+            except SearchError as error:
+                self.error = error
+                return str(Searcher.FINISHED)
             if isinstance(step, Step):
                 return Searcher.FINISHED if step is Step.DONE else None
             # A crash may have come between a trial's outcome and its line in the ledger.
@@ -141,12 +171,19 @@ class _PlannedSearch(Searcher):  # type: ignore[misc]  # Ray has no types
                 self._settle(step, outcome)
                 continue
             self._cells[trial_id] = step
+            self._mirror.started(step)
             self._display.started(step)
-            folder = self._folder / "trials" / step.id
-            return {"trial": self._trial(step).model_dump_json(), "folder": str(folder.resolve())}
+            folder, watch = self._folder / "trials" / step.id, self._planner.watch(step)
+            return {
+                "trial": self._trial(step).model_dump_json(),
+                "folder": str(folder.resolve()),
+                "watch": asdict(watch) if watch else None,
+            }
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        self._display.epoch(self._cells[trial_id], result)
+        cell = self._cells[trial_id]
+        self._mirror.epoch(cell, result)
+        self._display.epoch(cell, result)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         cell = self._cells.pop(trial_id)
@@ -160,6 +197,7 @@ class _PlannedSearch(Searcher):  # type: ignore[misc]  # Ray has no types
     def _settle(self, cell: Cell, outcome: Outcome) -> None:
         self._ledger.append(Record(cell, outcome, self._trial(cell).content_hash(), provenance.now()))
         self._planner.settle(cell.id, outcome)
+        self._mirror.settled(cell, outcome)
         self._display.settled(cell, outcome)
 
     def _trial(self, cell: Cell) -> TrialSpec:
@@ -174,19 +212,11 @@ class _PlannedSearch(Searcher):  # type: ignore[misc]  # Ray has no types
 
 def _run_cell(config: dict[str, Any]) -> None:
     """Train one trial inside its Tune trial, or in a Ray Train group that it starts."""
-    trial, folder = TrialSpec.model_validate_json(config["trial"]), Path(config["folder"])
+    trial, folder, watch = TrialSpec.model_validate_json(config["trial"]), Path(config["folder"]), config["watch"]
     if trial.resources.workers:
-        train_in_group(trial, folder)
+        train_in_group(trial, folder, watch)
     else:
-        run_trial(trial, folder, _own_device(trial.resources), tune.report)
-
-
-def _own_device(resources: ResourceSpec) -> torch.device:
-    if not resources.gpus_per_worker:
-        return torch.device("cpu")
-    if resources.gpus_per_worker < 1:
-        torch.cuda.set_per_process_memory_fraction(resources.gpus_per_worker)
-    return torch.device("cuda", 0)
+        run_trial(trial, folder, own_device(trial.resources), tune.report, Watch.read(watch) if watch else None)
 
 
 def _tune(study: StudySpec, folder: Path, searcher: _PlannedSearch) -> None:

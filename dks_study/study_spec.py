@@ -1,59 +1,14 @@
 """The frozen, validated description of a study: a question's arms and search, and the scale they are run at."""
 
 import json
-from collections.abc import Iterable
 from copy import deepcopy
-from functools import reduce
-from operator import getitem
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from dks_study.spec import RunSpec, Scalar, Setting, TrialSpec
+from dks_study.search_spec import AxisSpec, SearchSpec
+from dks_study.spec import RunSpec, Setting, TrialSpec
 from dks_study.spec_base import Name, Seed, Spec
-
-
-class AxisSpec(Spec):
-    """One searched value: exactly one of float, int (low, high; both included) or choice, for some arms or all."""
-
-    float_range: tuple[float, float] | None = Field(default=None, alias="float")
-    int_range: tuple[int, int] | None = Field(default=None, alias="int")
-    choice: tuple[Scalar, ...] | None = Field(default=None, min_length=2)
-    log: bool = False
-    arms: tuple[str, ...] | None = None
-
-    @model_validator(mode="after")
-    def _one_range(self) -> Self:
-        if sum(kind is not None for kind in (self.float_range, self.int_range, self.choice)) != 1:
-            raise ValueError("an axis has exactly one of float: [low, high], int: [low, high], choice: [...]")
-        bounds = self.float_range or self.int_range
-        if bounds and not bounds[0] < bounds[1]:
-            raise ValueError(f"low must be below high, got {list(bounds)}")
-        if self.log and (bounds is None or bounds[0] <= 0):
-            raise ValueError("log: true needs a range whose low end is above 0")
-        return self
-
-    @property
-    def ends(self) -> tuple[Scalar, ...]:
-        """The values whose validity stands for that of the whole axis."""
-        return self.float_range or self.int_range or self.choice or ()
-
-    def contains(self, value: object) -> bool:
-        """Whether a search over this axis could suggest `value`."""
-        if self.choice is not None:
-            return value in self.choice
-        low, high = self.float_range or self.int_range or (0, 0)
-        return isinstance(value, int | float) and low <= value <= high
-
-
-class SearchSpec(Spec):
-    """The search of each arm: as many trials, of as many epochs, in every arm. Trial 0 is the arm as written."""
-
-    trials: int = Field(default=0, ge=0)
-    epochs: int = Field(default=1, ge=1)
-    seed: Seed = 0
-    parallel: int = Field(default=1, ge=1)
-    axes: dict[str, AxisSpec] = Field(default_factory=dict)
 
 
 class TableSpec(Spec):
@@ -98,7 +53,7 @@ class StudySpec(Spec):
     def _parts_fit_together(self) -> Self:
         if len(set(self.report_seeds)) < len(self.report_seeds):
             raise ValueError("report_seeds: each seed is listed once")
-        if self.search.trials and self.search.seed in self.report_seeds:
+        if self.search.trials != 0 and self.search.axes and self.search.seed in self.report_seeds:
             raise ValueError(f"search.seed: must not be one of report_seeds, got {self.search.seed}")
         if self.table.reference not in self.arms:
             raise ValueError(f"table.reference: must be an arm ({', '.join(self.arms)}), got {self.table.reference!r}")
@@ -141,12 +96,6 @@ def arm_trial(
     """Return the whole truth about one trial of `arm`; raises as `arm_run` does."""
     values = _arm_values(study, arm, setting, epochs) | {"phase": phase, "seed": seed}
     return TrialSpec.model_validate_json(json.dumps(values))
-
-
-def default_setting(study: StudySpec, arm: str, keys: Iterable[str] | None = None) -> dict[str, Scalar]:
-    """Return the arm's own value for each of its axes: its search trial 0."""
-    values: Any = arm_run(study, arm, {}).model_dump(mode="json")
-    return {key: reduce(getitem, key.split("."), values) for key in keys or study.axes_of(arm)}
 
 
 def _arm_values(study: StudySpec, arm: str, setting: Setting, epochs: int | None) -> dict[str, Any]:

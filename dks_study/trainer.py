@@ -87,10 +87,13 @@ class Run:
         return State(self.trial.content_hash(), epoch, *parts, self.data.inputs)
 
 
-def fit(trial: TrialSpec, data: DataSet, team: Team, resume: State | None = None) -> Iterator[EpochReport]:
+def fit(
+    trial: TrialSpec, data: DataSet, team: Team, resume: State | None = None, *, costs: bool = False
+) -> Iterator[EpochReport]:
     """Train `trial` and yield a report after every epoch that is still to do.
 
-    The test set is looked at once, after the last epoch of a `confirm` trial.
+    The test set is looked at once, after the last epoch of a `confirm` trial; the last report of such a trial holds
+    what the network costs, that of a search trial where `costs` asks for it.
 
     Raises:
         NonFiniteLossError: if the training loss is not finite; checked once per epoch, so the device is never
@@ -101,7 +104,9 @@ def fit(trial: TrialSpec, data: DataSet, team: Team, resume: State | None = None
         metrics = _train_epoch(run, epoch)
         metrics |= _evaluate(run, run.data.validation, "val")
         if trial.phase == "confirm" and epoch == trial.epochs:
-            metrics |= _evaluate(run, run.data.test, "test") | _cost(run)
+            metrics |= _evaluate(run, run.data.test, "test")
+        if epoch == trial.epochs and (costs or trial.phase == "confirm"):
+            metrics |= _cost(run)
         yield EpochReport(epoch, metrics, run.state(epoch))
 
 

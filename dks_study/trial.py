@@ -25,21 +25,29 @@ from dks_study.checkpoint import load_state
 from dks_study.data import load
 from dks_study.ledger import Outcome, read_epochs, write_whole
 from dks_study.spec import TrialSpec
+from dks_study.stopping import Watch
 from dks_study.trainer import EpochReport, NonFiniteLossError, Team, fit
 
 FENCE_TIMEOUT_S = 120.0
 
 
-def run_trial(trial: TrialSpec, folder: Path, device: torch.device, report: Callable[[dict[str, float]], None]) -> None:
+def run_trial(
+    trial: TrialSpec,
+    folder: Path,
+    device: torch.device,
+    report: Callable[[dict[str, float]], None],
+    watch: Watch | None = None,
+) -> None:
     """Train `trial` in `folder`, calling `report` with `epoch` and its metrics after every epoch.
 
-    A diverged trial ends normally (its outcome says so). Any other error is written to error.txt and raised.
+    A trial that diverges, or is stopped early by `watch`, ends normally (its outcome says so). Any other error is
+    written to error.txt and raised.
     """
     team = Team.here(device)
     folder.mkdir(parents=True, exist_ok=True)
     with _alone_in(folder) if team.rank == 0 else nullcontext():
         try:
-            _train(trial, folder, team, report)
+            _train(trial, folder, team, report, watch)
         except Exception:
             (folder / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
             _log(folder, traceback.format_exc())
@@ -54,24 +62,37 @@ def read_error(folder: Path) -> str:
     return path.read_text(encoding="utf-8").strip().splitlines()[-1]
 
 
-def _train(trial: TrialSpec, folder: Path, team: Team, report: Callable[[dict[str, float]], None]) -> None:
+def _train(
+    trial: TrialSpec, folder: Path, team: Team, report: Callable[[dict[str, float]], None], watch: Watch | None
+) -> None:
     torch.set_num_threads(trial.resources.cpus_per_worker)
     state = load_state(folder / "last.pt", trial.content_hash())
-    metrics = _keep_epochs(folder, state.epoch if state else 0, write=team.rank == 0)
+    kept = _keep_epochs(folder, state.epoch if state else 0, write=team.rank == 0)
+    metrics = kept[-1] if kept else {}
+    watch = watch or Watch(None)
+    steps = [line[watch.metric] for line in kept] if watch.metric else []
     if team.rank == 0:
         write_whole(folder / "trial.json", trial.model_dump_json(indent=1))
         _log(folder, f"start after epoch {state.epoch if state else 0} on {team.size} x {team.device}")
     try:
-        for epoch in fit(trial, load(trial.data), team, state):
+        # A crash may have come between a trial's last epoch and its outcome.
+        why = watch.verdict(steps)
+        if why is not None or (state and state.epoch == trial.epochs):
+            report(metrics)  # nothing is left to do: Tune still waits for a report
+        for epoch in fit(trial, load(trial.data), team, state, costs=watch.costs) if why is None else ():
             metrics = {"epoch": float(epoch.epoch), **epoch.metrics}
             if team.rank == 0:
                 _keep(folder, epoch, metrics)
             report(metrics)
-        if state and state.epoch == trial.epochs:  # nothing was left to do: Tune still waits for a report
-            report(metrics)
-        outcome = Outcome("complete", metrics)
+            # Metrics are means over all workers: every one of them comes to the same verdict.
+            if watch.metric:
+                steps.append(metrics[watch.metric])
+                why = watch.verdict(steps)
+            if why is not None:
+                break
+        outcome = Outcome("complete" if why is None else "stopped", metrics, why, steps)
     except NonFiniteLossError as error:
-        outcome = Outcome("diverged", {}, str(error))
+        outcome = Outcome("diverged", {}, str(error), steps)
     if team.rank == 0:
         _log(folder, f"{outcome.status} {outcome.error or ''}")
         write_whole(folder / "outcome.json", json.dumps(asdict(outcome)))
@@ -86,12 +107,12 @@ def _keep(folder: Path, epoch: EpochReport, metrics: dict[str, float]) -> None:
     _log(folder, f"epoch {epoch.epoch}: {shown}")
 
 
-def _keep_epochs(folder: Path, done: int, *, write: bool) -> dict[str, float]:
-    """Drop the lines of epochs that will be trained again; return the metrics of epoch `done` (or nothing)."""
+def _keep_epochs(folder: Path, done: int, *, write: bool) -> list[dict[str, float]]:
+    """Drop the lines of epochs that will be trained again; return the metrics of epochs 1 to `done`."""
     kept = [line for line in read_epochs(folder) if line["epoch"] <= done]
     if write:
         write_whole(folder / "epochs.jsonl", "".join(json.dumps(line) + "\n" for line in kept))
-    return kept[-1] if kept else {}
+    return kept
 
 
 def _log(folder: Path, text: str) -> None:

@@ -34,7 +34,7 @@ def study(question, profile=None):
 def test_what_should_ship_ships():
     assert set(QUESTIONS) >= {
         *("dense_vs_oneway", "branch_placement", "branch_recipe", "loss_weights", "pairing_graphs", "label_noise"),
-        *("against_kd_dml", "paper_cifar100", "paper_imagenet"),
+        *("joint", "against_kd_dml", "paper_cifar100", "paper_imagenet"),
     }
     assert set(PROFILES) == {
         *("laptop", "desktop", "cifar100_wrn28_10", "cifar100_resnet32", "cifar100_resnet110", "cifar100_mobilenet"),

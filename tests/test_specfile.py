@@ -5,8 +5,9 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dks_study.space import arm_space
 from dks_study.specfile import SPACES, load_study
-from dks_study.study_spec import arm_run, default_setting
+from dks_study.study_spec import arm_run
 from dks_study.yamldoc import SpecError, load_document
 
 SPACE = """question: Does it work?
@@ -143,7 +144,7 @@ def test_a_wrong_file_gets_one_clear_line(tmp_path, old, new, message):
             "search.axes.optimiser.lr: must contain baseline's own value 0.1",
         ),
         ("search.axes.optimiser.momentum.float=[0.5, 1.0]", "search.axes.optimiser.momentum: must be less than 1"),
-        ("search.trails=3", "--set: search.trails: unknown key, did you mean trials?; known here: axes, epochs"),
+        ("search.trails=3", "--set: search.trails: unknown key, did you mean trials?; known here: as_arms, axes, con"),
         ("report_seeds=[&a [*a]]", "--set: report_seeds: "),
         ('question="\\U00110000"', "--set: question: "),
         ("profile=cifar100_wrn28_10", "--set: profile: "),
@@ -285,9 +286,9 @@ def test_a_searched_value_never_stays_in_the_study(tmp_path, arm):
     path.write_text(text.replace("optimiser.lr: {float: [0.01, 0.3]", f"{key}: {{arms: [dense], float: [0.25, 2.0]"))
     study = load_study(str(path))
     before = study.content_hash()
-    assert default_setting(study, "dense") == {key: 1.0}
+    assert arm_space(study, "dense").completed({}) == {key: 1.0}
     arm_run(study, "dense", {key: 0.5})
-    assert default_setting(study, "dense") == {key: 1.0}
+    assert arm_space(study, "dense").completed({}) == {key: 1.0}
     assert study.content_hash() == before
 
 
