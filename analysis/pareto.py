@@ -44,8 +44,19 @@ def pareto_markdown(table: pd.DataFrame, objectives: Sequence[str]) -> str:
     """Return the fronts as a section of Markdown."""
     how = ", ".join(f"{name} ({'more' if MAXIMISED[name] else 'less'} is better)" for name in objectives)
     shown = table.rename(columns=lambda key: str(key).removeprefix("setting/"))
-    shown = shown.map(lambda value: "" if pd.isna(value) else f"{value:.4g}" if isinstance(value, float) else value)
+    shown = shown.map(_shown)
     note = (
         "One row per setting that no other of its arm beats in everything, in the search; `row` where it is confirmed."
     )
-    return "\n".join(["### Pareto fronts", "", f"{how}.", "", shown.to_markdown(index=False), "", note]) + "\n"
+    return (
+        "\n".join(
+            ["### Pareto fronts", "", f"{how}.", "", shown.to_markdown(index=False, disable_numparse=True), "", note]
+        )
+        + "\n"
+    )
+
+
+def _shown(value: object) -> str:
+    if not isinstance(value, float):
+        return str(value)
+    return "" if pd.isna(value) else f"{value:,.0f}" if value >= 1e4 else f"{value:.4g}"

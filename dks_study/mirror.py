@@ -4,6 +4,7 @@ It is written as trials start, report and end, and never read for a decision: th
 or wrong in it is put right from the ledger whenever a study goes on.
 """
 
+import os
 import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -62,6 +63,9 @@ def open_storage(url: str | None, folder: Path) -> BaseStorage:
 
 def _journal(path: Path) -> BaseStorage:
     path.touch()
+    content = path.read_bytes()
+    if not content.endswith(b"\n"):  # cut in half by a crash: what is appended next would spoil it for good
+        os.truncate(path, content.rfind(b"\n") + 1)
     return JournalStorage(JournalFileBackend(str(path)))
 
 
@@ -143,10 +147,9 @@ class Mirror:
         record = mine.get(trial.user_attrs.get(_ID, ""))
         if record is None:
             return trial.state is TrialState.RUNNING and _ID in trial.user_attrs
+        params = {key: value for key, value in record.cell.setting.items() if key in self._spaces[record.cell.arm].axes}
         state = _STATES[record.outcome.status] if trial.state.is_finished() else TrialState.RUNNING
-        return bool(
-            trial.params == frozen(self._spaces[record.cell.arm], record.cell.setting, state=state).params
-        ) and (trial.state is state)
+        return trial.params == params and trial.state is state
 
     def _add(self, storage: BaseStorage, cell: Cell) -> None:
         if cell.id not in self._ids:

@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import optuna
@@ -145,7 +146,7 @@ def _postgres_programs():
 
 
 @pytest.fixture
-def postgres(tmp_path_factory):
+def postgres():
     """Return the URL of a database in a cluster that lives for one test; postgres refuses to be run by root."""
     programs = _postgres_programs()
     if programs is None:
@@ -154,9 +155,7 @@ def postgres(tmp_path_factory):
     who = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
     if who and subprocess.run([*who, "true"], capture_output=True, check=False).returncode:
         pytest.skip("this is root, whom PostgreSQL refuses, and there is no user postgres")
-    home = tmp_path_factory.mktemp("pg")
-    for each in (home, *home.parents[:2]):
-        each.chmod(0o755)
+    home = Path(tempfile.mkdtemp(prefix="pg-"))  # a socket's path must be short, and open to the user postgres
     home.chmod(0o777)
     data, sockets = home / "data", home
 
@@ -170,6 +169,8 @@ def postgres(tmp_path_factory):
         yield f"postgresql+psycopg2://tester@/postgres?host={sockets}"
     finally:
         call(programs / "pg_ctl", "-D", data, "-m", "immediate", "stop")
+        call("rm", "-rf", data)
+        shutil.rmtree(home)
 
 
 @pytest.mark.slow

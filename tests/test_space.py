@@ -44,6 +44,8 @@ FINITE = """axes:
     branches.recipe: {choice: [paper, linear]}
     loss.temperature: {choice: [1.0, 2.0, 4.0]}"""
 
+GP = pytest.param("gp", marks=pytest.mark.slow)  # fits a Gaussian process for every suggestion
+
 
 @pytest.fixture
 def load(tmp_path):
@@ -86,7 +88,7 @@ def test_a_tied_key_has_the_value_of_its_axis(load):
         assert cell.setting["loss.bottom_up_weight"] == cell.setting["loss.top_down_weight"]
 
 
-@pytest.mark.parametrize("sampler", ["auto", "random", "qmc", "nsga2", "cmaes", "gp"])
+@pytest.mark.parametrize("sampler", ["auto", "random", "qmc", "nsga2", "cmaes", GP])
 def test_every_suggestion_meets_the_constraints_whatever_the_sampler(load, sampler):
     if sampler == "cmaes":
         pytest.importorskip("cmaes")
