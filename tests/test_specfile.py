@@ -294,7 +294,7 @@ def test_a_searched_value_never_stays_in_the_study(tmp_path, arm):
 
 # Their taps are those of networks with three stages.
 MORE_STAGES = [profile for profile in PROFILES if "imagenet" in profile or "mobile" in profile]
-THREE_STAGES = {"branch_placement": MORE_STAGES, "teacher": MORE_STAGES}
+THREE_STAGES = dict.fromkeys(("branch_placement", "joint", "teacher"), MORE_STAGES)
 
 
 @pytest.mark.parametrize(
