@@ -51,6 +51,23 @@ def test_each_file_opens_with_its_contract(folder):
             assert any(line.startswith(part) for line in comment), (path, part)
 
 
+# Their taps are those of networks with three stages.
+MORE_STAGES = [profile for profile in PROFILES if "imagenet" in profile or "mobile" in profile]
+THREE_STAGES = dict.fromkeys(("branch_placement", "joint", "teacher"), MORE_STAGES)
+
+
+@pytest.mark.parametrize(
+    ("space", "profile"),
+    [(space, profile) for space in QUESTIONS for profile in PROFILES if profile not in THREE_STAGES.get(space, [])],
+)
+def test_every_shipped_space_loads_with_every_profile(space, profile):
+    chosen = study(space, profile)
+    for arm in chosen.arms:
+        for key, axis in chosen.axes_of(arm).items():
+            assert all(arm_run(chosen, arm, {key: end}) for end in axis.ends)
+    assert len(chosen.report_seeds) >= 6 or space == "teacher"  # which claims nothing
+
+
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_every_axis_of_every_question_can_be_sampled(question):
     chosen = study(question)

@@ -22,8 +22,6 @@ search:
     optimiser.lr: {float: [0.01, 0.3], log: true}
 table: {title: T, reference: baseline}
 """
-SHIPPED = sorted(path.stem for path in SPACES.glob("*.yaml"))
-PROFILES = sorted(path.stem for path in (SPACES / "profiles").glob("*.yaml"))
 
 
 def problem(*overrides, space="dense_vs_oneway", profile=None):
@@ -290,20 +288,3 @@ def test_a_searched_value_never_stays_in_the_study(tmp_path, arm):
     arm_run(study, "dense", {key: 0.5})
     assert arm_space(study, "dense").completed({}) == {key: 1.0}
     assert study.content_hash() == before
-
-
-# Their taps are those of networks with three stages.
-MORE_STAGES = [profile for profile in PROFILES if "imagenet" in profile or "mobile" in profile]
-THREE_STAGES = dict.fromkeys(("branch_placement", "joint", "teacher"), MORE_STAGES)
-
-
-@pytest.mark.parametrize(
-    ("space", "profile"),
-    [(space, profile) for space in SHIPPED for profile in PROFILES if profile not in THREE_STAGES.get(space, [])],
-)
-def test_every_shipped_space_loads_with_every_profile(space, profile):
-    study = load_study(space, profile)
-    for arm in study.arms:
-        for key, axis in study.axes_of(arm).items():
-            assert all(arm_run(study, arm, {key: end}) for end in axis.ends)
-    assert len(study.report_seeds) >= 6 or space == "teacher"  # which claims nothing
