@@ -43,6 +43,8 @@ SMALL = {
     "own_networks:Plain": (1, 1),
 }
 by_name = pytest.mark.parametrize("name", SMALL)
+QUICK = ("torchvision:mobilenet_v2", "own_networks:Plain")  # to export
+LARGE = ("vgg11_bn", "convnext_tiny", "resnext50_32x4d", "wide_resnet50_2", "efficientnet_v2_s", "inception_v3")
 TIMM = {"timm:seresnet18": (2, 2, 2, 2), "timm:dpn68": (1, 3, 4, 12, 3), "timm:mobilenetv3_small_050": (1, 2, 5, 4)}
 
 
@@ -84,9 +86,9 @@ def test_torchvision_s_networks_have_their_published_size_and_true_taps(name):
     assert net(images).shape == (2, 1000)
 
 
-def check_contract(net):
+def check_contract(net, pixels=64):
     """Walked or run as it is, before and after training statistics: the same numbers."""
-    images = torch.rand(2, net.in_channels, 64, 64)
+    images = torch.rand(2, net.in_channels, pixels, pixels)
     with torch.no_grad():
         net.train()(images)
         net.eval()
@@ -101,6 +103,16 @@ def check_contract(net):
 def test_main_is_the_untouched_network_bit_for_bit(name, built):
     assert built[name].blocks_per_stage == SMALL[name]
     check_contract(built[name])
+
+
+@slow
+@pytest.mark.parametrize("name", LARGE)
+def test_main_of_larger_networks_is_untouched_too(name):
+    net = backbone(f"torchvision:{name}")
+    check_contract(net, pixels=96)
+    images = torch.rand(2, 3, 96, 96)
+    program = torch.export.export(net, (images,)).module()
+    torch.testing.assert_close(program(images), net(images), rtol=1e-4, atol=1e-4)
 
 
 @by_name
@@ -120,7 +132,7 @@ def test_features_are_not_changed_by_what_runs_after_them(name, built):
     assert all(torch.equal(value, seen[key]) for key, value in kept.items())
 
 
-@pytest.mark.parametrize("name", ["torchvision:mobilenet_v2", "own_networks:Plain"])
+@pytest.mark.parametrize("name", [name if name in QUICK else pytest.param(name, marks=slow) for name in SMALL], ids=str)
 def test_exported_programs_compute_the_same(name, built):
     images = torch.rand(2, 3, 64, 64)
     program = torch.export.export(built[name], (images,)).module()
