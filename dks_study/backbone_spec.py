@@ -160,6 +160,9 @@ class ExternalSpec(Spec):
 FamilySpec = ResNetSpec | PreActResNetSpec | WRNSpec | DenseNetSpec | MobileNetSpec | VGGSpec
 
 
+EXTERNAL_KINDS = ("torchvision", "timm", "module")
+
+
 def kind_of(name: str) -> str:
     """Return which kind of backbone `name` is: a family's own name, or torchvision, timm or module."""
     origin, colon, _ = name.partition(":")

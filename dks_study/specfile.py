@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from dks_study.backbone_spec import BACKBONES
+from dks_study.backbone_spec import BACKBONES, EXTERNAL_KINDS, ExternalSpec
 from dks_study.expand import with_arms
 from dks_study.search_spec import AxisSpec
 from dks_study.space_checks import Problem, constraint_problems, settings_to_check, space_problems, study_problems
@@ -101,8 +101,14 @@ def _merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]
     merged = dict(under)
     for key, value in over.items():
         below = merged.get(key)
-        merged[key] = _merged(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+        joined = isinstance(below, dict) and isinstance(value, dict) and not _is_another_family(key, below, value)
+        merged[key] = _merged(below, value) if joined else value
     return merged
+
+
+def _is_another_family(key: str, below: Mapping[str, Any], value: Mapping[str, Any]) -> bool:
+    """Whether `value` is another kind of backbone, for which the keys below have no meaning."""
+    return key == "backbone" and "name" in value and value["name"] != below.get("name")
 
 
 def _override(document: Document, text: str) -> Document:
@@ -264,8 +270,14 @@ def _known_keys(model: type[Spec], location: Sequence[int | str]) -> list[str]:
     models = {model}
     for part in location:
         inner = {m for each in models for m in _models_in(_field_type(each, part))}
-        models = inner or models  # a tag, an index or a dictionary key: stay
+        of_tag = {m for m in models if "name" in m.model_fields and part in _tags(m)}
+        models = inner or of_tag or models  # an index or a dictionary key: stay
     return sorted({field.alias or name for each in models for name, field in each.model_fields.items()})
+
+
+def _tags(model: type[Spec]) -> tuple[object, ...]:
+    """Return the tags that stand for a kind of backbone in pydantic's locations."""
+    return EXTERNAL_KINDS if model is ExternalSpec else typing.get_args(model.model_fields["name"].annotation)
 
 
 def _field_type(model: type[Spec], name: int | str) -> object:
