@@ -81,13 +81,14 @@ def _dry_run(study: StudySpec, folder: Path) -> int:
     trials = planned(study).values()
     searches, seeds = sum(search for search, _ in trials), sum(count for _, count in trials)
     epochs = searches * study.search.epochs + seeds * study.trial.epochs
+    most = "at most " if len(study.search.objectives) > 1 else ""  # a front is as large as it turns out
     console = Console(soft_wrap=True, highlight=False)
     print(study.question)
     console.print(table)
     if how.row_count:
         console.print(how)
     console.print(
-        f"{searches} search trials of {study.search.epochs} epochs and {seeds} confirmation trials of"
+        f"{searches} search trials of {study.search.epochs} epochs and {most}{seeds} confirmation trials of"
         f" {study.trial.epochs}: {epochs} epochs"
     )
     gpus = f", with {resources.gpus:g} GPU each, which are counted at the start" if resources.gpus else ""

@@ -60,8 +60,8 @@ class AxisSpec(Spec):
         if self.choice is not None:
             return value in self.choice
         low, high = self.float_range or self.int_range or (0, 0)
-        whole = not self.int_range or isinstance(value, int)
-        return isinstance(value, int | float) and whole and low <= value <= high
+        number = isinstance(value, int | float) and low <= value <= high
+        return number and (not self.int_range or float(value).is_integer())  # type: ignore[arg-type]
 
     def wants(self, key: str, value: object) -> bool:
         """Whether this axis is searched where `key` has `value`, as far as its condition speaks of `key`."""

@@ -75,6 +75,18 @@ def test_dry_run_prints_the_plan_and_writes_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_dry_run_shows_sampler_cells_and_early_stopping_of_each_arm(tmp_path):
+    path = tmp_path / "mine.yaml"
+    axis = "    loss.synergy_weight: {float: [0.5, 2.0], arms: [dense]}\n"
+    more = "    loss.temperature: {int: [1, 3], arms: [baseline]}\n  early_stopping: {kind: asha, grace_epochs: 2}\n"
+    path.write_text(OWN_SPACE.replace(axis, axis + more))
+    done = run("--space", str(path), "--dry-run")
+    assert (done.returncode, done.stderr) == (0, "")
+    shown = [" ".join(line.split()) for line in done.stdout.splitlines()]
+    assert "search of baseline grid 3 asha from epoch 2, reduction 3" in shown
+    assert "search of dense tpe continuous asha from epoch 2, reduction 3" in shown
+
+
 @pytest.mark.parametrize("question", ["Does it work?", "Does [/it] work [well]?"])
 def test_dry_run_counts_what_each_arm_will_run_and_shows_texts_as_written(tmp_path, question):
     path = tmp_path / "mine.yaml"
