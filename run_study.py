@@ -108,13 +108,14 @@ def _search_of(study: StudySpec, space: ArmSpace) -> tuple[str, str, str]:
 
 def _run(study: StudySpec, folder: Path, optuna_storage: str | None) -> int:
     from analysis.tables import write_tables
+    from dks_study.arm_checks import StudyError
     from dks_study.data import DataError
     from dks_study.ledger import LedgerError
     from dks_study.mirror import MirrorError
     from dks_study.progress import make_display
     from dks_study.results import load_results
     from dks_study.search import SearchError
-    from dks_study.study import StudyError, run_study
+    from dks_study.study import run_study
 
     try:
         folder.mkdir(parents=True, exist_ok=True)

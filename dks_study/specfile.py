@@ -101,8 +101,10 @@ def _merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]
     merged = dict(under)
     for key, value in over.items():
         below = merged.get(key)
-        joined = isinstance(below, dict) and isinstance(value, dict) and not _is_another_family(key, below, value)
-        merged[key] = _merged(below, value) if joined else value
+        if isinstance(below, dict) and isinstance(value, dict) and not _is_another_family(key, below, value):
+            merged[key] = _merged(below, value)
+        else:
+            merged[key] = value
     return merged
 
 

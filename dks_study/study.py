@@ -35,29 +35,23 @@ for _name, _value in RAY_SETTINGS.items():
     os.environ.setdefault(_name, _value)
 
 import ray  # noqa: E402
-import torch  # noqa: E402
 from ray import tune  # noqa: E402
 from ray.tune.search import Searcher  # noqa: E402
 
 from dks_study import provenance  # noqa: E402
+from dks_study.arm_checks import StudyError, check_arms  # noqa: E402
 from dks_study.compute import own_device  # noqa: E402
-from dks_study.data import batch_sizes, load  # noqa: E402
 from dks_study.ledger import Cell, Ledger, Outcome, Record, read_outcome  # noqa: E402
 from dks_study.mirror import Mirror  # noqa: E402
-from dks_study.networks import build_network  # noqa: E402
 from dks_study.planner import Planner, Step  # noqa: E402
 from dks_study.progress import Display  # noqa: E402
 from dks_study.results import write_results  # noqa: E402
 from dks_study.search import SearchError, optuna_suggest  # noqa: E402
 from dks_study.spec import ResourceSpec, TrialSpec  # noqa: E402
 from dks_study.stopping import Watch  # noqa: E402
-from dks_study.study_spec import StudySpec, arm_run, arm_trial  # noqa: E402
+from dks_study.study_spec import StudySpec, arm_trial  # noqa: E402
 from dks_study.trial import read_error, run_trial  # noqa: E402
 from dks_study.worker import train_in_group  # noqa: E402
-
-
-class StudyError(RuntimeError):
-    """The study cannot start; the message is one line."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +84,7 @@ def run_study(study: StudySpec, folder: Path, display: Display, optuna_storage: 
             display.settled(known.cell, known.outcome, earlier=True)
         complete = _is_complete(study, record)
         if not complete:
-            _check_arms(study)
+            check_arms(study)
         mirror = Mirror(study, folder, optuna_storage, display.note)
         mirror.restore(record.records)
         if not complete:
@@ -241,16 +235,6 @@ def _tune(study: StudySpec, folder: Path, searcher: _PlannedSearch) -> None:
         ),
     )
     tuner.fit()
-
-
-def _check_arms(study: StudySpec) -> None:
-    """Load the data and build every arm's network without memory, before anything is started for them."""
-    for arm in study.arms:
-        run = arm_run(study, arm, {})
-        data, optimiser = load(run.data), run.optimiser
-        batch_sizes(len(data.train), optimiser.batch_size, optimiser.keep_partial_batch, max(1, run.resources.workers))
-        with torch.device("meta"):
-            build_network(run, data.image_shape[0], data.classes, seed=0)
 
 
 @contextmanager

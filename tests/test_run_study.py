@@ -153,6 +153,7 @@ def refused(tmp_path_factory):
     (folder / "file").write_text("")
     missing = [*SPACE, "--set", "trial.data.name=cifar10", "--set", "trial.data.root=nowhere", "--results"]
     batch = ["--set", "trial.optimiser.batch_size=5000", "--set", "trial.optimiser.keep_partial_batch=false"]
+    teacher = "{weights: nowhere.pt, backbone: {name: resnet, depth: 8}}"
     cases = {
         "no space": ["--space", "nothing"],
         "no profile": [*SPACE, "--profile", "labtop"],
@@ -160,6 +161,8 @@ def refused(tmp_path_factory):
         "no data": [*missing, str(folder / "data")],
         "no data again": [*missing, str(folder / "data")],
         "large batch": [*SPACE, *batch, "--results", str(folder / "batch")],
+        "no network": [*SPACE, "--set", "trial.backbone.name=torchvision:resnet81", "--results", str(folder / "net")],
+        "no teacher": [*SPACE, "--set", f"trial.teacher={teacher}", "--results", str(folder / "teacher")],
         "no folder": [*SPACE, "--results", str(folder / "file")],
     }
     done = run_code(DRIVER, json.dumps(list(cases.values())))
@@ -176,6 +179,8 @@ def refused(tmp_path_factory):
         ("no data", "data.root: give the folder that holds the files, or set data.download: true; cifar10 is not in"),
         ("no data again", "data.root: give the folder that holds the files, or set data.download: true"),
         ("large batch", "optimiser.batch_size: must be at most the 1078 training images, got 5000"),
+        ("no network", "arms.baseline: trial.backbone.name: must be a classification network of torchvision"),
+        ("no teacher", "arms.baseline: trial.teacher.weights: must be a file of weights"),
         ("no folder", "--results "),
     ],
 )

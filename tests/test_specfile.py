@@ -288,3 +288,12 @@ def test_a_searched_value_never_stays_in_the_study(tmp_path, arm):
     arm_run(study, "dense", {key: 0.5})
     assert arm_space(study, "dense").completed({}) == {key: 1.0}
     assert study.content_hash() == before
+
+
+def test_another_backbone_leaves_nothing_of_the_one_below():
+    study = load_study("dense_vs_oneway", None, ["trial.backbone={name: wrn, depth: 10, width: 1}"])
+    assert study.trial.backbone.model_dump(exclude_unset=True) == {"name": "wrn", "depth": 10, "width": 1}
+    deeper = load_study("dense_vs_oneway", None, ["trial.backbone.depth=14"]).trial.backbone
+    assert (deeper.depth, deeper.base_channels) == (14, 8)
+    wrong = problem("trial.backbone={name: wrn, depth: 10, widht: 1}")
+    assert "trial.backbone.widht: unknown key, did you mean width?; known here: depth, dropout, name, width" in wrong

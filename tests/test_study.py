@@ -241,7 +241,8 @@ def test_a_relative_data_root_is_found_from_every_process(space, tmp_path, worke
 
 def test_concurrency_is_what_fits_and_the_impossible_is_refused():
     pytest.importorskip("ray")
-    from dks_study.study import StudyError, concurrency
+    from dks_study.arm_checks import StudyError
+    from dks_study.study import concurrency
 
     assert concurrency(ResourceSpec(), {"CPU": 2.0}) == 2
     assert concurrency(ResourceSpec(workers=2), {"CPU": 5.0}) == 2

@@ -1,0 +1,29 @@
+"""What can only be seen with the data loaded and the networks built: looked at before a study starts anything."""
+
+import torch
+
+from dks_study.data import batch_sizes, load
+from dks_study.networks import build_network
+from dks_study.study_spec import StudySpec, arm_run
+
+
+class StudyError(RuntimeError):
+    """The study cannot start; the message is one line."""
+
+
+def check_arms(study: StudySpec) -> None:
+    """Load the data and build every arm's network without memory.
+
+    Raises:
+        DataError: if the data cannot be had, or leave no batch.
+        StudyError: if the network of an arm cannot be built.
+    """
+    for arm in study.arms:
+        run = arm_run(study, arm, {})
+        data, optimiser = load(run.data), run.optimiser
+        batch_sizes(len(data.train), optimiser.batch_size, optimiser.keep_partial_batch, max(1, run.resources.workers))
+        try:
+            with torch.device("meta"):
+                build_network(run, data.image_shape[0], data.classes, seed=0)
+        except ValueError as error:
+            raise StudyError(f"arms.{arm}: trial.{error}") from error
