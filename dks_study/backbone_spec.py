@@ -157,9 +157,6 @@ class ExternalSpec(Spec):
         return None
 
 
-FamilySpec = ResNetSpec | PreActResNetSpec | WRNSpec | DenseNetSpec | MobileNetSpec | VGGSpec
-
-
 EXTERNAL_KINDS = ("torchvision", "timm", "module")
 
 

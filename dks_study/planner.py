@@ -12,13 +12,11 @@ from statistics import fmean
 from typing import Protocol
 
 from dks_study.ledger import Cell, Outcome, Record, search_id
-from dks_study.objectives import ACCURACY, front, gains, spread
+from dks_study.objectives import front, gains, spread
 from dks_study.space import ArmSpace, arm_space, sampler_of, searched
 from dks_study.spec import Scalar, Setting
 from dks_study.stopping import Watch, watch
 from dks_study.study_spec import StudySpec
-
-OBJECTIVE = ACCURACY
 
 
 class Step(Enum):

@@ -11,7 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from dks_study.ledger import Cell, Outcome
-from dks_study.planner import OBJECTIVE, planned
+from dks_study.objectives import ACCURACY
+from dks_study.planner import planned
 from dks_study.study_spec import StudySpec
 
 Metrics = Mapping[str, float]
@@ -73,7 +74,7 @@ class Tracker:
     def best(self, arm: str) -> float | None:
         """Return the best validation top-1 of the arm's search, in percent."""
         ended = [outcome for cell, outcome in self.settled.values() if cell.arm == arm and cell.phase == "search"]
-        return max((outcome.metrics[OBJECTIVE] for outcome in ended if outcome.status == "complete"), default=None)
+        return max((outcome.metrics[ACCURACY] for outcome in ended if outcome.status == "complete"), default=None)
 
     @property
     def trials(self) -> int:
@@ -184,7 +185,7 @@ def ending(outcome: Outcome) -> str:
     """Return a few words on how a trial ended."""
     if outcome.status != "complete":
         return f"{outcome.status}: {outcome.error}"
-    shown = f"val top-1 {outcome.metrics[OBJECTIVE]:.2f} %"
+    shown = f"val top-1 {outcome.metrics[ACCURACY]:.2f} %"
     test = outcome.metrics.get("test/top1/main")
     return shown if test is None else f"{shown}, test top-1 {test:.2f} %"
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from studies import small_study
 
 from dks_study.ledger import Cell, Outcome, Record
-from dks_study.planner import OBJECTIVE, Planner, Step, Tried, planned
+from dks_study.objectives import ACCURACY
+from dks_study.planner import Planner, Step, Tried, planned
 
 
 def suggest(arm, index, tried):
@@ -18,7 +19,7 @@ def suggest(arm, index, tried):
 
 
 def outcome_of(cell: Cell) -> Outcome:
-    return Outcome("complete", {OBJECTIVE: random.Random(f"{cell}").random()})
+    return Outcome("complete", {ACCURACY: random.Random(f"{cell}").random()})
 
 
 def play(study, order: random.Random, slots: int, records=(), stop_after=None):
@@ -67,7 +68,7 @@ def test_trial_zero_is_the_arm_as_written_and_the_best_is_confirmed():
         trials = [r for r in records if r.cell.arm == arm and r.cell.phase == "search"]
         first = next(r for r in trials if r.cell.index == 0)
         assert first.cell.setting["optimiser.lr"] == study.trial.optimiser.lr
-        best = max(trials, key=lambda r: r.outcome.metrics[OBJECTIVE])
+        best = max(trials, key=lambda r: r.outcome.metrics[ACCURACY])
         confirmed = [r.cell for r in records if r.cell.arm == arm and r.cell.phase == "confirm"]
         assert all(c.setting == best.cell.setting and c.epochs == study.trial.epochs for c in confirmed)
 
@@ -87,9 +88,9 @@ def test_a_failed_trial_is_never_the_choice_and_a_tie_goes_to_the_earlier():
     study = small_study(trials=3)
     planner = Planner(study, suggest)
     values = {
-        0: Outcome("complete", {OBJECTIVE: 50.0}),
+        0: Outcome("complete", {ACCURACY: 50.0}),
         1: Outcome("diverged", {}),
-        2: Outcome("complete", {OBJECTIVE: 50.0}),
+        2: Outcome("complete", {ACCURACY: 50.0}),
     }
     cells = {}
     while isinstance(cell := planner.next(), Cell) and cell.phase == "search":
@@ -107,7 +108,7 @@ def test_members_of_a_group_do_not_see_each_other():
 
     planner = Planner(small_study(trials=4, parallel=2, arms=("ds",)), spy)
     while isinstance(cell := planner.next(), Cell) and cell.phase == "search":
-        planner.settle(cell.id, Outcome("complete", {OBJECTIVE: float(cell.index)}))
+        planner.settle(cell.id, Outcome("complete", {ACCURACY: float(cell.index)}))
     assert seen == [(1, [None]), (2, [0.0, 1.0]), (3, [0.0, 1.0, None])]
 
 

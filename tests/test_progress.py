@@ -7,19 +7,19 @@ from rich.console import Console
 from studies import small_study
 
 from dks_study.ledger import Cell, Outcome
-from dks_study.planner import OBJECTIVE
+from dks_study.objectives import ACCURACY
 from dks_study.progress import LiveDisplay, PlainDisplay, Tracker, make_display
 
 SEARCH = Cell("dense", "search", 0, 99, 1, {})
 CONFIRM = Cell("dense", "confirm", 1, 1, 2, {})
-GOOD = Outcome("complete", {OBJECTIVE: 91.25})
+GOOD = Outcome("complete", {ACCURACY: 91.25})
 
 
 def test_plain_lines_say_what_ended_and_how(capsys):
     with PlainDisplay(Tracker(small_study())) as display:
         display.started(SEARCH)
         display.settled(SEARCH, GOOD)
-        display.settled(CONFIRM, Outcome("complete", {OBJECTIVE: 90.0, "test/top1/main": 88.5}))
+        display.settled(CONFIRM, Outcome("complete", {ACCURACY: 90.0, "test/top1/main": 88.5}))
         display.settled(Cell("ds", "search", 0, 99, 1, {}), Outcome("diverged", {}, "not finite"))
         display.settled(Cell("ds", "search", 1, 99, 1, {}), GOOD, earlier=True)
     assert capsys.readouterr().out.splitlines() == [
@@ -55,9 +55,9 @@ def test_a_tracker_counts_by_arm_and_phase():
     assert tracker.trials == 3 * (3 + 2)
     assert (tracker.done("dense", "search"), tracker.failed(), tracker.best("dense")) == (0, 0, None)
     tracker.settle(SEARCH, GOOD)
-    tracker.settle(Cell("dense", "search", 1, 99, 1, {}), Outcome("complete", {OBJECTIVE: 93.0}))
+    tracker.settle(Cell("dense", "search", 1, 99, 1, {}), Outcome("complete", {ACCURACY: 93.0}))
     tracker.settle(Cell("dense", "search", 2, 99, 1, {}), Outcome("failed", {}, "no memory"))
-    tracker.settle(CONFIRM, Outcome("complete", {OBJECTIVE: 99.0}))
+    tracker.settle(CONFIRM, Outcome("complete", {ACCURACY: 99.0}))
     tracker.settle(Cell("ds", "search", 0, 99, 1, {}), Outcome("diverged", {}, "not finite"))
     assert (tracker.done("dense", "search"), tracker.done("dense", "confirm"), tracker.done("ds", "search")) == (
         3,
@@ -108,7 +108,7 @@ def test_the_picture_follows_what_runs_and_ends():
     assert "search-0 0/1, confirm-seed1 0/2" in picture()
     display.epoch(CONFIRM, {"epoch": 1.0})
     assert "confirm-seed1 1/2" in picture()
-    display.settled(CONFIRM, Outcome("complete", {OBJECTIVE: 90.0}))
+    display.settled(CONFIRM, Outcome("complete", {ACCURACY: 90.0}))
     shown = picture()
     assert "confirm-seed1" not in shown
     assert "search-0 0/1" in shown
