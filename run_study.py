@@ -11,6 +11,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from dks_study.planner import planned
+from dks_study.ray_settings import use_ray_settings
 from dks_study.space import ArmSpace, arm_space, sampler_of
 from dks_study.specfile import SPACES, load_study
 from dks_study.study_spec import StudySpec
@@ -29,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise SpecError("--space must name a question: see --list")
         study = load_study(options.space, options.profile, options.set)
         folder = Path(options.results) / f"{study.name}-{study.content_hash()}"
-        return _dry_run(study, folder) if options.dry_run else _run(study, folder, options.optuna_storage)
+        return _dry_run(study, folder) if options.dry_run else _run(study, folder, options)
     except SpecError as error:
         print(f"run_study: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT
@@ -45,6 +46,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--profile", metavar="NAME|PATH", help="the scale, instead of the one that the space names")
     parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="override one dotted key")
     parser.add_argument("--results", metavar="FOLDER", default="results", help="where studies are kept (results)")
+    address = "join the Ray cluster at this address instead of starting Ray on this machine"
+    parser.add_argument("--address", metavar="auto|HOST:PORT", help=address)
     storage = "database that shows the search to optuna-dashboard, instead of optuna.journal in the study's folder"
     parser.add_argument("--optuna-storage", metavar="URL", help=storage)
     parser.add_argument("--dry-run", action="store_true", help="print the plan and its size, start nothing")
@@ -106,7 +109,8 @@ def _search_of(study: StudySpec, space: ArmSpace) -> tuple[str, str, str]:
     return sampler_of(study, space), str(len(space.cells())) if space.finite else "continuous", stopping
 
 
-def _run(study: StudySpec, folder: Path, optuna_storage: str | None) -> int:
+def _run(study: StudySpec, folder: Path, options: argparse.Namespace) -> int:
+    use_ray_settings(alone=options.address is None)
     from analysis.tables import write_tables
     from dks_study.arm_checks import StudyError
     from dks_study.data import DataError
@@ -125,7 +129,7 @@ def _run(study: StudySpec, folder: Path, optuna_storage: str | None) -> int:
     print(study.question)
     print(f"results: {folder}", flush=True)
     try:
-        ending = run_study(study, folder, make_display(study, console), optuna_storage)
+        ending = run_study(study, folder, make_display(study, console), options.address, options.optuna_storage)
     except (DataError, StudyError, SearchError, MirrorError, LedgerError) as error:
         raise SpecError(str(error)) from error
     except KeyboardInterrupt:

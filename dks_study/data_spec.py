@@ -81,6 +81,12 @@ class DataSpec(Spec):
         return self.name == "imagenet" or (self.name == "image_folder" and self.in_memory is False)
 
     @property
+    def as_read(self) -> "DataSpec":
+        """The same images before anything is done to them: without what batches and labels are changed by."""
+        changes = _ON_BATCHES if self.on_disk else (*_ON_BATCHES, "flip")
+        return self.model_copy(update={key: type(self).model_fields[key].default for key in changes})
+
+    @property
     def side_pixels(self) -> int | None:
         """Side of a decoded image; None: as the files are."""
         return IMAGENET_PIXELS if self.name == "imagenet" and self.image_pixels is None else self.image_pixels
@@ -125,5 +131,9 @@ class DataSpec(Spec):
                 raise ValueError(f"{key}: must be left out for {self.name}{reason}, got {value}")
 
 
+_ON_BATCHES = (
+    *("label_noise", "crop_pad_pixels", "crop_pad_mode", "cutout_pixels", "random_erasing"),
+    *("rand_augment_operations", "rand_augment_magnitude", "mixup_alpha", "cutmix_alpha"),
+)
 _ON_DISK = {"evaluation": ", which lives in memory", "decode_workers": ", which lives in memory"}
 _IN_MEMORY = {"crop_pad_pixels": ", whose training crops are random already"}

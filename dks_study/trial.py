@@ -22,7 +22,8 @@ from pathlib import Path
 import torch
 
 from dks_study.checkpoint import load_state
-from dks_study.data import load
+from dks_study.data import DataSet, load
+from dks_study.data_spec import DataSpec
 from dks_study.ledger import Outcome, read_epochs, write_whole
 from dks_study.spec import TrialSpec
 from dks_study.stopping import Watch
@@ -37,6 +38,7 @@ def run_trial(
     device: torch.device,
     report: Callable[[dict[str, float]], None],
     watch: Watch | None = None,
+    read: Callable[[DataSpec], DataSet] = load,
 ) -> None:
     """Train `trial` in `folder`, calling `report` with `epoch` and its metrics after every epoch.
 
@@ -47,7 +49,7 @@ def run_trial(
     folder.mkdir(parents=True, exist_ok=True)
     with _alone_in(folder) if team.rank == 0 else nullcontext():
         try:
-            _train(trial, folder, team, report, watch)
+            _train(trial, folder, team, report, watch, read)
         except Exception:
             (folder / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
             _log(folder, traceback.format_exc())
@@ -63,7 +65,12 @@ def read_error(folder: Path) -> str:
 
 
 def _train(
-    trial: TrialSpec, folder: Path, team: Team, report: Callable[[dict[str, float]], None], watch: Watch | None
+    trial: TrialSpec,
+    folder: Path,
+    team: Team,
+    report: Callable[[dict[str, float]], None],
+    watch: Watch | None,
+    read: Callable[[DataSpec], DataSet],
 ) -> None:
     torch.set_num_threads(trial.resources.cpus_per_worker)
     state = load_state(folder / "last.pt", trial.content_hash())
@@ -79,7 +86,7 @@ def _train(
         why = watch.verdict(steps)
         if why is not None or (state and state.epoch == trial.epochs):
             report(metrics)  # nothing is left to do: Tune still waits for a report
-        for epoch in fit(trial, load(trial.data), team, state, costs=watch.costs) if why is None else ():
+        for epoch in fit(trial, read(trial.data), team, state, costs=watch.costs) if why is None else ():
             metrics = {"epoch": float(epoch.epoch), **epoch.metrics}
             if team.rank == 0:
                 _keep(folder, epoch, metrics)

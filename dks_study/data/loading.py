@@ -23,13 +23,19 @@ class _Statistics:
     std: tuple[float, ...]
 
 
-@lru_cache(maxsize=2)
 def load(spec: DataSpec) -> DataSet:
     """Read the data set of `spec` and split it; labels are the true ones.
 
     Raises:
         DataError: if the files are not under `root`, or the numbers in `spec` do not fit them.
     """
+    data = _read(spec.as_read)
+    _check_sizes(data.image_shape, spec)
+    return data
+
+
+@lru_cache(maxsize=2)
+def _read(spec: DataSpec) -> DataSet:
     source = read_source(spec)
     pool, classes = source.pool, source.classes
     validation_images = round(len(pool) * spec.validation_fraction)
@@ -39,7 +45,6 @@ def load(spec: DataSpec) -> DataSet:
         )
     kept, cut = stratified(pool.labels, validation_images, spec.split_seed)
     train = _thin(pool.take(kept), classes, spec)
-    _check_sizes(train.image_shape, spec)
     numbers = _Statistics(IMAGENET_MEAN, IMAGENET_STD) if isinstance(train, Files) else _statistics(train.images)
     confusions = source.confusions or next_in_group([0] * classes)
     return DataSet(train, pool.take(cut), source.test, classes, numbers.mean, numbers.std, confusions)

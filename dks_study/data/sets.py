@@ -1,8 +1,10 @@
 """What a data set is: three splits, in memory or on disk, and what it takes to normalise and to confuse them."""
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,6 +28,10 @@ class Split:
         channels, height, width = self.images.shape[1:]
         return channels, height, width
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Be pickled as arrays: an object store then hands them out without a copy, as memory nobody may write to."""
+        return _from_arrays, (self.images.numpy(), self.labels.numpy())
+
     def take(self, indices: Any) -> "Split":  # noqa: ANN401 - numpy or torch indices
         """Return the images at `indices`, in that order."""
         return Split(self.images[indices], self.labels[indices])
@@ -37,6 +43,12 @@ class Split:
     def to(self, device: torch.device) -> "Split":
         """Return the split on `device`."""
         return Split(self.images.to(device), self.labels.to(device))
+
+
+def _from_arrays(images: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> Split:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return Split(torch.from_numpy(images), torch.from_numpy(labels))
 
 
 AnySplit = Split | Files

@@ -1,0 +1,126 @@
+"""The Ray that a study runs on: started here for this machine alone, or a cluster that is joined.
+
+A cluster may grow and shrink while a study runs: how many trials run at a time is asked anew whenever one could start.
+"""
+
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+import ray
+from ray._private.state import state
+
+from dks_study.arm_checks import StudyError
+from dks_study.spec import ResourceSpec
+
+Resources = Mapping[str, float]  # Ray's names: CPU, GPU
+ASKED_EVERY_S = 2.0
+
+
+@contextmanager
+def joined(address: str | None, note: Callable[[str], None]) -> Iterator[None]:
+    """Be part of the Ray at `address`, or of one that is started here and ends with the study.
+
+    Raises:
+        StudyError: if there is no Ray at `address`.
+    """
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a trial's error goes to its log and to the table
+    dashboard = _start_here() if address is None else _join(address)
+    # Train's clean-up asks the dashboard of the own cluster, not of another one on this machine.
+    os.environ["RAY_API_SERVER_ADDRESS"] = dashboard
+    try:
+        note(f"Ray dashboard: {dashboard} (asked for a token? run: ray get-auth-token)")
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _start_here() -> str:
+    port = _free_port()
+    ray.init(
+        address="local",
+        include_dashboard=True,
+        dashboard_host="127.0.0.1",
+        dashboard_port=port,
+        logging_level="ERROR",
+        log_to_driver=False,
+    )
+    return f"http://127.0.0.1:{port}"
+
+
+def _join(address: str) -> str:
+    if address.startswith("ray://"):
+        raise StudyError(f"--address: must be auto or HOST:PORT; the driver runs on a node of its own, got {address}")
+    try:
+        context = ray.init(address=address, logging_level="ERROR", log_to_driver=False)
+    except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+        raise StudyError(f"--address {address}: cannot be joined: {str(error).strip().splitlines()[0]}") from error
+    return f"http://{context.address_info['webui_url']}"
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def present() -> Resources:
+    """Return what the cluster has now."""
+    resources: Resources = ray.cluster_resources()
+    return resources
+
+
+def possible() -> Resources:
+    """Return what the cluster can have: what it has now, or what its autoscaler may start if that is more."""
+    most: Resources = state.get_max_resources_from_cluster_config() or {}
+    now = present()
+    return {name: max(now.get(name, 0), most.get(name, 0)) for name in {*now, *most}}
+
+
+def check_possible(resources: ResourceSpec, available: Resources) -> None:
+    """Refuse trials of which not even one fits into `available`.
+
+    Raises:
+        StudyError: says what is missing.
+    """
+    for name, amount in (("CPU", resources.cpus), ("GPU", resources.gpus)):
+        if amount > available.get(name, 0):
+            key = f"trial.resources.{name.lower()}s_per_worker"
+            raise StudyError(f"{key}: a trial needs {amount:g} {name}, but there are {available.get(name, 0):g}")
+
+
+def concurrency(resources: ResourceSpec, available: Resources) -> int:
+    """Return how many trials fit at a time into `available`."""
+    wanted = {"CPU": resources.cpus, "GPU": resources.gpus}
+    return int(min(available.get(name, 0) // amount for name, amount in wanted.items() if amount))
+
+
+class Slots:
+    """How many trials may run at a time, as the cluster grows and shrinks; every change is noted."""
+
+    def __init__(self, resources: ResourceSpec, note: Callable[[str], None]) -> None:
+        """Count once, which `note` is told of.
+
+        Raises:
+            StudyError: if a trial could never run.
+        """
+        check_possible(resources, possible())
+        self._resources, self._note = resources, note
+        self._slots, self._asked = -1, 0.0
+        self.now()
+
+    def now(self) -> int:
+        """Return the number; the cluster is asked at most every two seconds.
+
+        An autoscaler starts nodes for trials that wait, so that what it may start counts.
+        """
+        if time.monotonic() - self._asked >= ASKED_EVERY_S or self._slots < 0:
+            self._asked = time.monotonic()
+            slots = concurrency(self._resources, possible())
+            if slots != self._slots:
+                self._note(f"{slots} trials at a time" if slots else "no trial fits now: waiting for the cluster")
+            self._slots = slots
+        return self._slots
