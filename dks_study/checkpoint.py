@@ -1,5 +1,6 @@
 """A training state in one file: written whole or not at all, read without running code."""
 
+import io
 import os
 import pickle
 from dataclasses import dataclass
@@ -39,11 +40,17 @@ class State:
 
     def save(self, path: Path) -> None:
         """Write to `path`; a crash leaves the file that was there before."""
+        content = io.BytesIO()  # torch.save would not say that a disk is full, only that something went wrong
+        torch.save(vars(self), content)
         temporary = path.with_suffix(".tmp")
-        with temporary.open("wb") as file:
-            torch.save(vars(self), file)
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with temporary.open("wb") as file:
+                file.write(content.getbuffer())
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
         temporary.replace(path)
 
 

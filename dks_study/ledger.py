@@ -14,8 +14,9 @@ from typing import Literal
 
 from dks_study.spec import Setting
 
+OUTCOME = "outcome.json"
 Phase = Literal["search", "confirm"]
-Status = Literal["complete", "stopped", "diverged", "failed"]
+Status = Literal["complete", "stopped", "diverged", "out_of_memory", "failed"]
 
 
 @dataclass(frozen=True)
@@ -55,17 +56,19 @@ class Outcome:
     Attributes:
         error: why it failed, diverged or was stopped early.
         steps: of a search trial, the objective after epochs 1, 2, ...
+        accumulate: in how many parts its batches were trained after it had run out of memory; None: it had not.
     """
 
     status: Status
     metrics: dict[str, float]
     error: str | None = None
     steps: list[float] = field(default_factory=list)
+    accumulate: int | None = None
 
     @property
     def lost(self) -> bool:
         """Whether it ended without a result that it should have had; a trial stopped early should not."""
-        return self.status in ("diverged", "failed")
+        return self.status in ("diverged", "out_of_memory", "failed")
 
 
 @dataclass(frozen=True)
@@ -101,10 +104,16 @@ class Ledger:
 
     def append(self, record: Record) -> None:
         """Write `record` and wait until it is on disk."""
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(record)) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        before = self.path.stat().st_size if self.path.exists() else 0
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(asdict(record)) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError:  # a full disk: half a line would spoil the next one
+            if self.path.exists():
+                os.truncate(self.path, before)
+            raise
         self.records.append(record)
 
 
@@ -127,18 +136,29 @@ def read_ledger(path: Path) -> Iterator[Record]:
 
 
 def read_outcome(folder: Path) -> Outcome | None:
-    """Return how the trial in `folder` ended, or None if it has not."""
-    path = folder / "outcome.json"
-    return Outcome(**json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
+    """Return how the trial in `folder` ended, or None if it has not, or its outcome cannot be read."""
+    try:
+        return Outcome(**json.loads((folder / OUTCOME).read_text(encoding="utf-8")))
+    except (FileNotFoundError, ValueError, TypeError):
+        return None
+
+
+def write_outcome(folder: Path, outcome: Outcome) -> None:
+    """Say how the trial in `folder` ended."""
+    write_whole(folder / OUTCOME, json.dumps(asdict(outcome)))
 
 
 def read_epochs(folder: Path) -> Iterator[dict[str, float]]:
     """Yield the metrics of every whole line of the epochs.jsonl of a trial."""
     path = folder / "epochs.jsonl"
     if path.exists():
-        for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
-            if line.endswith("\n"):
+        for line in path.read_bytes().splitlines(keepends=True):
+            if not line.endswith(b"\n"):
+                return
+            try:
                 yield json.loads(line)
+            except ValueError:  # damaged: what follows is trained again
+                return
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -1,11 +1,13 @@
 """Where numbers come from: the resolved spec, code revision, packages and machine of every session of a study."""
 
+import hashlib
 import json
 import os
 import platform
 import subprocess
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ import psutil
 from dks_study.ledger import write_whole
 from dks_study.study_spec import StudySpec
 
+PROVENANCE = "provenance.json"
 PACKAGES = ("dks_study", "ray", "torch", "torchvision", "optuna", "numpy", "pandas", "scikit-learn")
 
 
@@ -26,8 +29,18 @@ class Session:
     ended: str | None
     git_revision: str | None
     git_dirty: bool | None
+    code: str  # hash of the package's own files
     packages: dict[str, str]
     hardware: dict[str, str | int | float]
+
+
+@cache
+def code_hash() -> str:
+    """Return 10 hex digits that depend on every Python file of this package, as it is when first asked."""
+    digest, here = hashlib.sha256(), Path(__file__).parent
+    for path in sorted(here.rglob("*.py")):
+        digest.update(path.relative_to(here).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:10]
 
 
 def now() -> str:
@@ -38,12 +51,12 @@ def now() -> str:
 def new_session(gpus: int) -> Session:
     """Describe this session; environment variables, host and user names are left out on purpose."""
     revision, status = _git("rev-parse", "HEAD"), _git("status", "--porcelain")
-    return Session(now(), None, revision, bool(status) if revision else None, _versions(), _hardware(gpus))
+    return Session(now(), None, revision, bool(status) if revision else None, code_hash(), _versions(), _hardware(gpus))
 
 
 def read_sessions(folder: Path) -> list[dict[str, Any]]:
     """Return the sessions that are on record in a results folder."""
-    path = folder / "provenance.json"
+    path = folder / PROVENANCE
     return json.loads(path.read_text(encoding="utf-8"))["sessions"] if path.exists() else []
 
 
@@ -56,12 +69,21 @@ def write_provenance(folder: Path, study: StudySpec, earlier: list[dict[str, Any
         "study_hash": study.content_hash(),
         "sessions": [*earlier, asdict(session)],
     }
-    write_whole(folder / "provenance.json", json.dumps(content, indent=1) + "\n")
+    write_whole(folder / PROVENANCE, json.dumps(content, indent=1) + "\n")
 
 
 def ended(session: Session) -> Session:
     """Return the session with its end set to now."""
     return replace(session, ended=now())
+
+
+def changed(earlier: list[dict[str, Any]], session: Session) -> str:
+    """Return in words which packages and machines this session does not share with the one before; "" if none."""
+    if not earlier:
+        return ""
+    before = {**earlier[-1]["packages"], "processor": earlier[-1]["hardware"]["cpu"]}
+    now_ = {**session.packages, "processor": session.hardware["cpu"]}
+    return ", ".join(f"{key} ({before.get(key)} -> {now_[key]})" for key in now_ if before.get(key) != now_[key])
 
 
 def _git(*words: str) -> str | None:

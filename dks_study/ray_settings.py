@@ -12,6 +12,7 @@ _ALWAYS = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # Ray 2.60 warns without it that this will be the default
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # a relative data.root means the same in every process
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # ours lets running epochs end
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     "TUNE_MAX_PENDING_TRIALS_PG": "1000",  # how many trials wait is decided by us
     "TUNE_GLOBAL_CHECKPOINT_S": "86400",  # Tune's snapshots are never read: the ledger is the truth

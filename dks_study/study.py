@@ -1,4 +1,4 @@
-"""The Ray Tune driver: one Tune run that a planner feeds, with the ledger as the only truth.
+"""A study from its first trial to its results, with the ledger as the only truth.
 
 Tune starts, retries and stops trials. What to run comes from the planner, how a trial ended from the trial's own
 folder, and a resume from the ledger: nothing of Tune's own state is ever read back.
@@ -13,11 +13,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from dks_study import provenance
 from dks_study.arm_checks import StudyError, check_arms
-from dks_study.cluster import Slots, joined, present
+from dks_study.cluster import Slots, check_nodes, joined, present
+from dks_study.failures import is_disk_full
+from dks_study.interrupts import ending_on_interrupt
+from dks_study.keeping import Checkpoints
 from dks_study.ledger import Ledger
 from dks_study.mirror import Mirror
 from dks_study.planner import Planner, Step
@@ -25,7 +27,7 @@ from dks_study.progress import Display
 from dks_study.results import write_results
 from dks_study.search import optuna_suggest
 from dks_study.study_spec import StudySpec
-from dks_study.tuning import PlannedSearch, tune_study
+from dks_study.tuning import Hands, PlannedSearch, tune_study
 
 
 @dataclass(frozen=True)
@@ -36,64 +38,89 @@ class Ending:
     without_result: int  # trials that failed or diverged
 
 
-def run_study(
-    study: StudySpec, folder: Path, display: Display, address: str | None = None, optuna_storage: str | None = None
-) -> Ending:
-    """Run `study` in `folder`, which exists, going on from what the ledger there holds.
+@dataclass(frozen=True)
+class Where:
+    """Where a study runs: what may differ from session to session without touching a number.
 
-    Args:
-        study: what to run.
-        folder: its results.
-        display: told of every event.
+    Attributes:
         address: of a Ray cluster to join; None starts one here.
-        optuna_storage: URL of the database that shows the search, instead of a journal file in `folder`.
+        optuna_storage: URL of the database that shows the search, instead of a journal file in the results.
+        disk_gib: what checkpoints may take; None: what the disk has.
+    """
+
+    address: str | None = None
+    optuna_storage: str | None = None
+    disk_gib: float | None = None
+
+
+def run_study(study: StudySpec, folder: Path, display: Display, where: Where) -> Ending:
+    """Run `study` in `folder`, which exists, going on from what the ledger there holds; `display` hears of it all.
 
     Raises:
-        StudyError: if another process runs this study, or a trial needs more than the machine has.
+        StudyError: if another process runs this study, it was begun with other code, a trial needs more than there is,
+            or the disk is full.
         SearchError: if the constraints leave nothing to suggest.
         MirrorError: if Optuna's storage cannot be used.
         DataError: if the data cannot be loaded.
         LedgerError: if the ledger is damaged in the middle.
     """
-    with _only_one(folder), display:
-        record = Ledger(folder / "ledger.jsonl")
-        for known in record.records:
-            display.settled(known.cell, known.outcome, earlier=True)
-        complete = _is_complete(study, record)
-        if not complete:
-            check_arms(study)
-        mirror = Mirror(study, folder, optuna_storage, display.note)
+    try:
+        with _only_one(folder), display:
+            return _run(study, folder, display, where)
+    except Exception as error:
+        if is_disk_full(error):
+            raise StudyError(f"{folder}: no space left: free some, then run the same command again") from error
+        raise
+
+
+def _run(study: StudySpec, folder: Path, display: Display, where: Where) -> Ending:
+    record = Ledger(folder / "ledger.jsonl")
+    for known in record.records:
+        display.settled(known.cell, known.outcome, earlier=True)
+    mirror = Mirror(study, folder, where.optuna_storage, display.note)
+    if _is_complete(study, record):
         mirror.restore(record.records)
-        if not complete:
-            _run_session(study, folder, record, mirror, display, address)
-        write_results(folder)
-        lost = sum(known.outcome.lost for known in record.records)
-        return Ending(_is_complete(study, record), without_result=lost)
+    else:
+        _refuse_other_code(folder)
+        checkpoints = Checkpoints(study, folder, check_arms(study), where.disk_gib)
+        for known in record.records:
+            checkpoints.settled(known)  # a crash may have come before their checkpoints were deleted
+        mirror.restore(record.records)
+        with joined(where.address, display.note):
+            slots = Slots(study.trial.resources, display.note)
+            checkpoints.check_room(slots.now())
+            _run_session(study, folder, Hands(record, slots, checkpoints, mirror, display, provenance.code_hash()))
+    write_results(folder)
+    lost = sum(known.outcome.lost for known in record.records)
+    return Ending(_is_complete(study, record), without_result=lost)
 
 
 def _is_complete(study: StudySpec, record: Ledger) -> bool:
     return Planner(study, optuna_suggest(study), record.records).next() is Step.DONE
 
 
-def _run_session(
-    study: StudySpec, folder: Path, record: Ledger, mirror: Mirror, display: Display, address: str | None
-) -> None:
-    with joined(address, display.note):
-        slots = Slots(study.trial.resources, display.note)
-        earlier = provenance.read_sessions(folder)
-        session = provenance.new_session(int(present().get("GPU", 0)))
-        _say_if_code_changed(earlier, session, display)
-        provenance.write_provenance(folder, study, earlier, session)
-        planner = Planner(study, optuna_suggest(study), record.records)
-        shutil.rmtree(folder / ".tune", ignore_errors=True)  # what a killed session left
-        try:
-            searcher = PlannedSearch(study, folder, planner, record, slots, mirror, display)
+def _run_session(study: StudySpec, folder: Path, hands: Hands) -> None:
+    earlier = provenance.read_sessions(folder)
+    session = provenance.new_session(int(present().get("GPU", 0)))
+    if changed := provenance.changed(earlier, session):
+        hands.display.note(f"Note: since this study began, {changed} changed, which can change numbers.")
+    provenance.write_provenance(folder, study, earlier, session)
+    check_nodes(folder.resolve(), hands.code)
+    shutil.rmtree(folder / ".tune", ignore_errors=True)  # what a killed session left
+    searcher = PlannedSearch(study, folder, Planner(study, optuna_suggest(study), hands.record.records), hands)
+
+    def end() -> None:
+        searcher.stopping = True
+        hands.display.note("Ending after the epochs that are running. Ctrl-C again: now (nothing finished is lost).")
+
+    try:
+        with ending_on_interrupt(end):
             tune_study(study, folder, searcher)
-            if searcher.error:
-                raise searcher.error
-        finally:
-            provenance.write_provenance(folder, study, earlier, provenance.ended(session))
-            shutil.rmtree(folder / ".tune", ignore_errors=True)
+        if searcher.error:
+            raise searcher.error
+    finally:
+        provenance.write_provenance(folder, study, earlier, provenance.ended(session))
+        shutil.rmtree(folder / ".tune", ignore_errors=True)
 
 
 @contextmanager
@@ -111,7 +138,16 @@ def _only_one(folder: Path) -> Iterator[None]:
         yield
 
 
-def _say_if_code_changed(earlier: list[dict[str, Any]], session: provenance.Session, display: Display) -> None:
-    before = earlier[-1]["git_revision"] if earlier else session.git_revision
-    if before != session.git_revision:
-        display.note(f"Note: the code changed since this study began ({before} -> {session.git_revision}).")
+def _refuse_other_code(folder: Path) -> None:
+    """Refuse to mix trials of different code in one table.
+
+    Raises:
+        StudyError: names both.
+    """
+    earlier = provenance.read_sessions(folder)
+    before, now = earlier[-1]["code"] if earlier else None, provenance.code_hash()
+    if before not in (None, now):
+        revision = earlier[-1]["git_revision"]
+        was = f"{before} (git {revision[:10]})" if revision else before
+        rule = "the code of a study must not change, as its table would mix trials of both"
+        raise StudyError(f"{folder}: {rule}: begun with {was}, now {now}; go back to it, or give another --results")

@@ -37,7 +37,14 @@ COMMON = {
 
 
 class StudySpec(Spec):
-    """A question and its scale: arms (dotted overrides of `trial`), search, report seeds, table."""
+    """A question and its scale: arms (dotted overrides of `trial`), search, report seeds, table.
+
+    Attributes:
+        max_failures: how often a trial that raised, or whose process or node died, is started again.
+        out_of_memory: what becomes of a trial that ran out of memory: it has failed, or it is trained anew with the
+            same batches in twice as many parts (`optimiser.accumulate`), and again until there are two images in each.
+        keep: checkpoints that stay when a trial has ended: of the best confirmed trial of each row, all, or none.
+    """
 
     name: Name
     question: str = Field(min_length=1)
@@ -47,6 +54,8 @@ class StudySpec(Spec):
     search: SearchSpec = SearchSpec()
     report_seeds: tuple[Seed, ...] = Field(min_length=1)
     max_failures: int = Field(default=1, ge=0)
+    out_of_memory: Literal["fail", "accumulate"] = "fail"
+    keep: Literal["best_per_arm", "all", "none"] = "best_per_arm"
     table: TableSpec
 
     @model_validator(mode="after")

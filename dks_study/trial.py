@@ -3,6 +3,8 @@
     trials/<id>/trial.json     the TrialSpec
                 epochs.jsonl   one line of metrics per epoch
                 last.pt        the state after the last whole epoch
+                best.pt        that of the epoch with the best validation accuracy (the last one of equals)
+                error.txt      what ended the latest attempt, if an error did
                 log.txt        what happened when
                 outcome.json   written last: how the trial ended
 
@@ -11,11 +13,11 @@ All workers of a trial read the folder; rank 0 writes it. A trial that is starte
 
 import fcntl
 import json
+import os
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
-from dataclasses import asdict
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -24,12 +26,15 @@ import torch
 from dks_study.checkpoint import load_state
 from dks_study.data import DataSet, load
 from dks_study.data_spec import DataSpec
-from dks_study.ledger import Outcome, read_epochs, write_whole
+from dks_study.failures import causes, first_line, is_out_of_memory
+from dks_study.ledger import Outcome, read_epochs, write_outcome, write_whole
+from dks_study.objectives import ACCURACY
 from dks_study.spec import TrialSpec
 from dks_study.stopping import Watch
 from dks_study.trainer import EpochReport, NonFiniteLossError, Team, fit
 
 FENCE_TIMEOUT_S = 120.0
+ERROR = "error.txt"
 
 
 def run_trial(
@@ -43,24 +48,28 @@ def run_trial(
     """Train `trial` in `folder`, calling `report` with `epoch` and its metrics after every epoch.
 
     A trial that diverges, or is stopped early by `watch`, ends normally (its outcome says so). Any other error is
-    written to error.txt and raised.
+    written to error.txt and raised; where there was no memory, the outcome says so, too.
     """
     team = Team.here(device)
     folder.mkdir(parents=True, exist_ok=True)
     with _alone_in(folder) if team.rank == 0 else nullcontext():
         try:
             _train(trial, folder, team, report, watch, read)
-        except Exception:
-            (folder / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
-            _log(folder, traceback.format_exc())
+        except Exception as error:
+            with suppress(OSError):  # the disk may be full
+                (folder / ERROR).write_text(traceback.format_exc(), encoding="utf-8")
+                _log(folder, traceback.format_exc())
+            if is_out_of_memory(error):  # any worker of a group can be the one
+                write_outcome(folder, Outcome("out_of_memory", {}, first_line(error)))
             raise
 
 
-def read_error(folder: Path) -> str:
-    """Return one line about the error that ended the trial in `folder`."""
-    path = folder / "error.txt"
+def read_error(folder: Path, why: BaseException | None = None) -> str:
+    """Return one line about the error that ended the trial in `folder`, or, if it left no word, about `why`."""
+    path = folder / ERROR
     if not path.exists():
-        return "the trial's process died without a word (killed, or out of memory)"
+        died = "the trial's process died without a word (killed, or out of memory)"
+        return first_line(list(causes(why))[-1]) if why else died
     return path.read_text(encoding="utf-8").strip().splitlines()[-1]
 
 
@@ -75,12 +84,15 @@ def _train(
     torch.set_num_threads(trial.resources.cpus_per_worker)
     state = load_state(folder / "last.pt", trial.content_hash())
     kept = _keep_epochs(folder, state.epoch if state else 0, write=team.rank == 0)
+    if state and len(kept) < state.epoch:  # lines are damaged: they can only be had again by training
+        state, kept = None, _keep_epochs(folder, 0, write=team.rank == 0)
     metrics = kept[-1] if kept else {}
     watch = watch or Watch(None)
     steps = [line[watch.metric] for line in kept] if watch.metric else []
     if team.rank == 0:
         write_whole(folder / "trial.json", trial.model_dump_json(indent=1))
         _log(folder, f"start after epoch {state.epoch if state else 0} on {team.size} x {team.device}")
+    best = max((line[ACCURACY] for line in kept), default=0.0)
     try:
         # A crash may have come between a trial's last epoch and its outcome.
         why = watch.verdict(steps)
@@ -89,7 +101,8 @@ def _train(
         for epoch in fit(trial, read(trial.data), team, state, costs=watch.costs) if why is None else ():
             metrics = {"epoch": float(epoch.epoch), **epoch.metrics}
             if team.rank == 0:
-                _keep(folder, epoch, metrics)
+                best = max(best, metrics[ACCURACY])
+                _keep(folder, epoch, metrics, is_best=metrics[ACCURACY] == best)
             report(metrics)
             # Metrics are means over all workers: every one of them comes to the same verdict.
             if watch.metric:
@@ -102,14 +115,19 @@ def _train(
         outcome = Outcome("diverged", {}, str(error), steps)
     if team.rank == 0:
         _log(folder, f"{outcome.status} {outcome.error or ''}")
-        write_whole(folder / "outcome.json", json.dumps(asdict(outcome)))
+        write_outcome(folder, outcome)
 
 
-def _keep(folder: Path, epoch: EpochReport, metrics: dict[str, float]) -> None:
+def _keep(folder: Path, epoch: EpochReport, metrics: dict[str, float], *, is_best: bool) -> None:
     # The line first: after a crash between the two the epoch is trained again and its line replaced.
     with (folder / "epochs.jsonl").open("a", encoding="utf-8") as file:
         file.write(json.dumps(metrics) + "\n")
     epoch.state.save(folder / "last.pt")
+    if is_best:
+        temporary = folder / "best.tmp"
+        temporary.unlink(missing_ok=True)
+        os.link(folder / "last.pt", temporary)  # costs nothing: last.pt is replaced, never written into
+        temporary.replace(folder / "best.pt")
     shown = ", ".join(f"{key} {metrics[key]:.4g}" for key in ("train/loss", "val/top1/main", "time/train_s"))
     _log(folder, f"epoch {epoch.epoch}: {shown}")
 

@@ -1,17 +1,23 @@
 """One Tune run that a planner feeds: Tune starts, retries and stops trials, and nothing of its state is read back."""
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ray import tune
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
 from dks_study import provenance
-from dks_study.cluster import Slots
+from dks_study.arm_checks import StudyError
+from dks_study.cluster import Slots, check_node
 from dks_study.compute import own_device
-from dks_study.ledger import Cell, Ledger, Outcome, Record, read_outcome
+from dks_study.failures import is_disk_full, is_out_of_memory
+from dks_study.keeping import Checkpoints
+from dks_study.ledger import Cell, Ledger, Outcome, Record, Status, read_outcome
 from dks_study.mirror import Mirror
+from dks_study.parts import in_parts, most_parts, read_parts, train_in_parts
 from dks_study.planner import Planner, Step
 from dks_study.progress import Display
 from dks_study.search import SearchError
@@ -19,77 +25,141 @@ from dks_study.sharing import SharedData
 from dks_study.spec import TrialSpec
 from dks_study.stopping import Watch
 from dks_study.study_spec import StudySpec, arm_run, arm_trial
-from dks_study.trial import read_error, run_trial
+from dks_study.trial import ERROR, read_error, run_trial
 from dks_study.worker import train_in_group
+
+DISK_FULL = "disk_full"  # reported instead of an epoch
+NO_ROOM = "there is no room for checkpoints: free some or raise --disk-gib, then run the same command again"
+
+
+@dataclass(frozen=True)
+class Hands:
+    """What a session holds in its hands, besides the planner.
+
+    Attributes:
+        record: the ledger.
+        slots: how many trials run at a time.
+        checkpoints: what is kept of them, and whether there is room for more.
+        mirror: Optuna's view of the search.
+        display: what people see.
+        code: hash of the code that every process must run.
+    """
+
+    record: Ledger
+    slots: Slots
+    checkpoints: Checkpoints
+    mirror: Mirror
+    display: Display
+    code: str
 
 
 class PlannedSearch(Searcher):  # type: ignore[misc]  # Ray has no types
     """Tune asks it for trials and tells it of reports and ends; it asks the planner and writes the ledger."""
 
-    def __init__(
-        self,
-        study: StudySpec,
-        folder: Path,
-        planner: Planner,
-        record: Ledger,
-        slots: Slots,
-        mirror: Mirror,
-        display: Display,
-    ) -> None:
+    def __init__(self, study: StudySpec, folder: Path, planner: Planner, hands: Hands) -> None:
         super().__init__()
-        self._study, self._folder, self._planner = study, folder, planner
-        self._ledger, self._slots, self._mirror, self._display = record, slots, mirror, display
+        self._study, self._folder, self._planner, self._hands = study, folder, planner, hands
         self._cells: dict[str, Cell] = {}  # running, by Tune's trial id
-        self.error: SearchError | None = None  # to be raised outside of Tune
+        self._again: list[Cell] = []  # ran out of memory: to be trained in more parts
+        self._errors: dict[str, BaseException] = {}  # by Tune's trial id
+        self.stopping = False  # no new trials; those that run end after their epoch
+        self.error: Exception | None = None  # to be raised outside of Tune
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         # Not by Tune's max_concurrent_trials, which is fixed: a cluster may grow and shrink.
-        if len(self._cells) >= self._slots.now():
+        if self.stopping or self.error:
+            return str(Searcher.FINISHED)
+        if len(self._cells) >= self._hands.slots.now() or not self._room():
             return None
-        while True:
-            try:
-                step = self._planner.next()
-            except SearchError as error:
-                self.error = error
-                return str(Searcher.FINISHED)
-            if isinstance(step, Step):
-                return Searcher.FINISHED if step is Step.DONE else None
+        try:
+            step = self._again.pop(0) if self._again else self._next()
+        except (SearchError, OSError) as error:
+            self.error = error
+            return str(Searcher.FINISHED)
+        if isinstance(step, Step):
+            return str(Searcher.FINISHED) if step is Step.DONE else None
+        self._cells[trial_id] = step
+        return self._start(step)
+
+    def _room(self) -> bool:
+        if self._hands.checkpoints.has_room():
+            return True
+        if not self._cells:
+            self.error = StudyError(f"{self._folder}: {NO_ROOM}")
+        return False
+
+    def _next(self) -> Cell | Step:
+        while isinstance(step := self._planner.next(), Cell):
             # A crash may have come between a trial's outcome and its line in the ledger.
-            if outcome := read_outcome(self._folder / "trials" / step.id):
-                self._settle(step, outcome)
-                continue
-            self._cells[trial_id] = step
-            self._mirror.started(step)
-            self._display.started(step)
-            folder, watch = self._folder / "trials" / step.id, self._planner.watch(step)
-            return {
-                "trial": self._trial(step).model_dump_json(),
-                "folder": str(folder.resolve()),
-                "watch": asdict(watch) if watch else None,
-            }
+            outcome = read_outcome(self._folder / "trials" / step.id)
+            if outcome is None:
+                return step
+            self._end(step, outcome)
+            if self._again:
+                return self._again.pop(0)
+            if self.error:
+                raise self.error
+        return step
+
+    def _start(self, cell: Cell) -> dict[str, Any]:
+        self._hands.checkpoints.started(cell.id)
+        self._hands.mirror.started(cell)
+        self._hands.display.started(cell)
+        folder, watch = self._folder / "trials" / cell.id, self._planner.watch(cell)
+        return {
+            "trial": self._trial(cell).model_dump_json(),
+            "folder": str(folder.resolve()),
+            "watch": asdict(watch) if watch else None,
+            "code": self._hands.code,
+        }
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        cell = self._cells[trial_id]
-        self._mirror.epoch(cell, result)
-        self._display.epoch(cell, result)
+        if "epoch" in result:
+            cell = self._cells[trial_id]
+            self._hands.mirror.epoch(cell, result)
+            self._hands.display.epoch(cell, result)
+        elif DISK_FULL in result:
+            self.error = StudyError(f"{self._folder}: {NO_ROOM}")
+
+    def on_error(self, trial_id: str, error: BaseException) -> None:
+        """Learn why Tune gives a trial up, just before `on_trial_complete`."""
+        self._errors[trial_id] = error
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        cell = self._cells.pop(trial_id)
-        folder = self._folder / "trials" / cell.id
-        outcome = read_outcome(folder)
+        cell, why = self._cells.pop(trial_id), self._errors.pop(trial_id, None)
+        outcome = read_outcome(self._folder / "trials" / cell.id)
         if outcome is None and error:
-            outcome = Outcome("failed", {}, read_error(folder))
-        if outcome is not None:  # else it was stopped by Ctrl-C: it goes on next time
-            self._settle(cell, outcome)
+            status: Status = "out_of_memory" if why and is_out_of_memory(why) else "failed"
+            outcome = Outcome(status, {}, read_error(self._folder / "trials" / cell.id, why))
+        if outcome is not None:  # else it was stopped by Ctrl-C, or the disk is full: it goes on next time
+            self._end(cell, outcome)
+
+    def _end(self, cell: Cell, outcome: Outcome) -> None:
+        """Settle a trial, or let it be trained in more parts if it ran out of memory and the study asks for that."""
+        folder = self._folder / "trials" / cell.id
+        try:
+            if outcome.status == "out_of_memory" and self._study.out_of_memory == "accumulate":
+                parts = 2 * self._trial(cell).optimiser.accumulate
+                if parts <= most_parts(self._trial(cell)):
+                    train_in_parts(folder, parts)
+                    self._again.append(cell)
+                    return
+            self._settle(cell, replace(outcome, accumulate=read_parts(folder)))
+        except OSError as error:  # the ledger cannot be written: nothing may go on as if it had been
+            self.error = error
 
     def _settle(self, cell: Cell, outcome: Outcome) -> None:
-        self._ledger.append(Record(cell, outcome, self._trial(cell).content_hash(), provenance.now()))
+        record = Record(cell, outcome, self._trial(cell).content_hash(), provenance.now())
+        self._hands.record.append(record)
+        self._hands.checkpoints.settled(record)
         self._planner.settle(cell.id, outcome)
-        self._mirror.settled(cell, outcome)
-        self._display.settled(cell, outcome)
+        self._hands.mirror.settled(cell, outcome)
+        self._hands.display.settled(cell, outcome)
 
     def _trial(self, cell: Cell) -> TrialSpec:
-        return arm_trial(self._study, cell.arm, cell.setting, epochs=cell.epochs, phase=cell.phase, seed=cell.seed)
+        trial = arm_trial(self._study, cell.arm, cell.setting, epochs=cell.epochs, phase=cell.phase, seed=cell.seed)
+        parts = read_parts(self._folder / "trials" / cell.id)
+        return in_parts(trial, parts) if parts else trial
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: Tune's snapshots are not used."""
@@ -98,26 +168,53 @@ class PlannedSearch(Searcher):  # type: ignore[misc]  # Ray has no types
         """Nothing: Tune's snapshots are not used."""
 
 
+class _Listener(FIFOScheduler):  # type: ignore[misc]  # Ray has no types
+    """Runs trials in their order; tells of errors, and stops trials at the end of an epoch when told to stop."""
+
+    def __init__(self, searcher: PlannedSearch) -> None:
+        super().__init__()
+        self._searcher = searcher
+
+    def on_trial_result(self, controller: object, trial: Trial, result: dict[str, Any]) -> str:
+        return str(self.STOP if self._searcher.stopping or self._searcher.error else self.CONTINUE)
+
+    def on_trial_error(self, controller: object, trial: Trial) -> None:
+        if error := trial.get_pickled_error():
+            self._searcher.on_error(trial.trial_id, error)
+
+
 def _run_cell(config: dict[str, Any], data: SharedData) -> None:
     """Train one trial inside its Tune trial, or in a Ray Train group that it starts."""
     trial, folder, watch = TrialSpec.model_validate_json(config["trial"]), Path(config["folder"]), config["watch"]
-    if trial.resources.workers:
-        train_in_group(trial, folder, watch, data)
-    else:
-        stops = Watch.read(watch) if watch else None
-        run_trial(trial, folder, own_device(trial.resources), tune.report, stops, data)
+    check_node(folder.parent.parent, config["code"])
+    (folder / ERROR).unlink(missing_ok=True)  # of an earlier attempt
+    try:
+        if trial.resources.workers:
+            train_in_group(trial, folder, watch, data)
+        else:
+            stops = Watch.read(watch) if watch else None
+            run_trial(trial, folder, own_device(trial.resources), tune.report, stops, data)
+    except Exception as error:
+        if is_disk_full(error):  # not the trial's fault: it goes on when there is room again
+            tune.report({DISK_FULL: True})
+        elif read_outcome(folder):  # there was no memory: to try the same again is of no use
+            tune.report({})
+        else:
+            raise
 
 
 def tune_study(study: StudySpec, folder: Path, searcher: PlannedSearch) -> None:
+    """Run trials until `searcher` has no more, or an error, or is told to stop."""
     resources = study.trial.resources
     # The driver of a group only waits. With a whole CPU each, drivers could take all of them and no worker start.
     alone = {"CPU": resources.cpus, "GPU": resources.gpus}
-    data = SharedData(arm_run(study, arm, {}).data for arm in study.arms)
     waiting = {"node:__internal_head__": 0.001}
+    data = SharedData(arm_run(study, arm, {}).data for arm in study.arms)
     tuner = tune.Tuner(
         tune.with_resources(tune.with_parameters(_run_cell, data=data), waiting if resources.workers else alone),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
+            scheduler=_Listener(searcher),
             num_samples=-1,
             reuse_actors=resources.workers == 0,
             trial_dirname_creator=lambda trial: str(trial.trial_id),

@@ -16,6 +16,7 @@ from dks_study.data import (
     noisy_labels,
     train_batches,
 )
+from dks_study.data.loading import read_and_split
 from dks_study.data.moves import draw_moves, move
 from dks_study.data_spec import DataSpec
 from dks_study.streams import generator
@@ -59,7 +60,7 @@ def test_too_small_a_validation_split_names_the_key(fraction):
 def test_the_split_depends_on_the_split_seed_alone():
     other = load(DataSpec(name="digits", validation_fraction=0.2, split_seed=1))
     assert not torch.equal(other.test.images, load(DIGITS).test.images)
-    load.cache_clear()
+    read_and_split.cache_clear()
     again = load(DIGITS.model_copy(update={"label_noise": 0.4}))
     assert torch.equal(again.test.images, load(DIGITS).test.images)
     assert torch.equal(again.train.labels, load(DIGITS).train.labels), "noise belongs to a trial, not to the data"

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from dks_study.data import DataError, load
+from dks_study.data.loading import read_and_split
 from dks_study.data_spec import DataSpec
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (30, 5, 4, 3), dtype=np.uint8)
@@ -26,11 +27,11 @@ def returning(monkeypatch):
 
     def load_what(content, **values):
         module.images = content if callable(content) else lambda *_: content
-        load.cache_clear()
+        read_and_split.cache_clear()
         return load(DataSpec(name="own_data:images", validation_fraction=0.2, **values))
 
     yield load_what
-    load.cache_clear()
+    read_and_split.cache_clear()
 
 
 @pytest.mark.parametrize("channels_first", [False, True])

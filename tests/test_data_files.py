@@ -9,6 +9,7 @@ import torch
 from scipy.io import savemat
 
 from dks_study.data import DataError, load
+from dks_study.data.loading import read_and_split
 from dks_study.data_spec import DataSpec
 
 FILES = {"cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python", "fashion_mnist": "FashionMNIST/raw"}
@@ -86,10 +87,10 @@ def test_cifar100_is_confused_within_its_superclasses(tmp_path, monkeypatch):
     content = pickle.loads(file.read_bytes())
     del content["coarse_labels"]
     file.write_bytes(pickle.dumps(content))
-    load.cache_clear()
+    read_and_split.cache_clear()
     with pytest.raises(DataError, match=r"^data\.label_noise_kind: must be symmetric, as the files lack coarse_labels"):
         load(spec)
-    load.cache_clear()
+    read_and_split.cache_clear()
 
 
 def write_svhn(root):

@@ -13,6 +13,7 @@ from PIL import Image
 from torchvision import transforms
 
 from dks_study.data import DataError, evaluation_batches, load, train_batches
+from dks_study.data.loading import read_and_split
 from dks_study.data_spec import DataSpec
 
 IMAGENET = {"name": "imagenet", "validation_fraction": 0.25, "image_pixels": 32}
@@ -21,7 +22,7 @@ IMAGENET = {"name": "imagenet", "validation_fraction": 0.25, "image_pixels": 32}
 @pytest.fixture
 def folder(tmp_path):
     yield write_folders(tmp_path)
-    load.cache_clear()
+    read_and_split.cache_clear()
 
 
 def files_of(root, part):
@@ -216,7 +217,7 @@ def test_grey_and_palette_files_become_colour(tmp_path):
 
 def test_what_is_wrong_with_a_folder_is_said_in_one_line(tmp_path, folder):
     def message(root, **values):
-        load.cache_clear()
+        read_and_split.cache_clear()
         with pytest.raises(DataError, match=r"^data\.root: must h") as caught:
             load(DataSpec(**{"name": "imagenet", "root": str(root), "validation_fraction": 0.25} | values))
         assert len(str(caught.value).splitlines()) == 1

@@ -29,13 +29,14 @@ def load(spec: DataSpec) -> DataSet:
     Raises:
         DataError: if the files are not under `root`, or the numbers in `spec` do not fit them.
     """
-    data = _read(spec.as_read)
+    data = read_and_split(spec.as_read)
     _check_sizes(data.image_shape, spec)
     return data
 
 
 @lru_cache(maxsize=2)
-def _read(spec: DataSpec) -> DataSet:
+def read_and_split(spec: DataSpec) -> DataSet:
+    """Do the work of `load`; kept for the specs asked for last."""
     source = read_source(spec)
     pool, classes = source.pool, source.classes
     validation_images = round(len(pool) * spec.validation_fraction)

@@ -1,0 +1,39 @@
+"""What an error means for a study: is it the trial's own, or was there no memory or no disk for it?"""
+
+import errno
+from collections.abc import Iterator
+
+import torch
+
+_NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")  # the words of PyTorch's allocators
+_NO_DISK = (errno.ENOSPC, errno.EDQUOT)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Was there no memory: on the GPU, on the host, or by the judgement of Ray's memory monitor?"""
+    return any(
+        isinstance(cause, torch.OutOfMemoryError | MemoryError)
+        or type(cause).__name__ == "OutOfMemoryError"  # Ray's
+        or (isinstance(cause, RuntimeError) and any(words in str(cause) for words in _NO_MEMORY))
+        for cause in causes(error)
+    )
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Was there no space, or no quota, left to write?"""
+    return any(isinstance(cause, OSError) and cause.errno in _NO_DISK for cause in causes(error))
+
+
+def first_line(error: BaseException) -> str:
+    """Return the type and the first line of an error."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and what is behind it, down to the errors of the workers of a group."""
+    yield error
+    behind = [error.__cause__, getattr(error, "cause", None), *getattr(error, "worker_failures", {}).values()]
+    for cause in behind:
+        if isinstance(cause, BaseException):
+            yield from causes(cause)

@@ -1,0 +1,90 @@
+"""Which checkpoints stay on disk, and whether there is room for more.
+
+While a trial runs it keeps its last and its best checkpoint. When it has ended, a study keeps what its `keep` asks for:
+`best_per_arm` the checkpoint of the confirmed trial of each row of the table that is best on validation, `all`, `none`.
+"""
+
+import shutil
+from pathlib import Path
+
+from dks_study.arm_checks import StudyError
+from dks_study.ledger import Record
+from dks_study.objectives import ACCURACY
+from dks_study.study_spec import StudySpec
+
+CHECKPOINTS = ("last.pt", "best.pt", "last.tmp", "best.tmp")
+AT_ONCE = 3  # last, best, and the one that is being written
+GIB = 2**30
+
+
+class Checkpoints:
+    """The checkpoints in a study's folder."""
+
+    def __init__(self, study: StudySpec, folder: Path, sizes: dict[str, int], budget_gib: float | None) -> None:
+        """Mind the checkpoints under `folder`: `sizes`, of one by arm, in bytes; `budget_gib`, what all may take."""
+        self._study, self._trials, self._sizes, self._budget_gib = study, folder / "trials", sizes, budget_gib
+        self._best: dict[str, Record] = {}  # by row of the table
+        self._held = {path.parent.name for path in self._trials.glob("*/*.pt")}  # trials that have checkpoints
+
+    def check_room(self, slots: int) -> None:
+        """Refuse a study whose checkpoints could not all be on disk at a time.
+
+        Raises:
+            StudyError: says how much is needed and how much there is.
+        """
+        largest = max(self._sizes.values())
+        needed = AT_ONCE * largest * slots + self._at_the_end()
+        if self._budget_gib is not None and needed > self._budget_gib * GIB:
+            rule = "must hold the checkpoints of the trials that run at a time and those that are kept"
+            raise StudyError(f"--disk-gib: {rule}, {needed / GIB:.2f} GiB, got {self._budget_gib:g}")
+        free = self._free() + self._used()
+        if needed > free:
+            advice = "free some, or keep less (keep: best_per_arm or none)"
+            raise StudyError(
+                f"{self._trials.parent}: checkpoints need {needed / GIB:.2f} GiB, {free / GIB:.2f} are free: {advice}"
+            )
+
+    def has_room(self) -> bool:
+        """Is there room for one more trial?"""
+        largest = AT_ONCE * max(self._sizes.values())
+        if self._budget_gib is not None and self._used() + largest > self._budget_gib * GIB:
+            return False
+        return self._free() >= largest
+
+    def _at_the_end(self) -> int:
+        searches, seeds = self._study.search.trials or 0, len(self._study.report_seeds)
+        kept = {"none": 0, "best_per_arm": 2, "all": 2 * (searches + seeds)}[self._study.keep]
+        return kept * sum(self._sizes.values())
+
+    def _free(self) -> int:
+        return shutil.disk_usage(self._trials.parent).free
+
+    def _used(self) -> int:
+        paths = [self._trials / name / file for name in self._held for file in CHECKPOINTS]
+        return sum(path.stat().st_size for path in paths if path.exists())
+
+    def started(self, trial: str) -> None:
+        """Count the checkpoints of a trial from here on."""
+        self._held.add(trial)
+
+    def settled(self, record: Record) -> None:
+        """Delete what nothing asks for any more, now that this trial has ended."""
+        if self._study.keep == "all":
+            return
+        going = record
+        if self._study.keep == "best_per_arm" and record.cell.phase == "confirm":
+            best = self._best.get(record.cell.row)
+            if best is None or _worth(record) > _worth(best):
+                self._best[record.cell.row] = record
+                if best is None:
+                    return
+                going = best
+        for name in CHECKPOINTS:
+            (self._trials / going.cell.id / name).unlink(missing_ok=True)
+        self._held.discard(going.cell.id)
+
+
+def _worth(record: Record) -> tuple[bool, float, int]:
+    """By validation accuracy; of equals the first seed's."""
+    complete = record.outcome.status == "complete"
+    return complete, record.outcome.metrics.get(ACCURACY, 0.0) if complete else 0.0, -record.cell.index
