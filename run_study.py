@@ -50,6 +50,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--address", metavar="auto|HOST:PORT", help=address)
     storage = "database that shows the search to optuna-dashboard, instead of optuna.journal in the study's folder"
     parser.add_argument("--optuna-storage", metavar="URL", help=storage)
+    home = "keep the study there, too, and let trials write there: needed where nodes do not share --results"
+    parser.add_argument("--storage", metavar="FOLDER|URL", help=home)
     parser.add_argument("--disk-gib", metavar="GIB", type=float, help="what checkpoints may take (all that is free)")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and its size, start nothing")
     parser.add_argument("--list", action="store_true", help="list the spaces, profiles and recipes that ship")
@@ -120,7 +122,8 @@ def _run(study: StudySpec, folder: Path, options: argparse.Namespace) -> int:
     from dks_study.progress import make_display
     from dks_study.results import load_results
     from dks_study.search import SearchError
-    from dks_study.study import Where, run_study
+    from dks_study.storage import StorageError
+    from dks_study.study import Where, publish, run_study
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -129,16 +132,18 @@ def _run(study: StudySpec, folder: Path, options: argparse.Namespace) -> int:
     console = Console()
     print(study.question)
     print(f"results: {folder}", flush=True)
-    where = Where(options.address, options.optuna_storage, options.disk_gib)
+    where = Where(options.address, options.optuna_storage, options.disk_gib, options.storage)
     try:
         ending = run_study(study, folder, make_display(study, console), where)
-    except (DataError, StudyError, SearchError, MirrorError, LedgerError) as error:
+    except (DataError, StudyError, SearchError, MirrorError, LedgerError, StorageError) as error:
         raise SpecError(str(error)) from error
     except KeyboardInterrupt:
         return _interrupted()
     if not ending.complete:
         return _interrupted()
-    print(write_tables(load_results(folder), folder))
+    text = write_tables(load_results(folder), folder)
+    publish(folder, where)
+    print(text)
     return EXIT_FAILED_TRIALS if ending.without_result else 0
 
 

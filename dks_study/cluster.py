@@ -18,9 +18,11 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from dks_study.arm_checks import StudyError
 from dks_study.provenance import PROVENANCE, code_hash
 from dks_study.spec import ResourceSpec
+from dks_study.storage import Files, Place
 
 Resources = Mapping[str, float]  # Ray's names: CPU, GPU
 ASKED_EVERY_S = 2.0
+PROBE = "probe.txt"
 
 
 @contextmanager
@@ -101,42 +103,45 @@ def concurrency(resources: ResourceSpec, available: Resources) -> int:
     return int(min(available.get(name, 0) // amount for name, amount in wanted.items() if amount))
 
 
-def check_node(results: Path, code: str) -> None:
-    """Refuse to train on a node that does not see the `results` folder, or has other code than the driver.
+def check_node(place: Place, code: str) -> None:
+    """Refuse to train on a node that does not see the results folder, or has other code than the driver.
 
     Raises:
         RuntimeError: says which of the two.
     """
-    if not (results / PROVENANCE).exists():
+    results = Path(place.folder).parent.parent
+    if place.home is None and not (results / PROVENANCE).exists():
         raise RuntimeError(f"{results}: must be a folder that every node sees; it is not there on {_host()}")
     if (here := code_hash()) != code:
         raise RuntimeError(f"dks_study must be the same code on every node, got {here} on {_host()} instead of {code}")
 
 
-def check_nodes(results: Path, code: str) -> None:
-    """Try on every other node whether it can write the `results` folder and has the code of the driver.
+def check_nodes(files: Files, code: str) -> None:
+    """Try on every node but this one whether it can write the study's files and has the code of the driver.
 
     Raises:
         StudyError: names the node.
     """
     own = ray.get_runtime_context().get_node_id()
-    others = [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["NodeID"] != own]
-    for node in others:
-        there = NodeAffinitySchedulingStrategy(node, soft=False)
-        probe = results / f"probe-{node}"
+    for node in (node["NodeID"] for node in ray.nodes() if node["Alive"] and node["NodeID"] != own):
+        there = ray.remote(_probe).options(num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node, False))
+        place = files.place(f"probe-{node}")
         try:
-            ray.get(ray.remote(_probe).options(num_cpus=0, scheduling_strategy=there).remote(results, probe, code))
-            if not probe.exists():
-                raise RuntimeError(f"{results}: what {node} writes there is not seen here")
+            ray.get(there.remote(place, code))
+            if not place.has(PROBE):
+                raise RuntimeError(f"{place.folder}: what {node} writes there is not seen here")
         except (RuntimeError, OSError, ray.exceptions.RayError) as error:
-            raise StudyError(f"--results: {getattr(error, 'cause', None) or error}") from error
+            what = "--storage" if files.home else "--results"
+            raise StudyError(f"{what}: {getattr(error, 'cause', None) or error}") from error
         finally:
-            probe.unlink(missing_ok=True)
+            place.clear()
 
 
-def _probe(results: Path, probe: Path, code: str) -> None:
-    check_node(results, code)
-    probe.write_text("written by a probe", encoding="utf-8")
+def _probe(place: Place, code: str) -> None:
+    check_node(place, code)
+    with place.opened(writer=True) as (folder, _):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / PROBE).write_text("written by a probe", encoding="utf-8")
 
 
 def _host() -> str:

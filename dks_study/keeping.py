@@ -4,15 +4,12 @@ While a trial runs it keeps its last and its best checkpoint. When it has ended,
 `best_per_arm` the checkpoint of the confirmed trial of each row of the table that is best on validation, `all`, `none`.
 """
 
-import shutil
-from pathlib import Path
-
 from dks_study.arm_checks import StudyError
 from dks_study.ledger import Record
 from dks_study.objectives import ACCURACY
+from dks_study.storage import Files
 from dks_study.study_spec import StudySpec
 
-CHECKPOINTS = ("last.pt", "best.pt", "last.tmp", "best.tmp")
 AT_ONCE = 3  # last, best, and the one that is being written
 GIB = 2**30
 
@@ -20,11 +17,11 @@ GIB = 2**30
 class Checkpoints:
     """The checkpoints in a study's folder."""
 
-    def __init__(self, study: StudySpec, folder: Path, sizes: dict[str, int], budget_gib: float | None) -> None:
-        """Mind the checkpoints under `folder`: `sizes`, of one by arm, in bytes; `budget_gib`, what all may take."""
-        self._study, self._trials, self._sizes, self._budget_gib = study, folder / "trials", sizes, budget_gib
+    def __init__(self, study: StudySpec, files: Files, sizes: dict[str, int], budget_gib: float | None) -> None:
+        """Mind the checkpoints among `files`: `sizes`, of one by arm, in bytes; `budget_gib`, what all may take."""
+        self._study, self._files, self._sizes, self._budget_gib = study, files, sizes, budget_gib
         self._best: dict[str, Record] = {}  # by row of the table
-        self._held = {path.parent.name for path in self._trials.glob("*/*.pt")}  # trials that have checkpoints
+        self._held: set[str] = set()  # trials that have checkpoints
 
     def check_room(self, slots: int) -> None:
         """Refuse a study whose checkpoints could not all be on disk at a time.
@@ -37,11 +34,11 @@ class Checkpoints:
         if self._budget_gib is not None and needed > self._budget_gib * GIB:
             rule = "must hold the checkpoints of the trials that run at a time and those that are kept"
             raise StudyError(f"--disk-gib: {rule}, {needed / GIB:.2f} GiB, got {self._budget_gib:g}")
-        free = self._free() + self._used()
-        if needed > free:
+        free = self._files.free_bytes()
+        if free is not None and needed > free + self._used():
             advice = "free some, or keep less (keep: best_per_arm or none)"
             raise StudyError(
-                f"{self._trials.parent}: checkpoints need {needed / GIB:.2f} GiB, {free / GIB:.2f} are free: {advice}"
+                f"{self._files.folder}: checkpoints need {needed / GIB:.2f} GiB, {free / GIB:.2f} are free: {advice}"
             )
 
     def has_room(self) -> bool:
@@ -49,26 +46,29 @@ class Checkpoints:
         largest = AT_ONCE * max(self._sizes.values())
         if self._budget_gib is not None and self._used() + largest > self._budget_gib * GIB:
             return False
-        return self._free() >= largest
+        free = self._files.free_bytes()
+        return free is None or free >= largest
 
     def _at_the_end(self) -> int:
         searches, seeds = self._study.search.trials or 0, len(self._study.report_seeds)
         kept = {"none": 0, "best_per_arm": 2, "all": 2 * (searches + seeds)}[self._study.keep]
         return kept * sum(self._sizes.values())
 
-    def _free(self) -> int:
-        return shutil.disk_usage(self._trials.parent).free
-
     def _used(self) -> int:
-        paths = [self._trials / name / file for name in self._held for file in CHECKPOINTS]
-        return sum(path.stat().st_size for path in paths if path.exists())
+        return sum(map(self._files.checkpoint_bytes, self._held))
 
     def started(self, trial: str) -> None:
         """Count the checkpoints of a trial from here on."""
         self._held.add(trial)
 
+    @property
+    def held(self) -> frozenset[str]:
+        """The trials that have checkpoints."""
+        return frozenset(self._held)
+
     def settled(self, record: Record) -> None:
         """Delete what nothing asks for any more, now that this trial has ended."""
+        self._held.add(record.cell.id)
         if self._study.keep == "all":
             return
         going = record
@@ -79,8 +79,7 @@ class Checkpoints:
                 if best is None:
                     return
                 going = best
-        for name in CHECKPOINTS:
-            (self._trials / going.cell.id / name).unlink(missing_ok=True)
+        self._files.drop_checkpoints(going.cell.id)
         self._held.discard(going.cell.id)
 
 

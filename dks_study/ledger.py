@@ -14,7 +14,7 @@ from typing import Literal
 
 from dks_study.spec import Setting
 
-OUTCOME = "outcome.json"
+OUTCOME, ERROR = "outcome.json", "error.txt"
 Phase = Literal["search", "confirm"]
 Status = Literal["complete", "stopped", "diverged", "out_of_memory", "failed"]
 

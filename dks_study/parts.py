@@ -22,11 +22,12 @@ def most_parts(trial: TrialSpec) -> int:
     return trial.optimiser.batch_size // max(1, trial.resources.workers) // 2
 
 
-def train_in_parts(folder: Path, parts: int) -> None:
-    """Let the trial in `folder` be trained from its first epoch, in `parts`."""
+def train_in_parts(folder: Path, parts: int) -> str:
+    """Let the trial in `folder` be trained from its first epoch, in `parts`; return the file that remembers it."""
     write_whole(folder / _FILE, json.dumps(parts))
     for name in ("last.pt", "best.pt", OUTCOME):  # the outcome last: without it the trial starts
         (folder / name).unlink(missing_ok=True)
+    return _FILE
 
 
 def read_parts(folder: Path) -> int | None:

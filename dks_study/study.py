@@ -6,7 +6,6 @@ folder, and a resume from the ledger: nothing of Tune's own state is ever read b
 
 import fcntl
 import os
-import shutil
 import socket
 import time
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from pathlib import Path
 from dks_study import provenance
 from dks_study.arm_checks import StudyError, check_arms
 from dks_study.cluster import Slots, check_nodes, joined, present
-from dks_study.failures import is_disk_full
+from dks_study.failures import first_line, is_disk_full
 from dks_study.interrupts import ending_on_interrupt
 from dks_study.keeping import Checkpoints
 from dks_study.ledger import Ledger
@@ -26,6 +25,7 @@ from dks_study.planner import Planner, Step
 from dks_study.progress import Display
 from dks_study.results import write_results
 from dks_study.search import optuna_suggest
+from dks_study.storage import Files, StorageError, home_of, shown
 from dks_study.study_spec import StudySpec
 from dks_study.tuning import Hands, PlannedSearch, tune_study
 
@@ -46,11 +46,14 @@ class Where:
         address: of a Ray cluster to join; None starts one here.
         optuna_storage: URL of the database that shows the search, instead of a journal file in the results.
         disk_gib: what checkpoints may take; None: what the disk has.
+        storage: folder or URL of a bucket's folder that is kept up to date, and where trials write; None: they write
+            into the results folder, which every node sees.
     """
 
     address: str | None = None
     optuna_storage: str | None = None
     disk_gib: float | None = None
+    storage: str | None = None
 
 
 def run_study(study: StudySpec, folder: Path, display: Display, where: Where) -> Ending:
@@ -65,15 +68,36 @@ def run_study(study: StudySpec, folder: Path, display: Display, where: Where) ->
         LedgerError: if the ledger is damaged in the middle.
     """
     try:
-        with _only_one(folder), display:
-            return _run(study, folder, display, where)
+        files = _files(folder, where)
+        with _only_one(folder), files.held(), display:
+            files.restore()
+            return _run(study, files, display, where)
     except Exception as error:
         if is_disk_full(error):
             raise StudyError(f"{folder}: no space left: free some, then run the same command again") from error
+        if isinstance(error, OSError) and where.storage:
+            raise StorageError(f"--storage {shown(where.storage)}: {first_line(error)}") from error
         raise
 
 
-def _run(study: StudySpec, folder: Path, display: Display, where: Where) -> Ending:
+def publish(folder: Path, where: Where) -> None:
+    """Copy the results, tables and all, to the study's home if it has one.
+
+    Raises:
+        StorageError: if that cannot be done.
+    """
+    try:
+        _files(folder, where).save_results()
+    except OSError as error:
+        raise StorageError(f"--storage {shown(where.storage or '')}: {first_line(error)}") from error
+
+
+def _files(folder: Path, where: Where) -> Files:
+    return Files(folder, home_of(where.storage, folder.name) if where.storage else None)
+
+
+def _run(study: StudySpec, files: Files, display: Display, where: Where) -> Ending:
+    folder = files.folder
     record = Ledger(folder / "ledger.jsonl")
     for known in record.records:
         display.settled(known.cell, known.outcome, earlier=True)
@@ -82,14 +106,16 @@ def _run(study: StudySpec, folder: Path, display: Display, where: Where) -> Endi
         mirror.restore(record.records)
     else:
         _refuse_other_code(folder)
-        checkpoints = Checkpoints(study, folder, check_arms(study), where.disk_gib)
+        checkpoints = Checkpoints(study, files, check_arms(study), where.disk_gib)
         for known in record.records:
             checkpoints.settled(known)  # a crash may have come before their checkpoints were deleted
         mirror.restore(record.records)
         with joined(where.address, display.note):
             slots = Slots(study.trial.resources, display.note)
             checkpoints.check_room(slots.now())
-            _run_session(study, folder, Hands(record, slots, checkpoints, mirror, display, provenance.code_hash()))
+            _run_session(study, Hands(files, record, slots, checkpoints, mirror, display, provenance.code_hash()))
+        for trial in checkpoints.held if files.home else ():
+            files.fetch(trial, without=())
     write_results(folder)
     lost = sum(known.outcome.lost for known in record.records)
     return Ending(_is_complete(study, record), without_result=lost)
@@ -99,15 +125,17 @@ def _is_complete(study: StudySpec, record: Ledger) -> bool:
     return Planner(study, optuna_suggest(study), record.records).next() is Step.DONE
 
 
-def _run_session(study: StudySpec, folder: Path, hands: Hands) -> None:
+def _run_session(study: StudySpec, hands: Hands) -> None:
+    folder = hands.files.folder
     earlier = provenance.read_sessions(folder)
     session = provenance.new_session(int(present().get("GPU", 0)))
     if changed := provenance.changed(earlier, session):
         hands.display.note(f"Note: since this study began, {changed} changed, which can change numbers.")
     provenance.write_provenance(folder, study, earlier, session)
-    check_nodes(folder.resolve(), hands.code)
-    shutil.rmtree(folder / ".tune", ignore_errors=True)  # what a killed session left
-    searcher = PlannedSearch(study, folder, Planner(study, optuna_suggest(study), hands.record.records), hands)
+    hands.files.save(provenance.PROVENANCE)
+    check_nodes(hands.files, hands.code)
+    hands.files.clear_scratch()
+    searcher = PlannedSearch(study, Planner(study, optuna_suggest(study), hands.record.records), hands)
 
     def end() -> None:
         searcher.stopping = True
@@ -115,12 +143,13 @@ def _run_session(study: StudySpec, folder: Path, hands: Hands) -> None:
 
     try:
         with ending_on_interrupt(end):
-            tune_study(study, folder, searcher)
+            tune_study(study, hands.files.scratch, searcher)
         if searcher.error:
             raise searcher.error
     finally:
         provenance.write_provenance(folder, study, earlier, provenance.ended(session))
-        shutil.rmtree(folder / ".tune", ignore_errors=True)
+        hands.files.save(provenance.PROVENANCE)
+        hands.files.clear_scratch()
 
 
 @contextmanager

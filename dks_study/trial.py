@@ -27,14 +27,13 @@ from dks_study.checkpoint import load_state
 from dks_study.data import DataSet, load
 from dks_study.data_spec import DataSpec
 from dks_study.failures import causes, first_line, is_out_of_memory
-from dks_study.ledger import Outcome, read_epochs, write_outcome, write_whole
+from dks_study.ledger import ERROR, Outcome, read_epochs, write_outcome, write_whole
 from dks_study.objectives import ACCURACY
 from dks_study.spec import TrialSpec
 from dks_study.stopping import Watch
 from dks_study.trainer import EpochReport, NonFiniteLossError, Team, fit
 
 FENCE_TIMEOUT_S = 120.0
-ERROR = "error.txt"
 
 
 def run_trial(

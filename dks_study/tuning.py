@@ -15,7 +15,7 @@ from dks_study.cluster import Slots, check_node
 from dks_study.compute import own_device
 from dks_study.failures import is_disk_full, is_out_of_memory
 from dks_study.keeping import Checkpoints
-from dks_study.ledger import Cell, Ledger, Outcome, Record, Status, read_outcome
+from dks_study.ledger import ERROR, OUTCOME, Cell, Ledger, Outcome, Record, Status, read_outcome
 from dks_study.mirror import Mirror
 from dks_study.parts import in_parts, most_parts, read_parts, train_in_parts
 from dks_study.planner import Planner, Step
@@ -24,8 +24,9 @@ from dks_study.search import SearchError
 from dks_study.sharing import SharedData
 from dks_study.spec import TrialSpec
 from dks_study.stopping import Watch
+from dks_study.storage import Files, Place
 from dks_study.study_spec import StudySpec, arm_run, arm_trial
-from dks_study.trial import ERROR, read_error, run_trial
+from dks_study.trial import read_error, run_trial
 from dks_study.worker import train_in_group
 
 DISK_FULL = "disk_full"  # reported instead of an epoch
@@ -37,6 +38,7 @@ class Hands:
     """What a session holds in its hands, besides the planner.
 
     Attributes:
+        files: those of the study.
         record: the ledger.
         slots: how many trials run at a time.
         checkpoints: what is kept of them, and whether there is room for more.
@@ -45,6 +47,7 @@ class Hands:
         code: hash of the code that every process must run.
     """
 
+    files: Files
     record: Ledger
     slots: Slots
     checkpoints: Checkpoints
@@ -56,9 +59,9 @@ class Hands:
 class PlannedSearch(Searcher):  # type: ignore[misc]  # Ray has no types
     """Tune asks it for trials and tells it of reports and ends; it asks the planner and writes the ledger."""
 
-    def __init__(self, study: StudySpec, folder: Path, planner: Planner, hands: Hands) -> None:
+    def __init__(self, study: StudySpec, planner: Planner, hands: Hands) -> None:
         super().__init__()
-        self._study, self._folder, self._planner, self._hands = study, folder, planner, hands
+        self._study, self._planner, self._hands = study, planner, hands
         self._cells: dict[str, Cell] = {}  # running, by Tune's trial id
         self._again: list[Cell] = []  # ran out of memory: to be trained in more parts
         self._errors: dict[str, BaseException] = {}  # by Tune's trial id
@@ -85,13 +88,14 @@ class PlannedSearch(Searcher):  # type: ignore[misc]  # Ray has no types
         if self._hands.checkpoints.has_room():
             return True
         if not self._cells:
-            self.error = StudyError(f"{self._folder}: {NO_ROOM}")
+            self.error = StudyError(f"{self._hands.files.folder}: {NO_ROOM}")
         return False
 
     def _next(self) -> Cell | Step:
         while isinstance(step := self._planner.next(), Cell):
             # A crash may have come between a trial's outcome and its line in the ledger.
-            outcome = read_outcome(self._folder / "trials" / step.id)
+            self._hands.files.fetch(step.id)
+            outcome = read_outcome(self._hands.files.trial(step.id))
             if outcome is None:
                 return step
             self._end(step, outcome)
@@ -105,10 +109,10 @@ class PlannedSearch(Searcher):  # type: ignore[misc]  # Ray has no types
         self._hands.checkpoints.started(cell.id)
         self._hands.mirror.started(cell)
         self._hands.display.started(cell)
-        folder, watch = self._folder / "trials" / cell.id, self._planner.watch(cell)
+        watch = self._planner.watch(cell)
         return {
             "trial": self._trial(cell).model_dump_json(),
-            "folder": str(folder.resolve()),
+            "place": self._hands.files.place(cell.id),
             "watch": asdict(watch) if watch else None,
             "code": self._hands.code,
         }
@@ -119,7 +123,7 @@ class PlannedSearch(Searcher):  # type: ignore[misc]  # Ray has no types
             self._hands.mirror.epoch(cell, result)
             self._hands.display.epoch(cell, result)
         elif DISK_FULL in result:
-            self.error = StudyError(f"{self._folder}: {NO_ROOM}")
+            self.error = StudyError(f"{self._hands.files.folder}: {NO_ROOM}")
 
     def on_error(self, trial_id: str, error: BaseException) -> None:
         """Learn why Tune gives a trial up, just before `on_trial_complete`."""
@@ -127,21 +131,23 @@ class PlannedSearch(Searcher):  # type: ignore[misc]  # Ray has no types
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         cell, why = self._cells.pop(trial_id), self._errors.pop(trial_id, None)
-        outcome = read_outcome(self._folder / "trials" / cell.id)
+        folder = self._hands.files.trial(cell.id)
+        self._hands.files.fetch(cell.id)
+        outcome = read_outcome(folder)
         if outcome is None and error:
             status: Status = "out_of_memory" if why and is_out_of_memory(why) else "failed"
-            outcome = Outcome(status, {}, read_error(self._folder / "trials" / cell.id, why))
+            outcome = Outcome(status, {}, read_error(folder, why))
         if outcome is not None:  # else it was stopped by Ctrl-C, or the disk is full: it goes on next time
             self._end(cell, outcome)
 
     def _end(self, cell: Cell, outcome: Outcome) -> None:
         """Settle a trial, or let it be trained in more parts if it ran out of memory and the study asks for that."""
-        folder = self._folder / "trials" / cell.id
+        folder = self._hands.files.trial(cell.id)
         try:
             if outcome.status == "out_of_memory" and self._study.out_of_memory == "accumulate":
                 parts = 2 * self._trial(cell).optimiser.accumulate
                 if parts <= most_parts(self._trial(cell)):
-                    train_in_parts(folder, parts)
+                    self._hands.files.start_anew(cell.id, train_in_parts(folder, parts))
                     self._again.append(cell)
                     return
             self._settle(cell, replace(outcome, accumulate=read_parts(folder)))
@@ -151,6 +157,7 @@ class PlannedSearch(Searcher):  # type: ignore[misc]  # Ray has no types
     def _settle(self, cell: Cell, outcome: Outcome) -> None:
         record = Record(cell, outcome, self._trial(cell).content_hash(), provenance.now())
         self._hands.record.append(record)
+        self._hands.files.save(self._hands.record.path.name)
         self._hands.checkpoints.settled(record)
         self._planner.settle(cell.id, outcome)
         self._hands.mirror.settled(cell, outcome)
@@ -158,7 +165,7 @@ class PlannedSearch(Searcher):  # type: ignore[misc]  # Ray has no types
 
     def _trial(self, cell: Cell) -> TrialSpec:
         trial = arm_trial(self._study, cell.arm, cell.setting, epochs=cell.epochs, phase=cell.phase, seed=cell.seed)
-        parts = read_parts(self._folder / "trials" / cell.id)
+        parts = read_parts(self._hands.files.trial(cell.id))
         return in_parts(trial, parts) if parts else trial
 
     def save(self, checkpoint_path: str) -> None:
@@ -185,25 +192,32 @@ class _Listener(FIFOScheduler):  # type: ignore[misc]  # Ray has no types
 
 def _run_cell(config: dict[str, Any], data: SharedData) -> None:
     """Train one trial inside its Tune trial, or in a Ray Train group that it starts."""
-    trial, folder, watch = TrialSpec.model_validate_json(config["trial"]), Path(config["folder"]), config["watch"]
-    check_node(folder.parent.parent, config["code"])
-    (folder / ERROR).unlink(missing_ok=True)  # of an earlier attempt
+    trial, place = TrialSpec.model_validate_json(config["trial"]), config["place"]
+    check_node(place, config["code"])
+    place.delete(ERROR)  # of an earlier attempt
     try:
-        if trial.resources.workers:
-            train_in_group(trial, folder, watch, data)
-        else:
-            stops = Watch.read(watch) if watch else None
-            run_trial(trial, folder, own_device(trial.resources), tune.report, stops, data)
+        (train_in_group if trial.resources.workers else _train_here)(trial, place, config["watch"], data)
     except Exception as error:
         if is_disk_full(error):  # not the trial's fault: it goes on when there is room again
             tune.report({DISK_FULL: True})
-        elif read_outcome(folder):  # there was no memory: to try the same again is of no use
+        elif place.has(OUTCOME):  # there was no memory: to try the same again is of no use
             tune.report({})
         else:
             raise
 
 
-def tune_study(study: StudySpec, folder: Path, searcher: PlannedSearch) -> None:
+def _train_here(trial: TrialSpec, place: Place, watch: dict[str, Any] | None, data: SharedData) -> None:
+    with place.opened(writer=True) as (folder, push):
+
+        def report(metrics: dict[str, float]) -> None:
+            push()
+            tune.report(metrics)
+
+        stops = Watch.read(watch) if watch else None
+        run_trial(trial, folder, own_device(trial.resources), report, stops, data)
+
+
+def tune_study(study: StudySpec, scratch: Path, searcher: PlannedSearch) -> None:
     """Run trials until `searcher` has no more, or an error, or is told to stop."""
     resources = study.trial.resources
     # The driver of a group only waits. With a whole CPU each, drivers could take all of them and no worker start.
@@ -221,7 +235,7 @@ def tune_study(study: StudySpec, folder: Path, searcher: PlannedSearch) -> None:
         ),
         run_config=tune.RunConfig(
             name="tune",
-            storage_path=str((folder / ".tune").resolve()),
+            storage_path=str(scratch.resolve()),
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=study.max_failures),
         ),

@@ -13,12 +13,13 @@ from ray.tune.integration.ray_train import TuneReportCallback
 from dks_study.sharing import SharedData
 from dks_study.spec import TrialSpec
 from dks_study.stopping import Watch
+from dks_study.storage import Place
 from dks_study.trial import run_trial
 
 CONTROLLER_FAILURES = 3  # the default, -1, waits for ever
 
 
-def train_in_group(trial: TrialSpec, folder: Path, watch: dict[str, Any] | None, data: SharedData) -> None:
+def train_in_group(trial: TrialSpec, place: Place, watch: dict[str, Any] | None, data: SharedData) -> None:
     """Train `trial` in `trial.resources.workers` processes; rank 0's reports reach the Tune trial around it.
 
     `watch` holds the fields of a Watch.
@@ -30,7 +31,7 @@ def train_in_group(trial: TrialSpec, folder: Path, watch: dict[str, Any] | None,
     per_worker = {"CPU": float(resources.cpus_per_worker), "GPU": resources.gpus_per_worker}
     trainer = TorchTrainer(
         _train_loop,
-        train_loop_config={"trial": trial.model_dump_json(), "folder": str(folder), "watch": watch, "data": data},
+        train_loop_config={"trial": trial.model_dump_json(), "place": place, "watch": watch, "data": data},
         torch_config=TorchConfig(backend="nccl" if resources.gpus_per_worker else "gloo"),
         scaling_config=ScalingConfig(
             num_workers=resources.workers,
@@ -38,8 +39,9 @@ def train_in_group(trial: TrialSpec, folder: Path, watch: dict[str, Any] | None,
             resources_per_worker={name: amount for name, amount in per_worker.items() if amount},
         ),
         run_config=RunConfig(
-            name=f"{folder.name}-{uuid.uuid4().hex[:8]}",  # a known name would make Ray Train restore its own state
-            storage_path=str(folder.parent.parent / ".tune"),
+            # A known name would make Ray Train restore its own state.
+            name=f"{Path(place.folder).name}-{uuid.uuid4().hex[:8]}",
+            storage_path=place.scratch,
             callbacks=[TuneReportCallback()],
             failure_config=FailureConfig(max_failures=0, controller_failure_limit=CONTROLLER_FAILURES),
         ),
@@ -50,4 +52,11 @@ def train_in_group(trial: TrialSpec, folder: Path, watch: dict[str, Any] | None,
 def _train_loop(config: dict[str, Any]) -> None:
     trial = TrialSpec.model_validate_json(config["trial"])
     watch = Watch.read(config["watch"]) if config["watch"] else None
-    run_trial(trial, Path(config["folder"]), ray.train.torch.get_device(), ray.train.report, watch, config["data"])
+    place: Place = config["place"]
+    with place.opened(writer=ray.train.get_context().get_world_rank() == 0) as (folder, push):
+
+        def report(metrics: dict[str, float]) -> None:
+            push()
+            ray.train.report(metrics)
+
+        run_trial(trial, folder, ray.train.torch.get_device(), report, watch, config["data"])
