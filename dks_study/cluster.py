@@ -62,7 +62,9 @@ def _join(address: str) -> str:
     try:
         context = ray.init(address=address, logging_level="ERROR", log_to_driver=False)
     except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
-        raise StudyError(f"--address {address}: cannot be joined: {str(error).strip().splitlines()[0]}") from error
+        why = str(error).strip().splitlines()[0]
+        hint = "" if "RAY_AUTH_MODE" in os.environ else " (if it asks for a token, set RAY_AUTH_MODE=token)"
+        raise StudyError(f"--address {address}: cannot be joined: {why}{hint}") from error
     return f"http://{context.address_info['webui_url']}"
 
 

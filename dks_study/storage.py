@@ -112,7 +112,13 @@ def _opened(url: str) -> tuple[FileSystem, PurePosixPath]:
 
 
 def home_of(storage: str, study: str) -> Home:
-    """Return the home of a study in `storage`: a folder, or the URL of a bucket's folder."""
+    """Return the home of a study in `storage`: a folder, or the URL of a bucket's folder.
+
+    Raises:
+        StorageError: if it is neither.
+    """
+    if ":/" in storage and "://" not in storage:
+        raise StorageError(f"--storage: must be a folder, or a URL such as s3://bucket/folder, got {storage!r}")
     return Home(storage if "://" in storage else Path(storage).resolve().as_uri()).within(study)
 
 
@@ -265,13 +271,15 @@ class Files:
         over = threading.Event()
 
         def beat() -> None:
-            while True:
-                with suppress(OSError):  # the next one may come through
-                    home.write(HOLDER, json.dumps({**mine, "beat": time.time()}).encode())
-                if over.wait(BEAT_S):
-                    return
+            home.write(HOLDER, json.dumps({**mine, "beat": time.time()}).encode())
 
-        thread = threading.Thread(target=beat, daemon=True)
+        def beat_on() -> None:
+            while not over.wait(BEAT_S):
+                with suppress(OSError):  # the next one may come through
+                    beat()
+
+        beat()
+        thread = threading.Thread(target=beat_on, daemon=True)
         thread.start()
         try:
             yield

@@ -50,23 +50,24 @@ def space(tmp_path_factory):
     return path
 
 
-def command(space, results, *sets):
+def command(space, results, *sets, options=()):
     overrides = [word for each in sets for word in ("--set", each)]
-    return [sys.executable, str(ROOT / "run_study.py"), "--space", str(space), "--results", str(results), *overrides]
+    where = ["--space", str(space), "--results", str(results), *options]
+    return [sys.executable, str(ROOT / "run_study.py"), *where, *overrides]
 
 
-def start(space, results, *sets, cwd=None):
+def start(space, results, *sets, cwd=None, options=()):
     environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "PYTHONUNBUFFERED": "1"}
     return subprocess.Popen(
-        command(space, results, *sets),
+        command(space, results, *sets, options=options),
         cwd=cwd,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True,
     )  # fmt: skip
 
 
-def finish(space, results, *sets, code=0, cwd=None):
+def finish(space, results, *sets, code=0, cwd=None, options=()):
     """Run to the end; return (results folder, stdout, stderr)."""
-    process = start(space, results, *sets, cwd=cwd)
+    process = start(space, results, *sets, cwd=cwd, options=options)
     out, err = process.communicate(timeout=400)
     assert process.returncode == code, f"{out}\n{err}"
     return next(Path(cwd or ".", results).glob("small-*")), out, err
