@@ -12,6 +12,7 @@ from dks_study.cluster import Slots
 from dks_study.compute import own_device
 from dks_study.ledger import Cell, Ledger, Outcome, Record, read_outcome
 from dks_study.mirror import Mirror
+from dks_study.naming import NAME, named_trials
 from dks_study.planner import Planner, Step
 from dks_study.progress import Display
 from dks_study.search import SearchError
@@ -63,6 +64,7 @@ class PlannedSearch(Searcher):  # type: ignore[misc]  # Ray has no types
             self._display.started(step)
             folder, watch = self._folder / "trials" / step.id, self._planner.watch(step)
             return {
+                NAME: step.name,
                 "trial": self._trial(step).model_dump_json(),
                 "folder": str(folder.resolve()),
                 "watch": asdict(watch) if watch else None,
@@ -102,7 +104,7 @@ def _run_cell(config: dict[str, Any], data: SharedData) -> None:
     """Train one trial inside its Tune trial, or in a Ray Train group that it starts."""
     trial, folder, watch = TrialSpec.model_validate_json(config["trial"]), Path(config["folder"]), config["watch"]
     if trial.resources.workers:
-        train_in_group(trial, folder, watch, data)
+        train_in_group(trial, folder, watch, data, config[NAME])
     else:
         stops = Watch.read(watch) if watch else None
         run_trial(trial, folder, own_device(trial.resources), tune.report, stops, data)
@@ -114,8 +116,10 @@ def tune_study(study: StudySpec, folder: Path, searcher: PlannedSearch) -> None:
     alone = {"CPU": resources.cpus, "GPU": resources.gpus}
     data = SharedData(arm_run(study, arm, {}).data for arm in study.arms)
     waiting = {"node:__internal_head__": 0.001}
+    reused = None if resources.workers else f"{study.name}, one trial after another"
+    trial = named_trials(tune.with_parameters(_run_cell, data=data), reused)
     tuner = tune.Tuner(
-        tune.with_resources(tune.with_parameters(_run_cell, data=data), waiting if resources.workers else alone),
+        tune.with_resources(trial, waiting if resources.workers else alone),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             num_samples=-1,

@@ -10,6 +10,7 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.tune.integration.ray_train import TuneReportCallback
 
+from dks_study.naming import NamedGroup
 from dks_study.sharing import SharedData
 from dks_study.spec import TrialSpec
 from dks_study.stopping import Watch
@@ -18,7 +19,7 @@ from dks_study.trial import run_trial
 CONTROLLER_FAILURES = 3  # the default, -1, waits for ever
 
 
-def train_in_group(trial: TrialSpec, folder: Path, watch: dict[str, Any] | None, data: SharedData) -> None:
+def train_in_group(trial: TrialSpec, folder: Path, watch: dict[str, Any] | None, data: SharedData, name: str) -> None:
     """Train `trial` in `trial.resources.workers` processes; rank 0's reports reach the Tune trial around it.
 
     `watch` holds the fields of a Watch.
@@ -40,7 +41,7 @@ def train_in_group(trial: TrialSpec, folder: Path, watch: dict[str, Any] | None,
         run_config=RunConfig(
             name=f"{folder.name}-{uuid.uuid4().hex[:8]}",  # a known name would make Ray Train restore its own state
             storage_path=str(folder.parent.parent / ".tune"),
-            callbacks=[TuneReportCallback()],
+            callbacks=[TuneReportCallback(), NamedGroup(name)],
             failure_config=FailureConfig(max_failures=0, controller_failure_limit=CONTROLLER_FAILURES),
         ),
     )

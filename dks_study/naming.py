@@ -1,0 +1,58 @@
+"""Telling names such as `dense/confirm/seed3` for a trial's Ray actors and processes, as the dashboard shows them.
+
+An actor's repr is read once, when the actor starts: a trial's name where every trial has actors of its own. Where one
+actor trains one trial after another, the title of its process tells which.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import ray
+from ray.train.v2._internal.execution.callback import WorkerGroupCallback
+from ray.train.v2._internal.execution.worker_group import worker_group
+from ray.train.v2.api import data_parallel_trainer
+from ray.tune.trainable import Trainable, wrap_function
+
+NAME = "name"  # the key of a Tune trial's config that holds its name
+
+
+def named_trials(train: Callable[[dict[str, Any]], None], reused: str | None) -> type[Trainable]:
+    """Return `train` as a Trainable whose process has its trial's name, and its actor too unless it is `reused`.
+
+    Args:
+        train: takes a config that holds NAME.
+        reused: the name of an actor that trains one trial after another; None if each trial has its own.
+    """
+
+    class Trial(wrap_function(train)):  # type: ignore[misc]  # Ray has no types
+        def __repr__(self) -> str:
+            return reused or str(self.config[NAME])
+
+        def step(self) -> dict[str, Any]:
+            # Ray sets the title anew for every call of a method; this one is called for every epoch.
+            ray._raylet.setproctitle(f"ray::{self.config[NAME]}")
+            result: dict[str, Any] = super().step()
+            return result
+
+    return Trial
+
+
+class NamedGroup(WorkerGroupCallback):  # type: ignore[misc]  # Ray has no types
+    """Names the controller and the workers of the Ray Train group that is started next.
+
+    Ray 2.60 has no setting for it: their classes are replaced, in processes that serve this one group.
+    """
+
+    def __init__(self, name: str) -> None:
+        """Name the controller: it starts from this process."""
+        self._name = name
+        data_parallel_trainer.TrainController = _with_repr(data_parallel_trainer.TrainController, name)
+
+    def before_worker_group_start(self, worker_group_context: object) -> None:
+        """Name the workers: they start from the controller's process, where this is called."""
+        group = worker_group.WorkerGroup
+        group._worker_cls = _with_repr(group._worker_cls, self._name)
+
+
+def _with_repr(actor: type, name: str) -> type:
+    return type(actor.__name__, (actor,), {"__repr__": lambda _self: name})
