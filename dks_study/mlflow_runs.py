@@ -60,8 +60,8 @@ class MLflowRuns:
             self._client = _client(uri)
             self._experiment = self._open(folder.resolve().name)
             self._runs = dict(self._known())
-        except ImportError as error:
-            raise MLflowError("--mlflow: MLflow is not installed: pip install '.[mlflow]'") from error
+        except MLflowError:
+            raise
         except Exception as error:  # each kind of store has errors of its own
             raise MLflowError(f"--mlflow {without_password(uri)}: {error_line(error, uri)}") from error
 
@@ -148,8 +148,10 @@ class MLflowRuns:
 def _client(uri: str) -> Any:  # noqa: ANN401  # MLflow is an extra: its types may not be there
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
-    from mlflow.tracking import MlflowClient
-
+    try:
+        from mlflow.tracking import MlflowClient
+    except ImportError as error:
+        raise MLflowError("--mlflow: MLflow is not installed: pip install '.[mlflow]'") from error
     for noisy in ("mlflow", "alembic"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     return MlflowClient(uri)

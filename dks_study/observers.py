@@ -48,7 +48,8 @@ class Observed:
     def epoch(self, cell: Cell, metrics: Metrics) -> None:
         """Pass on that `cell` has finished an epoch."""
         self._display.epoch(cell, metrics)
-        own = {key: value for key, value in metrics.items() if key == "epoch" or "/" in key}  # the rest is Tune's
+        # The rest is Tune's, which also repeats a trial's config.
+        own = {key: metrics[key] for key in metrics if key == "epoch" or ("/" in key and not key.startswith("config/"))}
         self._tell(lambda recorder: recorder.epoch(cell, own))
 
     def settled(self, cell: Cell, outcome: Outcome, *, earlier: bool = False) -> None:

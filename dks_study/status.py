@@ -118,7 +118,13 @@ def render(status: Status) -> RenderableType:
     """Return the status as tables and lines."""
     parts: list[RenderableType] = [Text(status.study.question), Text(_who(status)), arms_table(status.tracker)]
     if status.running:
-        table = Table("began and did not end", "epochs", "wrote last", box=None, pad_edge=False)
+        table = Table(
+            "began and did not end" if status.alive is False else "running",
+            "epochs",
+            "wrote last",
+            box=None,
+            pad_edge=False,
+        )
         for trial in status.running:
             table.add_row(trial.cell.name, f"{trial.epochs}/{trial.cell.epochs}", _ago(trial.written))
         parts.append(table)
