@@ -20,7 +20,7 @@ def named_trials(train: Callable[[dict[str, Any]], None], reused: str | None) ->
     """Return `train` as a Trainable whose process has its trial's name, and its actor too unless it is `reused`.
 
     Args:
-        train: takes a config that holds NAME.
+        train: a function for Tune, which takes a config that holds NAME.
         reused: the name of an actor that trains one trial after another; None if each trial has its own.
     """
 
@@ -34,6 +34,7 @@ def named_trials(train: Callable[[dict[str, Any]], None], reused: str | None) ->
             result: dict[str, Any] = super().step()
             return result
 
+    Trial.__qualname__ = "Trial"  # the dashboard shows it
     return Trial
 
 

@@ -117,9 +117,10 @@ def tune_study(study: StudySpec, folder: Path, searcher: PlannedSearch) -> None:
     data = SharedData(arm_run(study, arm, {}).data for arm in study.arms)
     waiting = {"node:__internal_head__": 0.001}
     reused = None if resources.workers else f"{study.name}, one trial after another"
-    trial = named_trials(tune.with_parameters(_run_cell, data=data), reused)
+    wanted = waiting if resources.workers else alone
+    trial = named_trials(tune.with_resources(tune.with_parameters(_run_cell, data=data), wanted), reused)
     tuner = tune.Tuner(
-        tune.with_resources(trial, waiting if resources.workers else alone),
+        trial,
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             num_samples=-1,
