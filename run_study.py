@@ -26,6 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.list:
             return _list()
+        if options.status is not None:
+            return _status(Path(options.status))
         if options.space is None:
             raise SpecError("--space must name a question: see --list")
         study = load_study(options.space, options.profile, options.set)
@@ -53,6 +55,10 @@ def _parser() -> argparse.ArgumentParser:
     home = "keep the study there, too, and let trials write there: needed where nodes do not share --results"
     parser.add_argument("--storage", metavar="FOLDER|URL", help=home)
     parser.add_argument("--disk-gib", metavar="GIB", type=float, help="what checkpoints may take (all that is free)")
+    mlflow = "show every trial as a run in the MLflow at this URI, such as sqlite:///mlflow.db"
+    parser.add_argument("--mlflow", metavar="URI", help=mlflow)
+    status = "print what the study in this folder is doing, or each study in a folder of studies, and start nothing"
+    parser.add_argument("--status", metavar="FOLDER", help=status)
     parser.add_argument("--dry-run", action="store_true", help="print the plan and its size, start nothing")
     parser.add_argument("--list", action="store_true", help="list the spaces, profiles and recipes that ship")
     return parser
@@ -67,6 +73,24 @@ def _list() -> int:
         for path in sorted(folder.glob("*.yaml")):
             table.add_row(path.stem, str(load_document(path).values.get(key, "")))
         console.print(table)
+    return 0
+
+
+def _status(path: Path) -> int:
+    from dks_study.ledger import LedgerError
+    from dks_study.status import StatusError, find_studies, line, read_status, render
+
+    console = Console(soft_wrap=True, highlight=False)
+    try:
+        studies = [read_status(folder) for folder in find_studies(path)]
+    except (StatusError, LedgerError) as error:
+        raise SpecError(str(error)) from error
+    if len(studies) == 1:
+        console.print(Text(str(studies[0].folder)))
+        console.print(render(studies[0]))
+    else:
+        for study in studies:
+            console.print(Text(line(study)))
     return 0
 
 
@@ -117,8 +141,12 @@ def _run(study: StudySpec, folder: Path, options: argparse.Namespace) -> int:
     from analysis.tables import write_tables
     from dks_study.arm_checks import StudyError
     from dks_study.data import DataError
+    from dks_study.event_files import EventFiles
+    from dks_study.gauges import StudyGauges
     from dks_study.ledger import LedgerError
     from dks_study.mirror import MirrorError
+    from dks_study.mlflow_runs import MLflowError, MLflowRuns
+    from dks_study.observers import Observed, Recorder
     from dks_study.progress import make_display
     from dks_study.results import load_results
     from dks_study.search import SearchError
@@ -134,8 +162,12 @@ def _run(study: StudySpec, folder: Path, options: argparse.Namespace) -> int:
     print(f"results: {folder}", flush=True)
     where = Where(options.address, options.optuna_storage, options.disk_gib, options.storage)
     try:
-        ending = run_study(study, folder, make_display(study, console), where)
-    except (DataError, StudyError, SearchError, MirrorError, LedgerError, StorageError) as error:
+        recorders: list[Recorder] = [EventFiles(folder), StudyGauges(study, folder.name)]
+        if options.mlflow is not None:
+            recorders.append(MLflowRuns(options.mlflow, study, folder))
+        display = Observed(make_display(study, console), recorders)
+        ending = run_study(study, folder, display, where)
+    except (DataError, StudyError, SearchError, MirrorError, MLflowError, LedgerError, StorageError) as error:
         raise SpecError(str(error)) from error
     except KeyboardInterrupt:
         return _interrupted()

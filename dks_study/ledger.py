@@ -39,6 +39,12 @@ class Cell:
         return f"{self.arm}-confirm{self.member or ''}-seed{self.seed}"
 
     @property
+    def name(self) -> str:
+        """What people read, such as `dense/confirm/seed3` or `dense/search/2`."""
+        which = f"search/{self.index}" if self.phase == "search" else f"confirm/seed{self.seed}"
+        return f"{self.row}/{which}"
+
+    @property
     def row(self) -> str:
         """The row of a table that a confirmation belongs to: the arm, and the member if there are several."""
         return f"{self.arm}#{self.member}" if self.member else self.arm

@@ -5,7 +5,6 @@ or wrong in it is put right from the ledger whenever a study goes on.
 """
 
 import os
-import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from dks_study.ledger import Cell, Outcome, Record
 from dks_study.search import directions, frozen
 from dks_study.space import arm_space
 from dks_study.study_spec import StudySpec
+from dks_study.urls import error_line, without_password
 
 JOURNAL = "optuna.journal"
 _ID = "trial"  # the user attribute that holds our id of a trial
@@ -27,6 +27,7 @@ _STATES = {
     "complete": TrialState.COMPLETE,
     "stopped": TrialState.PRUNED,
     "diverged": TrialState.FAIL,
+    "out_of_memory": TrialState.FAIL,
     "failed": TrialState.FAIL,
 }
 
@@ -58,7 +59,7 @@ def open_storage(url: str | None, folder: Path) -> BaseStorage:
     try:
         return RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
     except Exception as error:  # each driver has errors of its own
-        raise MirrorError(f"--optuna-storage {_shown(url)}: {_line(error, url)}") from error
+        raise MirrorError(f"--optuna-storage {without_password(url)}: {error_line(error, url)}") from error
 
 
 def _journal(path: Path) -> BaseStorage:
@@ -132,7 +133,7 @@ class Mirror:
         except Exception as error:
             self._storage = None
             again = "it is put right when this study is started again"
-            self._warn(f"Note: Optuna's storage cannot be written ({_line(error, self._url)}): {again}.")
+            self._warn(f"Note: Optuna's storage cannot be written ({error_line(error, self._url)}): {again}.")
 
     def _mirrored(self, storage: BaseStorage, arm: str) -> Sequence[FrozenTrial]:
         study = optuna.create_study(
@@ -176,17 +177,3 @@ class Mirror:
     def _id(self, storage: BaseStorage, arm: str, number: int) -> int:
         study_id = storage.get_study_id_from_name(self._names[arm])
         return storage.get_trial_id_from_study_id_trial_number(study_id, number)
-
-
-def _shown(url: str) -> str:
-    """Return `url` without its password."""
-    return re.sub(r"(://[^/@:]*):.*@", r"\1:***@", url)
-
-
-def _line(error: Exception, url: str) -> str:
-    """Return the first line of the error at the bottom, without the password of `url`."""
-    while error.__cause__ is not None and isinstance(error.__cause__, Exception):
-        error = error.__cause__
-    lines = (str(error) or type(error).__name__).strip().splitlines()
-    password = re.search(r"://[^/@:]*:(.*)@", url)
-    return lines[0].replace(password.group(1), "***") if password and password.group(1) else lines[0]

@@ -103,9 +103,7 @@ class Planner:
         if not (trials := self._searches[arm]):
             return ({},)
         if arm not in self._members and self._front(arm, self._outcomes) == trials:
-            means = _means([self._tried(arm, index) for index in range(trials)])
-            found = front([gains(self._study.search.objectives, values) for _, values in means])
-            self._members[arm] = tuple(means[i][0] for i in spread(found, self._study.search.confirm_at_most))
+            self._members[arm] = confirmed(self._study, [self._tried(arm, index) for index in range(trials)])
         return self._members.get(arm, ())
 
     def watch(self, cell: Cell) -> Watch | None:
@@ -170,11 +168,22 @@ class Planner:
     def _tried(self, arm: str, index: int, hidden: bool = False) -> Tried:
         name = search_id(arm, index)
         outcome = None if hidden else self._outcomes.get(name)
-        setting = self._cells[name].setting
-        if outcome and outcome.status == "complete":
-            first, *more = (outcome.metrics[objective] for objective in self._study.search.objectives)
-            return Tried(setting, first, tuple(more))
-        return Tried(setting, None, steps=tuple(outcome.steps) if outcome and outcome.status == "stopped" else ())
+        return tried(self._study, self._cells[name].setting, outcome)
+
+
+def tried(study: StudySpec, setting: Setting, outcome: Outcome | None) -> Tried:
+    """Return what a search learns from a trial of `setting` that ended with `outcome`, or has not ended."""
+    if outcome and outcome.status == "complete":
+        first, *more = (outcome.metrics[objective] for objective in study.search.objectives)
+        return Tried(setting, first, tuple(more))
+    return Tried(setting, None, steps=tuple(outcome.steps) if outcome and outcome.status == "stopped" else ())
+
+
+def confirmed(study: StudySpec, search: Sequence[Tried]) -> tuple[Setting, ...]:
+    """Return the settings that an arm confirms after all trials of its `search`."""
+    means = _means(search)
+    found = front([gains(study.search.objectives, values) for _, values in means])
+    return tuple(means[i][0] for i in spread(found, study.search.confirm_at_most))
 
 
 def search_seed(study: StudySpec, repeats: int) -> int:

@@ -12,14 +12,28 @@ from rich.text import Text
 
 from dks_study.ledger import Cell, Outcome
 from dks_study.objectives import ACCURACY
-from dks_study.planner import planned
+from dks_study.planner import confirmed, planned, tried
 from dks_study.study_spec import StudySpec
 
 Metrics = Mapping[str, float]
+LEAST_EPOCHS = 5  # before a speed is worth an estimate
 
 
-class Display(Protocol):
-    """Told of every event of a study; used as a context manager around it."""
+class Observer(Protocol):
+    """Told of every event of a study."""
+
+    def started(self, cell: Cell) -> None:
+        """`cell` begins to train."""
+
+    def epoch(self, cell: Cell, metrics: Metrics) -> None:
+        """`cell` has finished an epoch."""
+
+    def settled(self, cell: Cell, outcome: Outcome, *, earlier: bool = False) -> None:
+        """`cell` has ended, in an earlier session or now."""
+
+
+class Display(Observer, Protocol):
+    """What people see of it; used as a context manager around a study."""
 
     def __enter__(self) -> Self:
         """Start showing."""
@@ -32,36 +46,48 @@ class Display(Protocol):
     def note(self, text: str) -> None:
         """Show one line for good."""
 
-    def started(self, cell: Cell) -> None:
-        """`cell` begins to train."""
-
-    def epoch(self, cell: Cell, metrics: Metrics) -> None:
-        """`cell` has finished an epoch."""
-
-    def settled(self, cell: Cell, outcome: Outcome, *, earlier: bool = False) -> None:
-        """`cell` has ended, in an earlier session or now."""
-
 
 class Tracker:
-    """Counts of a study, by arm and phase, and how long the rest will take."""
+    """Counts of a study, by arm and phase, and how long the rest will take.
+
+    Its dicts are replaced and never changed, so that another thread may draw them at any time.
+    """
 
     def __init__(self, study: StudySpec) -> None:
         """Start with nothing done."""
         self.study = study
         self.planned = planned(study)
-        self.settled: dict[str, tuple[Cell, Outcome]] = {}
-        self.running: dict[str, tuple[Cell, int]] = {}  # id -> cell, epochs done
+        self.settled: Mapping[str, tuple[Cell, Outcome]] = {}
+        self.running: Mapping[str, tuple[Cell, int]] = {}  # id -> cell, epochs done
+        several = len(study.search.objectives) > 1
+        self.open_fronts = {arm for arm, (searches, _) in self.planned.items() if searches and several}
         self._epochs_now, self._started = 0.0, time.monotonic()
+
+    def start(self, cell: Cell, epochs_done: int = 0) -> None:
+        """Count a trial as running."""
+        self.running = {**self.running, cell.id: (cell, epochs_done)}
 
     def epoch(self, cell: Cell, epochs_done: int) -> None:
         """Count an epoch that was trained in this session."""
-        self.running[cell.id] = (cell, epochs_done)
+        self.running = {**self.running, cell.id: (cell, epochs_done)}
         self._epochs_now += 1
 
     def settle(self, cell: Cell, outcome: Outcome) -> None:
         """Count a trial that has ended."""
-        self.running.pop(cell.id, None)
-        self.settled[cell.id] = (cell, outcome)
+        self.running = {name: value for name, value in self.running.items() if name != cell.id}
+        self.settled = {**self.settled, cell.id: (cell, outcome)}
+        if cell.phase == "search" and self.done(cell.arm, "search") == self.planned[cell.arm][0]:
+            self._end_search(cell.arm)
+
+    def _end_search(self, arm: str) -> None:
+        """Plan as many confirmations as the arm's search asks for: a front, or none if no trial of it completed."""
+        ended = [
+            (cell, outcome) for cell, outcome in self.settled.values() if (cell.arm, cell.phase) == (arm, "search")
+        ]
+        search = [tried(self.study, cell.setting, outcome) for cell, outcome in sorted(ended, key=lambda e: e[0].index)]
+        seeds = len(self.study.report_seeds) * len(confirmed(self.study, search))
+        self.planned = {**self.planned, arm: (self.planned[arm][0], seeds)}
+        self.open_fronts = self.open_fronts - {arm}
 
     def done(self, arm: str, phase: str) -> int:
         """Return the number of ended trials of an arm and phase."""
@@ -78,17 +104,21 @@ class Tracker:
 
     @property
     def trials(self) -> int:
-        """Number of planned trials."""
+        """Number of planned trials; the most there can be while `open_fronts` names an arm."""
         return sum(search + seeds for search, seeds in self.planned.values())
 
-    def seconds_left(self) -> float | None:
-        """Return an estimate from the epochs per second of this session, once there are some."""
-        if self._epochs_now < 5:
-            return None
+    def epochs_left(self) -> int:
+        """Return how many of the planned epochs are still to train."""
         search, full = self.study.search.epochs, self.study.trial.epochs
         total = sum(trials * search + seeds * full for trials, seeds in self.planned.values())
         done = sum(cell.epochs for cell, _ in self.settled.values()) + sum(n for _, n in self.running.values())
-        return max(0, total - done) * (time.monotonic() - self._started) / self._epochs_now
+        return max(0, total - done)
+
+    def seconds_left(self) -> float | None:
+        """Return an estimate from the epochs per second of this session, once there are some."""
+        if self._epochs_now < LEAST_EPOCHS:
+            return None
+        return self.epochs_left() * (time.monotonic() - self._started) / self._epochs_now
 
 
 class PlainDisplay:
@@ -113,6 +143,7 @@ class PlainDisplay:
 
     def started(self, cell: Cell) -> None:
         """Say nothing: an event is a trial that ends."""
+        self._tracker.start(cell)
 
     def epoch(self, cell: Cell, metrics: Metrics) -> None:
         """Count, say nothing."""
@@ -123,7 +154,9 @@ class PlainDisplay:
         self._tracker.settle(cell, outcome)
         if not earlier:
             done, trials = len(self._tracker.settled), self._tracker.trials
-            self.note(f"[{done:>{len(str(trials))}}/{trials}] {cell.id}: {ending(outcome)}{_left(self._tracker)}")
+            most = "at most " if self._tracker.open_fronts else ""
+            rest = left(self._tracker.seconds_left())
+            self.note(f"[{done:>{len(str(trials))}}/{most}{trials}] {cell.id}: {ending(outcome)}{rest}")
 
 
 class LiveDisplay(PlainDisplay):
@@ -149,10 +182,6 @@ class LiveDisplay(PlainDisplay):
         """Print one line above the table."""
         self._live.console.print(Text(text), soft_wrap=True)
 
-    def started(self, cell: Cell) -> None:
-        """Show the trial as running."""
-        self._tracker.running[cell.id] = (cell, 0)
-
     def settled(self, cell: Cell, outcome: Outcome, *, earlier: bool = False) -> None:
         """Count the trial; only a failure is worth a line that stays."""
         self._tracker.settle(cell, outcome)
@@ -161,24 +190,34 @@ class LiveDisplay(PlainDisplay):
 
     def _draw(self) -> Group:
         tracker = self._tracker
-        table = Table("arm", "search", "best val top-1 (%)", "confirmation", "running")
-        for arm, (search, seeds) in tracker.planned.items():
-            best = tracker.best(arm)
-            running = [
-                f"{cell.id.removeprefix(arm + '-')} {done}/{cell.epochs}"
-                for cell, done in tracker.running.values()
-                if cell.arm == arm
-            ]
-            table.add_row(
-                arm,
-                f"{tracker.done(arm, 'search')}/{search}",
-                "" if best is None else f"{best:.1f}",
-                f"{tracker.done(arm, 'confirm')}/{seeds}",
-                ", ".join(running),
-            )
-        failed = f", {tracker.failed()} without a result" if tracker.failed() else ""
-        summary = f"{len(tracker.settled)} of {tracker.trials} trials{failed}{_left(tracker)}"
-        return Group(table, Text(summary))
+        return Group(arms_table(tracker), Text(summary(tracker, tracker.seconds_left())))
+
+
+def arms_table(tracker: Tracker) -> Table:
+    """Return a row for each arm: what is done of what is planned, the best so far, what is running."""
+    table = Table("arm", "search", "best val top-1 (%)", "confirmation", "running")
+    for arm, (search, seeds) in tracker.planned.items():
+        best = tracker.best(arm)
+        running = [
+            f"{cell.id.removeprefix(arm + '-')} {done}/{cell.epochs}"
+            for cell, done in tracker.running.values()
+            if cell.arm == arm
+        ]
+        table.add_row(
+            arm,
+            f"{tracker.done(arm, 'search')}/{search}",
+            "" if best is None else f"{best:.1f}",
+            f"{tracker.done(arm, 'confirm')}/{'at most ' if arm in tracker.open_fronts else ''}{seeds}",
+            ", ".join(running),
+        )
+    return table
+
+
+def summary(tracker: Tracker, seconds: float | None) -> str:
+    """Return one line about the whole study, which takes `seconds` more if that is known."""
+    failed = f", {tracker.failed()} without a result" if tracker.failed() else ""
+    most = "at most " if tracker.open_fronts else ""
+    return f"{len(tracker.settled)} of {most}{tracker.trials} trials{failed}{left(seconds)}"
 
 
 def ending(outcome: Outcome) -> str:
@@ -190,8 +229,8 @@ def ending(outcome: Outcome) -> str:
     return shown if test is None else f"{shown}, test top-1 {test:.2f} %"
 
 
-def _left(tracker: Tracker) -> str:
-    seconds = tracker.seconds_left()
+def left(seconds: float | None) -> str:
+    """Return what is left of a study, in words, if it is known."""
     if seconds is None:
         return ""
     minutes, rest = divmod(round(seconds), 60)

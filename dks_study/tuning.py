@@ -17,6 +17,7 @@ from dks_study.failures import is_disk_full, is_out_of_memory
 from dks_study.keeping import Checkpoints
 from dks_study.ledger import ERROR, OUTCOME, Cell, Ledger, Outcome, Record, Status, read_outcome
 from dks_study.mirror import Mirror
+from dks_study.naming import NAME, named_trials
 from dks_study.parts import in_parts, most_parts, read_parts, train_in_parts
 from dks_study.planner import Planner, Step
 from dks_study.progress import Display
@@ -109,8 +110,10 @@ class PlannedSearch(Searcher):  # type: ignore[misc]  # Ray has no types
         self._hands.checkpoints.started(cell.id)
         self._hands.mirror.started(cell)
         self._hands.display.started(cell)
+        (self._hands.files.trial(cell.id) / ERROR).unlink(missing_ok=True)  # of an earlier session
         watch = self._planner.watch(cell)
         return {
+            NAME: cell.name,
             "trial": self._trial(cell).model_dump_json(),
             "place": self._hands.files.place(cell.id),
             "watch": asdict(watch) if watch else None,
@@ -132,7 +135,11 @@ class PlannedSearch(Searcher):  # type: ignore[misc]  # Ray has no types
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         cell, why = self._cells.pop(trial_id), self._errors.pop(trial_id, None)
         folder = self._hands.files.trial(cell.id)
-        self._hands.files.fetch(cell.id)
+        try:
+            self._hands.files.fetch(cell.id)
+        except OSError as unreachable:
+            self.error = unreachable
+            return
         outcome = read_outcome(folder)
         if outcome is None and error:
             status: Status = "out_of_memory" if why and is_out_of_memory(why) else "failed"
@@ -196,7 +203,10 @@ def _run_cell(config: dict[str, Any], data: SharedData) -> None:
     check_node(place, config["code"])
     place.delete(ERROR)  # of an earlier attempt
     try:
-        (train_in_group if trial.resources.workers else _train_here)(trial, place, config["watch"], data)
+        if trial.resources.workers:
+            train_in_group(trial, place, config["watch"], data, config[NAME])
+        else:
+            _train_here(trial, place, config["watch"], data)
     except Exception as error:
         if is_disk_full(error):  # not the trial's fault: it goes on when there is room again
             tune.report({DISK_FULL: True})
@@ -224,8 +234,11 @@ def tune_study(study: StudySpec, scratch: Path, searcher: PlannedSearch) -> None
     alone = {"CPU": resources.cpus, "GPU": resources.gpus}
     waiting = {"node:__internal_head__": 0.001}
     data = SharedData(arm_run(study, arm, {}).data for arm in study.arms)
+    reused = None if resources.workers else f"{study.name}, one trial after another"
+    wanted = waiting if resources.workers else alone
+    trial = named_trials(tune.with_resources(tune.with_parameters(_run_cell, data=data), wanted), reused)
     tuner = tune.Tuner(
-        tune.with_resources(tune.with_parameters(_run_cell, data=data), waiting if resources.workers else alone),
+        trial,
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             scheduler=_Listener(searcher),

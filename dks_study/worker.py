@@ -19,7 +19,7 @@ from dks_study.trial import run_trial
 CONTROLLER_FAILURES = 3  # the default, -1, waits for ever
 
 
-def train_in_group(trial: TrialSpec, place: Place, watch: dict[str, Any] | None, data: SharedData) -> None:
+def train_in_group(trial: TrialSpec, place: Place, watch: dict[str, Any] | None, data: SharedData, name: str) -> None:
     """Train `trial` in `trial.resources.workers` processes; rank 0's reports reach the Tune trial around it.
 
     `watch` holds the fields of a Watch.
@@ -42,11 +42,21 @@ def train_in_group(trial: TrialSpec, place: Place, watch: dict[str, Any] | None,
             # A known name would make Ray Train restore its own state.
             name=f"{Path(place.folder).name}-{uuid.uuid4().hex[:8]}",
             storage_path=place.scratch,
-            callbacks=[TuneReportCallback()],
+            callbacks=[TuneReportCallback(), *_naming(name)],
             failure_config=FailureConfig(max_failures=0, controller_failure_limit=CONTROLLER_FAILURES),
         ),
     )
     trainer.fit()
+
+
+def _naming(name: str) -> list[Any]:
+    """Return what gives the group's actors their name, if this Ray is like the one that it was written for."""
+    try:
+        from dks_study.group_naming import NamedGroup
+
+        return [NamedGroup(name)]
+    except (ImportError, AttributeError):
+        return []  # names are for people alone
 
 
 def _train_loop(config: dict[str, Any]) -> None:

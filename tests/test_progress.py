@@ -1,9 +1,18 @@
 """What is shown while a study runs."""
 
+import fcntl
 import io
+import os
+import pty
+import struct
+import sys
+import termios
+import threading
+from contextlib import suppress
 
 import pytest
 from rich.console import Console
+from rich.text import Text
 from studies import small_study
 
 from dks_study.ledger import Cell, Outcome
@@ -150,3 +159,106 @@ def test_the_time_left_is_told_in_minutes_and_never_below_nothing(monkeypatch, c
     assert tracker.seconds_left() == 0
     tracker.epoch(Cell("dense", "confirm", 0, 1, 10, {}), 1)  # a trial that is trained again
     assert tracker.seconds_left() == 0
+
+
+@pytest.fixture
+def terminal():
+    """A pseudo-terminal of 100 x 30, and what was written to it: (file to write to, function that returns the text)."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
+    parts = []
+
+    def read():
+        with suppress(OSError):  # its other end is closed
+            while data := os.read(ours, 65536):
+                parts.append(data)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    file = os.fdopen(theirs, "w")
+
+    def text():
+        file.close()
+        reader.join(timeout=10)
+        return b"".join(parts).decode()
+
+    yield file, text
+    file.close()
+    reader.join(timeout=10)
+    os.close(ours)
+
+
+def test_a_real_terminal_is_drawn_on_while_trials_begin_and_end(terminal, monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    file, text = terminal
+    display = make_display(small_study(trials=400), Console(file=file))
+    assert type(display) is LiveDisplay
+    stop, errors = threading.Event(), []
+    often = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # so that a thread is interrupted wherever it can be
+
+    def draw():
+        while not stop.is_set():
+            try:
+                display._draw()
+            except Exception as error:
+                errors.append(error)
+
+    painters = [threading.Thread(target=draw) for _ in range(2)]
+    for painter in painters:
+        painter.start()
+    with display:
+        for index in range(400):
+            cell = Cell("dense", "search", index, 99, 1, {})
+            display.started(cell)
+            display.epoch(cell, {"epoch": 1.0})
+            display.settled(cell, Outcome("failed", {}, "no memory") if index == 7 else GOOD)
+        stop.set()
+        for painter in painters:
+            painter.join()
+    sys.setswitchinterval(often)
+    assert errors == []
+    shown = text()
+    assert "\x1b[?25l" in shown, "the cursor is hidden while it draws"
+    assert shown.count("\x1b[?25h") >= 1, "and shown again at the end"
+    assert "dense-search-7: failed: no memory" in shown
+    last = shown[shown.rindex("┏") :]
+    assert "400/400" in last
+    assert "400 of 1206 trials, 1 without a result" in last
+    assert max(len(Text.from_ansi(line).plain) for line in last.splitlines()) <= 100
+
+
+def several(**search):
+    study = small_study(trials=3, arms=("baseline", "dense"))
+    more = {"objectives": ["val/top1/main", "cost/macs_train"], "confirm_at_most": 3, **search}
+    return study.model_copy(update={"search": study.search.model_copy(update=more)})
+
+
+def test_a_front_is_planned_at_its_size_once_its_search_is_over():
+    tracker = Tracker(several())
+    assert tracker.trials == 2 * (3 + 3 * 2), "the most it can be"
+    assert tracker.open_fronts == {"baseline", "dense"}
+    costs = {"dense": [1.0, 2.0, 3.0], "baseline": [1.0, 1.0, 1.0]}
+    for arm, accuracies in {"dense": [50.0, 60.0, 55.0], "baseline": [50.0, 60.0, 55.0]}.items():
+        for index, (accuracy, cost) in enumerate(zip(accuracies, costs[arm], strict=True)):
+            metrics = {ACCURACY: accuracy, "cost/macs_train": cost}
+            setting = {"optimiser.lr": 0.1 * (index + 1)}
+            tracker.settle(Cell(arm, "search", index, 99, 1, setting), Outcome("complete", metrics))
+    assert tracker.planned == {"baseline": (3, 2), "dense": (3, 4)}
+    assert tracker.open_fronts == set()
+
+
+def test_while_a_front_is_open_its_size_is_at_most_so_much(capsys):
+    with PlainDisplay(Tracker(several())) as display:
+        display.settled(SEARCH, Outcome("complete", {ACCURACY: 50.0, "cost/macs_train": 1.0}))
+    assert capsys.readouterr().out.startswith("[ 1/at most 18] dense-search-0")
+    console = Console(file=io.StringIO(), force_terminal=True, width=120)
+    with LiveDisplay(Tracker(several()), console):
+        pass
+    assert "0/at most 6" in console.file.getvalue()
+
+
+def test_an_arm_whose_search_gave_nothing_is_not_confirmed():
+    tracker = Tracker(small_study(trials=1, arms=("baseline", "dense")))
+    tracker.settle(SEARCH, Outcome("diverged", {}, "not finite"))
+    assert tracker.planned == {"baseline": (1, 2), "dense": (1, 0)}
