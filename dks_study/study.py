@@ -101,15 +101,16 @@ def _run(study: StudySpec, files: Files, display: Display, where: Where) -> Endi
     record = Ledger(folder / "ledger.jsonl")
     for known in record.records:
         display.settled(known.cell, known.outcome, earlier=True)
-    mirror = Mirror(study, folder, where.optuna_storage, display.note)
-    if _is_complete(study, record):
-        mirror.restore(record.records)
-    else:
+    complete = _is_complete(study, record)
+    if not complete:
         _refuse_other_code(folder)
-        checkpoints = Checkpoints(study, files, check_arms(study), where.disk_gib)
+    sizes = {} if complete else check_arms(study)
+    mirror = Mirror(study, folder, where.optuna_storage, display.note)
+    mirror.restore(record.records)
+    if not complete:
+        checkpoints = Checkpoints(study, files, sizes, where.disk_gib)
         for known in record.records:
             checkpoints.settled(known)  # a crash may have come before their checkpoints were deleted
-        mirror.restore(record.records)
         with joined(where.address, display.note):
             slots = Slots(study.trial.resources, display.note)
             checkpoints.check_room(slots.now())
