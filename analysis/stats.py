@@ -138,7 +138,8 @@ def seeds_for_precision(std: float, half_width: float) -> int:
 def _differences(treated: Sequence[float], reference: Sequence[float]) -> Vector:
     if len(treated) != len(reference) or len(treated) < 2:
         raise ValueError(f"two pairs or more are needed, got {len(treated)} and {len(reference)} values")
-    return np.asarray(treated, dtype=float) - np.asarray(reference, dtype=float)
+    differences: Vector = np.asarray(treated, dtype=float) - np.asarray(reference, dtype=float)
+    return differences
 
 
 def _sign_flip(differences: Vector) -> float:
