@@ -96,7 +96,7 @@ def _csv_cell(cell: Cell, wide: bool) -> tuple[str | float, ...]:
 
 
 def latex(grid: Grid) -> str:
-    r"""Return a LaTeX table, at most as wide as the line; needs \usepackage{booktabs,graphicx,siunitx}, siunitx >= 3."""
+    r"""Return a LaTeX table, at most as wide as the line; needs \usepackage{booktabs,graphicx,siunitx} (siunitx 3)."""
     kinds = [_column(grid, at) for at in range(len(grid.header))]
     head = " & ".join("{" + tex(text) + "}" for text in grid.header)
     body = [" & ".join(_latex_cell(cell) for cell in row) + r" \\" for row in grid.rows]
