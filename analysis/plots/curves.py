@@ -4,12 +4,15 @@ from collections.abc import Sequence
 
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter, StrMethodFormatter
 
 from analysis.collect import full_confirmations
 from analysis.plots.style import DOUBLE_COLUMN_IN, SINGLE_COLUMN_IN, blank, looks, styled
 from dks_study.pairing import MAIN
 from dks_study.results import Results
 from dks_study.study_spec import arm_run
+
+_PLAIN, _SPARSE = StrMethodFormatter("{x:g}"), LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.5))
 
 
 def learning_curves(results: Results, metric: str = "val/top1/main") -> pd.DataFrame:
@@ -100,8 +103,12 @@ def draw_kl_over_training(results: Results) -> Figure:
                 mine = pair[pair["arm"] == arm]
                 axes.plot(mine["epoch"], mine["kl"], look.line, color=look.colour, linewidth=1, label=arm)
             axes.set_yscale("log")
+            axes.yaxis.set_major_formatter(_PLAIN)
+            axes.yaxis.set_minor_formatter(_SPARSE)
             if at < size:
                 axes.set_title(f"student: {student}")
+            if at >= size * (size - 1):
+                axes.set_xlabel("epoch")
             if at % size == 0:
                 axes.set_ylabel(f"teacher: {teacher}\nKL (nats)")
             if teacher == student:
@@ -110,7 +117,6 @@ def draw_kl_over_training(results: Results) -> Figure:
         handles, labels = panels[0].get_legend_handles_labels()
         shown = [at for at, arm in enumerate(labels) if arm in set(frame["arm"])]
         figure.legend([handles[at] for at in shown], [labels[at] for at in shown], loc="outside lower center", ncols=6)
-        figure.supxlabel("epoch", fontsize=8)
     return figure
 
 

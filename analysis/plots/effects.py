@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
 
 from analysis.ablation import ablation_cells
 from analysis.comparisons import comparisons, errors_by_seed
@@ -97,6 +98,7 @@ def draw_trade_off(results: Results, cost: str = "macs_train", label: str = "MAC
             spread = None if math.isnan(row["std"]) else row["std"]
             axes.errorbar(row["cost"], row["mean"], spread, fmt=look.marker, color=look.colour, label=row["arm"], ms=5)
         axes.set(xlabel=label, ylabel="test error (%), ± 1 std", xlim=(0, 1.1 * frame["cost"].max()), ylim=(0, None))
+        axes.xaxis.set_major_formatter(EngFormatter())
         axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 

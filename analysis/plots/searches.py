@@ -1,7 +1,6 @@
 """How each arm was searched: validation error by trial, and every trial as a line through its values."""
 
 import math
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,7 +16,7 @@ OBJECTIVE = "val/top1/main"
 
 
 def search_history(results: Results) -> pd.DataFrame:
-    """Return complete search trials: arm, index, setting/*, error (% on validation), best (lowest so far in the arm)."""
+    """Return complete search trials: arm, index, setting/*, error (validation, %), best (lowest so far in the arm)."""
     trials = results.trials
     if not len(trials) or OBJECTIVE not in trials:
         return pd.DataFrame()
@@ -85,7 +84,7 @@ def draw_parallel_coordinates(results: Results) -> Figure:
     return figure
 
 
-def _place(value: Any, axis: AxisSpec) -> float:
+def _place(value: float | str | None, axis: AxisSpec) -> float:
     if value is None or pd.isna(value):
         return math.nan
     if axis.choice:
