@@ -88,6 +88,7 @@ def _dry_run(study: StudySpec, folder: Path) -> int:
 
 
 def _run(study: StudySpec, folder: Path) -> int:
+    from analysis.report import try_report
     from analysis.tables import write_tables
     from dks_study.data import DataError
     from dks_study.ledger import LedgerError
@@ -110,7 +111,9 @@ def _run(study: StudySpec, folder: Path) -> int:
         return _interrupted()
     if not ending.complete:
         return _interrupted()
-    print(write_tables(load_results(folder), folder))
+    results = load_results(folder)
+    print(write_tables(results, folder))
+    print(try_report(results, folder))
     return EXIT_FAILED_TRIALS if ending.without_result else 0
 
 

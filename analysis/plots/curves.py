@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogFormatter, StrMethodFormatter
+from matplotlib.ticker import FuncFormatter
 
 from analysis.collect import full_confirmations
 from analysis.plots.style import DOUBLE_COLUMN_IN, SINGLE_COLUMN_IN, blank, looks, styled
@@ -12,7 +12,8 @@ from dks_study.pairing import MAIN
 from dks_study.results import Results
 from dks_study.study_spec import arm_run
 
-_PLAIN, _SPARSE = StrMethodFormatter("{x:g}"), LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.5))
+_PLAIN = FuncFormatter(lambda value, _: f"{value:g}")
+_SPARSE = FuncFormatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else "")
 
 
 def learning_curves(results: Results, metric: str = "val/top1/main") -> pd.DataFrame:
