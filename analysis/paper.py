@@ -24,7 +24,7 @@ def load_paper(path: Path = PATH) -> pd.DataFrame:
     Raises:
         ValueError: naming the first row (1 is the one below the header) without a source, a known trust or a number.
     """
-    frame = pd.read_csv(path, dtype={name: "str" for name in COLUMNS}, keep_default_na=False)
+    frame = pd.read_csv(path, dtype=dict.fromkeys(COLUMNS, "str"), keep_default_na=False)
     if tuple(frame.columns) != COLUMNS:
         raise ValueError(f"{path.name}: columns must be {', '.join(COLUMNS)}, got {', '.join(frame.columns)}")
     numbers = {name: pd.to_numeric(frame[name].where(frame[name] != "")) for name in ("value", "std", "runs")}

@@ -16,7 +16,7 @@ def answer(table: ArmTable) -> str:
     """Return what the table says in two sentences, no stronger than it is."""
     if not len(table.rows):
         return "No confirmation trial is complete: there is no answer yet."
-    best = table.rows.loc[table.rows[ERROR].idxmin()]
+    best = min(table.rows.to_dict("records"), key=lambda row: float(row[ERROR]))
     text = f"{best['arm']} has the lowest mean test error, {best[ERROR]:.2f} %"
     if pd.notna(best.get("difference_mean")):
         text += f": {best['difference_mean']:+.2f} points against {table.reference}"
@@ -36,8 +36,8 @@ def protocol(study: StudySpec) -> tuple[str, ...]:
     seeds = ", ".join(map(str, study.report_seeds))
     noise = f" {100 * data.label_noise:g} % of the training labels are wrong ({data.label_noise_kind})."
     setup = (
-        f"Data: {data.name}. {100 * data.validation_fraction:g} % of the training images are the validation set, cut off"
-        f" stratified by split seed {data.split_seed}.{noise if data.label_noise else ''} Backbone:"
+        f"Data: {data.name}. {100 * data.validation_fraction:g} % of the training images are the validation set, cut"
+        f" off stratified by split seed {data.split_seed}.{noise if data.label_noise else ''} Backbone:"
         f" {backbone_name(trial)}. Optimiser: {_given(optimiser.model_dump(exclude_unset=True)) or 'the defaults'}."
     )
     search = (

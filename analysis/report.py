@@ -143,11 +143,12 @@ def _search(results: Results, settings: Grid) -> Section:
     drawn = [_picture("Search history", caption, searches.draw_search_history, results)]
     caption = "A line per trial; the thick ones were confirmed."
     drawn.append(_picture("What was tried", caption, searches.draw_parallel_coordinates, results))
-    texts = (f"Importance of the axes: not shown, since it takes {importance.FEWEST_TRIALS} trials in an arm.",)
-    if len(importance.importances(results)):
+    few = f"Importance of the axes: not shown, since it takes {importance.FEWEST_TRIALS} trials in an arm."
+    enough = len(importance.importances(results)) > 0
+    if enough:
         caption = "; ".join(f"{name}: {meaning}" for name, meaning in importance.MEANING.items()) + "."
         drawn.append(_picture("Importance of the axes", caption, importance.draw_importances, results))
-        texts = ()
+    texts = () if enough else (few,)
     return Section("Search", texts, (html(settings),) if len(settings.header) > 1 else (), tuple(drawn))
 
 

@@ -71,11 +71,11 @@ def draw_parallel_coordinates(results: Results) -> Figure:
             lines = mine[columns].to_numpy(dtype=float)
             if not len(lines):
                 continue
+            there = ~np.isnan(lines).all(axis=0)  # an arm may lack an axis: its lines go past it
             faint = float(np.clip(8 / len(lines), 0.08, 0.45))
-            axes.plot(x, lines.T, look.line, color=look.colour, linewidth=0.7, alpha=faint)
-            axes.plot(
-                x, lines[mine["error"].argmin()], look.line, color=look.colour, linewidth=2, label=arm, marker="o"
-            )
+            axes.plot(x[there], lines[:, there].T, look.line, color=look.colour, linewidth=0.7, alpha=faint)
+            best, style = lines[mine["error"].argmin(), there], {"color": look.colour, "marker": look.marker}
+            axes.plot(x[there], best, look.line, linewidth=2, label=arm, **style)
         _label_ends(axes, [*(_ends(results.study.search.axes[key]) for key in keys), _error_ends(frame)])
         axes.set_xticks(x, [*keys, "validation error"])
         axes.set(yticks=[], ylim=(-0.12, 1.12), xlim=(-0.2, len(columns) - 0.6))
