@@ -72,6 +72,8 @@ def _left_out(results: Results, several: bool) -> Iterable[str]:
 
 def _study_trials(results: Results, base: Mapping[str, Any], changed: set[str]) -> pd.DataFrame:
     study, order = results.study, {arm: at for at, arm in enumerate(results.study.arms)}
+    if not len(full_confirmations(results)):
+        return pd.DataFrame()
     trials = full_confirmations(results).sort_values(["arm", "seed"], key=lambda each: each.map(order).fillna(each))
     keys = changed | {key for arm in study.arms.values() for key in arm} | set(study.search.axes)
     known: dict[str, dict[str, Any]] = {}

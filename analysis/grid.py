@@ -11,7 +11,13 @@ import pandas as pd
 
 _LATEX = {
     **{mark: f"\\{mark}" for mark in "&%$#_{}"},
-    **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}"},
+    **{
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "|": r"\textbar{}",
+        "^": r"\textasciicircum{}",
+        "<": r"\textless{}",
+    },
     **{">": r"\textgreater{}", "±": r"$\pm$", "×": r"$\times$", "−": r"$-$", "…": r"\ldots{}"},
 }
 

@@ -190,7 +190,7 @@ def _write_latex(grids: dict[str, Grid], folder: Path) -> None:
     for name, grid in grids.items():
         write_whole(folder / f"{name}.tex", latex(grid))
     inputs = "".join(f"\\input{{{name}}}\n" for name in grids) or "No table.\n"
-    head = "\\documentclass{article}\n\\usepackage[T1]{fontenc}\n\\usepackage{lmodern,booktabs,graphicx,siunitx}\n"
+    head = "\\documentclass{article}\n\\usepackage{booktabs,graphicx,siunitx}\n"
     write_whole(folder / "tables.tex", f"{head}\\begin{{document}}\n{inputs}\\end{{document}}\n")
 
 

@@ -149,7 +149,7 @@ def table_grid(table: ArmTable) -> Grid:
         difference, adjusted = number(mean, std, signed=True), Cell() if pd.isna(p) else number(p, digits=3)
         rows.append((Cell(str(row["arm"])), Cell(str(row["n"])), error, difference, interval, adjusted))
     header = ("arm", "n", "test error (%)", f"difference to {table.reference}", "95 % interval", "p (Holm)")
-    return Grid(table.title, header, tuple(rows), table.notes)
+    return Grid(table.title, header, tuple(rows), tuple(note.replace("`", "") for note in table.notes))
 
 
 def setting_grid(table: ArmTable) -> Grid:

@@ -74,8 +74,8 @@ def draw_parallel_coordinates(results: Results) -> Figure:
             there = ~np.isnan(lines).all(axis=0)  # an arm may lack an axis: its lines go past it
             faint = float(np.clip(8 / len(lines), 0.08, 0.45))
             axes.plot(x[there], lines[:, there].T, look.line, color=look.colour, linewidth=0.7, alpha=faint)
-            best, style = lines[mine["error"].argmin(), there], {"color": look.colour, "marker": look.marker}
-            axes.plot(x[there], best, look.line, linewidth=2, label=arm, **style)
+            best = lines[mine["error"].argmin(), there]
+            axes.plot(x[there], best, look.line, color=look.colour, marker=look.marker, linewidth=2, label=arm)
         _label_ends(axes, [*(_ends(results.study.search.axes[key]) for key in keys), _error_ends(frame)])
         axes.set_xticks(x, [*keys, "validation error"])
         axes.set(yticks=[], ylim=(-0.12, 1.12), xlim=(-0.2, len(columns) - 0.6))
