@@ -93,8 +93,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0 if words in (["-h"], ["--help"]) else 2
     try:
         print(f"report: {write_report(load_results(Path(words[0])), Path(words[0]))}")
-    except (ResultsError, OSError, ValueError) as error:
-        print(f"report: {' '.join(str(error).split())}", file=sys.stderr)
+    except ResultsError as error:
+        print(f"report: {error}", file=sys.stderr)
+        return 2
+    except (OSError, ValueError, KeyError) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        print(f"report: {words[0]}: cannot be read or written: {reason}", file=sys.stderr)
         return 2
     return 0
 
@@ -170,7 +174,8 @@ def _published(results: Results) -> Section:
     )
     header = ("network", "method", "metric", "value", "std", "runs", "trust", "source")
     body = tuple(
-        tuple(Cell(str(row[name])) for name in header) for row in rows.fillna("").astype(str).to_dict("records")
+        tuple(Cell(str(row[name])) for name in header)
+        for row in rows.astype(object).fillna("").astype(str).to_dict("records")
     )
     return Section(
         "Published numbers", (text,), (html(Grid(f"Published for {rows['dataset'].iloc[0]}", header, body)),)

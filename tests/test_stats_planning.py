@@ -96,7 +96,7 @@ def test_a_precision_that_makes_no_sense_is_refused(wrong):
 
 
 def test_darwins_maize_by_the_book():
-    """Fisher (1935) counts 1,726 of 2**15 sign patterns beyond the observed sum: p = 0.0527 (drawn here, from 13 pairs)."""
+    """Fisher (1935): 1,726 of 2**15 sign patterns have as large a sum, p = 0.0527 (drawn here: there are 15 pairs)."""
     found = paired_difference(DARWIN, [0] * 15)
     assert found.mean == pytest.approx(20.933, abs=1e-3)
     assert found.p == pytest.approx(1726 / 2**15, abs=0.007)
