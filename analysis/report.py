@@ -148,11 +148,11 @@ def _search(results: Results, settings: Grid) -> Section:
     caption = "A line per trial; the thick ones were confirmed."
     drawn.append(_picture("What was tried", caption, searches.draw_parallel_coordinates, results))
     few = f"Importance of the axes: not shown, since it takes {importance.FEWEST_TRIALS} trials in an arm."
-    enough = len(importance.importances(results)) > 0
-    if enough:
+    frame = importance.importances(results)
+    if len(frame):
         caption = "; ".join(f"{name}: {meaning}" for name, meaning in importance.MEANING.items()) + "."
-        drawn.append(_picture("Importance of the axes", caption, importance.draw_importances, results))
-    texts = () if enough else (few,)
+        drawn.append(_picture("Importance of the axes", caption, lambda _: importance.draw_importances(frame), results))
+    texts = () if len(frame) else (few,)
     return Section("Search", texts, (html(settings),) if len(settings.header) > 1 else (), tuple(drawn))
 
 

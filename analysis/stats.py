@@ -70,8 +70,8 @@ def wilcoxon_p(treated: Sequence[float], reference: Sequence[float]) -> float:
     differences = differences[differences != 0]
     if not len(differences):
         return 1.0
-    method = stats.PermutationMethod(n_resamples=RESAMPLES, rng=np.random.default_rng(0))
-    return float(stats.wilcoxon(differences, method=method).pvalue)
+    # The test is that of all signs on the signed ranks; scipy's own way there is a hundred times slower.
+    return _sign_flip(np.sign(differences) * stats.rankdata(np.abs(differences)))
 
 
 def hedges_g(treated: Sequence[float], reference: Sequence[float]) -> float:

@@ -134,7 +134,8 @@ def test_every_figure_is_drawn_the_same_twice_with_an_arms_own_colour(results, d
 
 
 def test_importances_are_drawn_for_every_arm():
-    assert [axes.get_title() for axes in importance.draw_importances(two_axes(12)).axes] == list(ERRORS)
+    frame = importance.importances(two_axes(12))
+    assert [axes.get_title() for axes in importance.draw_importances(frame).axes] == list(ERRORS)
 
 
 def test_a_figure_is_saved_as_png_and_pdf(results, tmp_path):

@@ -43,9 +43,8 @@ def importances(results: Results) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["arm", "axis", "evaluator", "importance", "trials"])
 
 
-def draw_importances(results: Results) -> Figure:
-    """Draw a panel per arm: axes as rows, a bar for each evaluator."""
-    frame = importances(results)
+def draw_importances(frame: pd.DataFrame) -> Figure:
+    """Draw `importances`, a panel per arm: axes as rows, a bar for each evaluator."""
     arms, keys = list(pd.unique(frame["arm"])), list(pd.unique(frame["axis"]))
     with styled():
         figure, panels = blank(DOUBLE_COLUMN_IN, 0.9 + 0.36 * len(keys), 1, len(arms), shared=True)
