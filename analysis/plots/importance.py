@@ -10,11 +10,12 @@ from sklearn.ensemble import RandomForestRegressor
 from sklearn.inspection import permutation_importance
 
 from analysis.plots.searches import parallel_coordinates
-from analysis.plots.style import COLOURS, DOUBLE_COLUMN_IN, blank, styled
+from analysis.plots.style import DOUBLE_COLUMN_IN, blank, styled
 from dks_study.results import Results
 
 FEWEST_TRIALS = 10  # of an arm; below, an importance would be noise with a bar around it
 BEST_FRACTION = 0.25
+GREYS = ("#222222", "#777777", "#BBBBBB")  # colours stand for arms
 Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 MEANING = {
     "PED-ANOVA": "how differently the best quarter of the trials is spread over the axis than all trials are"
@@ -49,7 +50,7 @@ def draw_importances(frame: pd.DataFrame) -> Figure:
     with styled():
         figure, panels = blank(DOUBLE_COLUMN_IN, 0.9 + 0.36 * len(keys), 1, len(arms), shared=True)
         for axes, arm in zip(panels, arms, strict=True):
-            for at, (name, colour) in enumerate(zip(MEANING, COLOURS, strict=False)):
+            for at, (name, colour) in enumerate(zip(MEANING, GREYS, strict=True)):
                 mine = frame[(frame["arm"] == arm) & (frame["evaluator"] == name)]
                 y = mine["axis"].map(keys.index) + 0.26 * (at - 1)
                 axes.barh(y, mine["importance"], height=0.24, color=colour, label=name)
