@@ -107,6 +107,7 @@ def _search_of(study: StudySpec, space: ArmSpace) -> tuple[str, str, str]:
 
 
 def _run(study: StudySpec, folder: Path, optuna_storage: str | None) -> int:
+    from analysis.report import try_report
     from analysis.tables import write_tables
     from dks_study.arm_checks import StudyError
     from dks_study.data import DataError
@@ -132,7 +133,9 @@ def _run(study: StudySpec, folder: Path, optuna_storage: str | None) -> int:
         return _interrupted()
     if not ending.complete:
         return _interrupted()
-    print(write_tables(load_results(folder), folder))
+    results = load_results(folder)
+    print(write_tables(results, folder))
+    print(try_report(results, folder))
     return EXIT_FAILED_TRIALS if ending.without_result else 0
 
 

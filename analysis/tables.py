@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from analysis.grid import Cell, Grid, number
 from analysis.pareto import pareto_markdown, pareto_table
 from analysis.stats import Difference, holm, paired_difference, smallest_p
 from dks_study.ledger import write_whole
@@ -149,6 +150,36 @@ def _shown(row: pd.Series, reference: str, best: float) -> dict[str, str]:
         "parameters (train / inference)": f"{row['params_train']:,} / {row['params_inference']:,}",
         "MACs per image (train / inference)": f"{row['macs_train']:,} / {row['macs_inference']:,}",
     }
+
+
+def table_grid(table: ArmTable) -> Grid:
+    """Return errors and comparisons of the table, for LaTeX, HTML and CSV; the costs have a grid of their own."""
+    rows = []
+    for row in table.rows.to_dict("records"):
+        mean, std, low, high, p = (
+            row.get(name, float("nan"))
+            for name in ("difference_mean", "difference_std", "difference_low", "difference_high", "p_holm")
+        )
+        interval = Cell("" if pd.isna(low) else f"[{low:+.2f}, {high:+.2f}]")
+        error = number(row[ERROR], row["std"], bold=bool(row[ERROR] == table.rows[ERROR].min()))
+        difference, adjusted = number(mean, std, signed=True), Cell() if pd.isna(p) else number(p, digits=3)
+        rows.append((Cell(str(row["arm"])), Cell(str(row["n"])), error, difference, interval, adjusted))
+    header = ("arm", "n", "test error (%)", f"difference to {table.reference}", "95 % interval", "p (Holm)")
+    return Grid(table.title, header, tuple(rows), tuple(note.replace("`", "") for note in table.notes))
+
+
+def setting_grid(table: ArmTable) -> Grid:
+    """Return the setting that each arm was confirmed with; only the column of arms if nothing was searched."""
+    keys = [str(key) for key in table.rows.columns if str(key).startswith("setting/")]
+    rows = tuple(
+        (Cell(str(row["arm"])), *(Cell("" if pd.isna(row[key]) else _short(row[key])) for key in keys))
+        for row in table.rows.to_dict("records")
+    )
+    return Grid("Chosen on validation", ("arm", *(key.removeprefix("setting/") for key in keys)), rows)
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _settings(settings: pd.DataFrame) -> str:

@@ -1,0 +1,139 @@
+"""From the results of one or several studies to one tidy frame of trials that may enter a table.
+
+Beside the columns of `Results.trials` it has
+    study, dataset, backbone      what a trial belongs to
+    KEY (dotted)                  the resolved value of every key that an arm, a search or a study changes
+    recipe/KEY split/KEY budget/KEY   what must be the same in all trials that a table compares
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from dks_study.results import Results
+from dks_study.spec import RunSpec
+from dks_study.study_spec import StudySpec, arm_run
+
+CONTEXT = ("dataset", "backbone")
+SPLIT = ("data.validation_fraction", "data.split_seed", "data.image_pixels", "data.evaluation")
+# Not part of a recipe: what is compared, and what changes no number.
+NOT_RECIPE = ("backbone", "branches", "loss", "peers", "teacher", "resources.cpus_per_worker", "resources.gpus")
+NOT_RECIPE_DATA = ("data.name", "data.root", "data.download", "data.decode_workers", "data.in_memory")
+
+
+@dataclass(frozen=True)
+class Collected:
+    """Complete confirmation trials at full budget, and one line for each trial that is not among them."""
+
+    trials: pd.DataFrame
+    left_out: tuple[str, ...]
+
+
+def collect(studies: Sequence[Results]) -> Collected:
+    """Return the trials of `studies` that may enter a table; search trials are passed over without a word."""
+    bases = [_flat(study.study.trial.model_dump(mode="json")) for study in studies]
+    changed = {key for key in set().union(*bases) if _recipe(key) and len({_text(base.get(key)) for base in bases}) > 1}
+    frames = [_study_trials(each, base, changed) for each, base in zip(studies, bases, strict=True)]
+    notes = [note for each in studies for note in _left_out(each, several=len(studies) > 1)]
+    filled = [frame for frame in frames if len(frame)]
+    return Collected(pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(), tuple(notes))
+
+
+def backbone_name(run: RunSpec) -> str:
+    """Return a backbone as a table names it: wrn-28-10, resnet-8 (base_channels 8)."""
+    given: dict[str, Any] = run.backbone.model_dump(mode="json", exclude_unset=True)
+    head = "-".join(str(given.pop(key)) for key in ("name", "depth", "width") if given.get(key) is not None)
+    rest = ", ".join(f"{key} {value}" for key, value in given.items() if value is not None)
+    return f"{head} ({rest})" if rest else head
+
+
+def full_confirmations(results: Results) -> pd.DataFrame:
+    """Return the complete confirmation trials that ran all epochs."""
+    trials = results.trials
+    if not len(trials):
+        return trials
+    kept = (trials["phase"] == "confirm") & (trials["status"] == "complete")
+    return trials[kept & (trials["epochs"] == results.study.trial.epochs)]
+
+
+def _left_out(results: Results, several: bool) -> Iterable[str]:
+    trials, prefix = results.trials, f"{results.study.name}: " if several else ""
+    if not len(trials):
+        yield f"{prefix}no trial has ended."
+        return
+    confirmed = trials[trials["phase"] == "confirm"]
+    for _, trial in confirmed.drop(full_confirmations(results).index).iterrows():
+        short = trial["status"] == "complete"
+        reason = f"only {trial['epochs']} of {results.study.trial.epochs} epochs" if short else trial["error"]
+        yield f"{prefix}{trial['trial']} {trial['status']}: {reason}"
+
+
+def _study_trials(results: Results, base: Mapping[str, Any], changed: set[str]) -> pd.DataFrame:
+    study, order = results.study, {arm: at for at, arm in enumerate(results.study.arms)}
+    if not len(full_confirmations(results)):
+        return pd.DataFrame()
+    trials = full_confirmations(results).sort_values(["arm", "seed"], key=lambda each: each.map(order).fillna(each))
+    keys = changed | {key for arm in study.arms.values() for key in arm} | set(study.search.axes)
+    known: dict[str, dict[str, Any]] = {}
+    described = []
+    for _, trial in trials.iterrows():
+        setting = _setting(study, trial)
+        text = f"{trial['arm']} {setting}"
+        known[text] = known.get(text) or _describe(study, str(trial["arm"]), setting, keys)
+        described.append(known[text])
+    common = {f"recipe/{key}": _text(value) for key, value in base.items() if _recipe(key)}
+    common |= {f"split/{key}": _text(base.get(key)) for key in SPLIT}
+    common |= {"budget/epochs": str(study.trial.epochs), "budget/search.trials": str(study.search.trials)}
+    common |= {"budget/search.epochs": str(study.search.epochs), "study": study.name}
+    extra = pd.DataFrame([{**common, **each} for each in described], index=trials.index)
+    return pd.concat([trials, extra], axis=1)
+
+
+def _describe(study: StudySpec, arm: str, setting: Mapping[str, Any], keys: set[str]) -> dict[str, Any]:
+    run = arm_run(study, arm, setting)
+    flat = _flat(run.model_dump(mode="json"))
+    return {"dataset": run.data.name, "backbone": backbone_name(run), **{key: _value(flat.get(key)) for key in keys}}
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        nested = isinstance(value, dict) and prefix + key not in ("loss.pairing", "loss.branch_weight_by_tap")
+        flat |= _flat(value, f"{prefix}{key}.") if nested else {prefix + key: value}
+    return flat
+
+
+def _recipe(key: str) -> bool:
+    budget = key in ("epochs", *SPLIT)
+    return not budget and not key.startswith(NOT_RECIPE) and key not in NOT_RECIPE_DATA
+
+
+def _value(value: object) -> object:
+    """Return numbers as they are and everything else as text, so that it can be grouped by."""
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else _text(value)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value)) or "none"
+    if isinstance(value, dict):
+        return ", ".join(f"{key}: {weight:g}" for key, weight in value.items()) or "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "none" if value is None else str(value)
+
+
+def _setting(study: StudySpec, trial: "pd.Series[Any]") -> dict[str, Any]:
+    """Return the searched values of a trial as they were: Parquet turns integers with gaps into floats."""
+    found = {}
+    for key, axis in study.axes_of(str(trial["arm"])).items():
+        value = trial.get(f"setting/{key}")
+        if value is None or pd.isna(value):
+            continue
+        if axis.choice:
+            found[key] = next(choice for choice in axis.choice if choice == value)
+        else:
+            found[key] = int(value) if axis.int_range else float(value)
+    return found
