@@ -6,7 +6,7 @@ Beside the columns of `Results.trials` it has
     recipe/KEY split/KEY budget/KEY   what must be the same in all trials that a table compares
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,12 +31,46 @@ class Collected:
     left_out: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class TableRow:
+    """A row of a study's table: an arm, or one of its settings; `base` is the row it is compared with, or itself."""
+
+    name: str
+    arm: str
+    base: str
+
+
+def table_rows(results: Results) -> tuple[TableRow, ...]:
+    """Return the rows of the study's table, in the order of its arms; also those without a complete trial.
+
+    An arm has one row, or one for each member of its Pareto front that was confirmed. Of several settings of the arm
+    that others are compared with, the first, which is the most accurate in the search, stands for it.
+    """
+    study, trials = results.study, results.trials
+    names = {arm: [arm] for arm in study.arms}
+    if len(trials):
+        confirmed = trials[trials["phase"] == "confirm"]
+        names |= {str(arm): list(pd.unique(mine["row"])) for arm, mine in confirmed.groupby("arm")}
+    return tuple(
+        TableRow(name, arm, names[study.table.reference_of(arm)][0]) for arm in study.arms for name in names[arm]
+    )
+
+
+def names(results: Results) -> list[str]:
+    """Return the names of arms, then those of rows that are no arm: what has a look of its own in figures."""
+    return list(dict.fromkeys([*results.study.arms, *(row.name for row in table_rows(results))]))
+
+
 def collect(studies: Sequence[Results]) -> Collected:
     """Return the trials of `studies` that may enter a table; search trials are passed over without a word."""
     bases = [_flat(study.study.trial.model_dump(mode="json")) for study in studies]
     changed = {key for key in set().union(*bases) if _recipe(key) and len({_text(base.get(key)) for base in bases}) > 1}
     frames = [_study_trials(each, base, changed) for each, base in zip(studies, bases, strict=True)]
-    notes = [note for each in studies for note in _left_out(each, several=len(studies) > 1)]
+    notes = [
+        f"{each.study.name}: {note}" if len(studies) > 1 else note
+        for each in studies
+        for note in (left_out(each) if len(each.trials) else ["no trial has ended."])
+    ]
     filled = [frame for frame in frames if len(frame)]
     return Collected(pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(), tuple(notes))
 
@@ -58,16 +92,24 @@ def full_confirmations(results: Results) -> pd.DataFrame:
     return trials[kept & (trials["epochs"] == results.study.trial.epochs)]
 
 
-def _left_out(results: Results, several: bool) -> Iterable[str]:
-    trials, prefix = results.trials, f"{results.study.name}: " if several else ""
-    if not len(trials):
-        yield f"{prefix}no trial has ended."
-        return
-    confirmed = trials[trials["phase"] == "confirm"]
+def confirmed_epochs(results: Results) -> pd.DataFrame:
+    """Return the epochs of `full_confirmations`; their `arm` is the row of the table that a trial belongs to."""
+    trials = full_confirmations(results)
+    if not len(trials) or not len(results.epochs):
+        return pd.DataFrame()
+    row_of = trials.set_index("trial")["row"]
+    epochs = results.epochs[results.epochs["trial"].isin(row_of.index)]
+    return epochs.assign(arm=epochs["trial"].map(row_of))
+
+
+def left_out(results: Results) -> Iterator[str]:
+    """Name each confirmation trial that may not enter a table, and why."""
+    trials = results.trials
+    confirmed = trials[trials["phase"] == "confirm"] if len(trials) else trials
     for _, trial in confirmed.drop(full_confirmations(results).index).iterrows():
         short = trial["status"] == "complete"
         reason = f"only {trial['epochs']} of {results.study.trial.epochs} epochs" if short else trial["error"]
-        yield f"{prefix}{trial['trial']} {trial['status']}: {reason}"
+        yield f"{trial['trial']} {trial['status']}: {reason}"
 
 
 def _study_trials(results: Results, base: Mapping[str, Any], changed: set[str]) -> pd.DataFrame:
@@ -132,6 +174,7 @@ def _setting(study: StudySpec, trial: "pd.Series[Any]") -> dict[str, Any]:
         value = trial.get(f"setting/{key}")
         if value is None or pd.isna(value):
             continue
+        axis = study.search.axes[axis.same_as] if axis.same_as else axis
         if axis.choice:
             found[key] = next(choice for choice in axis.choice if choice == value)
         else:

@@ -4,7 +4,7 @@ import math
 
 import pandas as pd
 
-from analysis.collect import full_confirmations
+from analysis.collect import TableRow, confirmed_epochs, full_confirmations, table_rows
 from analysis.grid import Cell, Grid, number
 from dks_study.results import Results
 
@@ -13,28 +13,29 @@ PEAK_MEMORY_MIB = "cost/peak_memory_mib"  # of one device; recorded on GPUs
 
 
 def arm_costs(results: Results) -> pd.DataFrame:
-    """Return one row per arm with a complete confirmation trial.
+    """Return one line per row of the study's table with a complete confirmation trial.
 
-    Columns: arm; params_train, params_inference (numbers); macs_train, macs_inference (multiply-accumulates of one
-    image forward); epoch_s (median time of a training epoch, the first one of a trial left out), relative_time (to the
-    reference arm's); peak_memory_mib and gpu_hours (search and confirmation), NaN where not recorded or no GPU ran.
+    Columns: arm (the row); params_train, params_inference (numbers); macs_train, macs_inference (multiply-accumulates
+    of one image forward); epoch_s (median time of a training epoch, the first one of a trial left out), relative_time
+    (to the reference's); peak_memory_mib and gpu_hours (of its arm's search and its own confirmation), NaN where not
+    recorded or no GPU ran.
     """
     trials, study = full_confirmations(results), results.study
     if not len(trials):
         return pd.DataFrame()
     seconds = _epoch_seconds(results)
-    base = seconds.get(study.table.reference, math.nan)
-    rows = []
-    for arm in study.arms:
-        mine = trials[trials["arm"] == arm]
+    base = next(seconds.get(row.base, math.nan) for row in table_rows(results) if row.arm == study.table.reference)
+    lines = []
+    for row in table_rows(results):
+        mine = trials[trials["row"] == row.name]
         if not len(mine):
             continue
-        row: dict[str, object] = {"arm": arm} | {name: int(mine[f"cost/{name}"].max()) for name in COUNTS}
-        row |= {"epoch_s": seconds.get(arm, math.nan), "relative_time": seconds.get(arm, math.nan) / base}
-        row["peak_memory_mib"] = mine[PEAK_MEMORY_MIB].max() if PEAK_MEMORY_MIB in mine else math.nan
-        row["gpu_hours"] = _gpu_hours(results, arm)
-        rows.append(row)
-    return pd.DataFrame(rows)
+        line: dict[str, object] = {"arm": row.name} | {name: int(mine[f"cost/{name}"].max()) for name in COUNTS}
+        line |= {"epoch_s": seconds.get(row.name, math.nan), "relative_time": seconds.get(row.name, math.nan) / base}
+        line["peak_memory_mib"] = mine[PEAK_MEMORY_MIB].max() if PEAK_MEMORY_MIB in mine else math.nan
+        line["gpu_hours"] = _gpu_hours(results, row)
+        lines.append(line)
+    return pd.DataFrame(lines)
 
 
 def cost_grid(results: Results) -> Grid:
@@ -61,18 +62,20 @@ def cost_grid(results: Results) -> Grid:
 
 
 def _epoch_seconds(results: Results) -> dict[str, float]:
-    epochs = results.epochs
-    if not len(epochs) or "time/train_s" not in epochs:
+    epochs = confirmed_epochs(results)
+    if "time/train_s" not in epochs:
         return {}
-    warm = epochs[(epochs["phase"] == "confirm") & ((epochs["epoch"] > 1) | (results.study.trial.epochs == 1))]
+    warm = epochs[(epochs["epoch"] > 1) | (results.study.trial.epochs == 1)]
     return {str(arm): float(value) for arm, value in warm.groupby("arm")["time/train_s"].median().items()}
 
 
-def _gpu_hours(results: Results, arm: str) -> float:
-    gpus, epochs = results.study.trial.resources.gpus, results.epochs
-    if not gpus or not len(epochs) or "time/train_s" not in epochs:
+def _gpu_hours(results: Results, row: TableRow) -> float:
+    gpus, epochs, trials = results.study.trial.resources.gpus, results.epochs, results.trials
+    if not gpus or "time/train_s" not in epochs:
         return math.nan
-    return float(epochs.loc[epochs["arm"] == arm, "time/train_s"].sum()) * gpus / 3600
+    of_arm = (trials["arm"] == row.arm) & (trials["phase"] == "search")
+    mine = trials.loc[of_arm | (trials["row"] == row.name) & (trials["phase"] == "confirm"), "trial"]
+    return float(epochs.loc[epochs["trial"].isin(mine), "time/train_s"].sum()) * gpus / 3600
 
 
 def _short(count: float) -> str:

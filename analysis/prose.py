@@ -1,11 +1,12 @@
 """The sentences of a report: what was asked and found, how it was done, what was left out, where it comes from."""
 
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import pandas as pd
 
 from analysis.collect import backbone_name
-from analysis.tables import ERROR, ArmTable
+from analysis.tables import ERROR, ArmTable, best_rows
 from dks_study.results import Results
 from dks_study.study_spec import StudySpec
 
@@ -13,21 +14,26 @@ SIGNIFICANT = 0.05
 
 
 def answer(table: ArmTable) -> str:
-    """Return what the table says in two sentences, no stronger than it is."""
+    """Return what the table says, no stronger than it is: the best of each group that is compared with one row."""
     if not len(table.rows):
         return "No confirmation trial is complete: there is no answer yet."
-    best = min(table.rows.to_dict("records"), key=lambda row: float(row[ERROR]))
-    text = f"{best['arm']} has the lowest mean test error, {best[ERROR]:.2f} %"
-    if pd.notna(best.get("difference_mean")):
-        text += f": {best['difference_mean']:+.2f} points against {table.reference}"
-        text += f" (95 % interval {best['difference_low']:+.2f} to {best['difference_high']:+.2f},"
-        text += f" Holm-adjusted p {best['p_holm']:.3f})"
+    best = table.rows[best_rows(table)]
+    text = "Lowest mean test error: " + "; ".join(_best(row, table.reference) for row in best.to_dict("records"))
     if "p_holm" not in table.rows:
         return f"{text}. Nothing was compared."
     sure = list(table.rows.loc[table.rows["p_holm"] < SIGNIFICANT, "arm"])
-    rest = f"Adjusted for the number of comparisons, {', '.join(sure)} differ from {table.reference} at the 5 % level."
-    none = f"Adjusted for the number of comparisons, no arm differs from {table.reference} at the 5 % level."
-    return f"{text}. {rest if sure else none}"
+    what = table.reference if "against" not in table.rows else "what they are compared with"
+    found = f"{', '.join(sure)} {'differs' if len(sure) == 1 else 'differ'}" if sure else "no arm differs"
+    return f"{text}. Adjusted for the number of comparisons, {found} from {what} at the 5 % level."
+
+
+def _best(row: Mapping[Hashable, Any], reference: str) -> str:
+    text = f"{row['arm']} with {row[ERROR]:.2f} %"
+    if pd.isna(row.get("difference_mean")):
+        return text
+    interval = f"95 % interval {row['difference_low']:+.2f} to {row['difference_high']:+.2f}"
+    to = row.get("against", reference)
+    return f"{text}, {row['difference_mean']:+.2f} points to {to} ({interval}, Holm-adjusted p {row['p_holm']:.3f})"
 
 
 def protocol(study: StudySpec) -> tuple[str, ...]:
@@ -40,27 +46,42 @@ def protocol(study: StudySpec) -> tuple[str, ...]:
         f" off stratified by split seed {data.split_seed}.{noise if data.label_noise else ''} Backbone:"
         f" {backbone_name(trial)}. Optimiser: {_given(optimiser.model_dump(exclude_unset=True)) or 'the defaults'}."
     )
-    search = (
-        f"Search: {study.search.trials} trials of {study.search.epochs} epochs in every arm that has an axis, each with"
-        f" a sampler of its own from seed {study.search.seed}; the setting with the best validation accuracy of main is"
-        " kept. Trial 0 is the arm as written. No search trial enters a table."
-        if study.search.trials
-        else "Nothing was searched: the arms ran as they are written."
-    )
     confirmation = (
         f"Confirmation: {trial.epochs} epochs on the report seeds {seeds}, which all arms share: a seed fixes the"
         " backbone's initial weights, data order, augmentation and label noise. The test set is looked at once, after"
         " the last epoch, with the weights of that epoch."
     )
-    return setup, search, confirmation
+    return setup, _search(study), confirmation
 
 
-def left_out(table: ArmTable, study: StudySpec, trials: pd.DataFrame) -> tuple[str, ...]:
-    """Return every note about what is not in the tables, failed searches included."""
-    notes = tuple(note for note in table.notes if note.startswith("Left out"))
-    lost = int(((trials["phase"] == "search") & (trials["status"] != "complete")).sum()) if len(trials) else 0
-    searches = f"{lost} search trials have no result and were not chosen from." if lost else ""
-    return (*notes, *([searches] if searches else []))
+def _search(study: StudySpec) -> str:
+    search = study.search
+    if search.trials == 0 or not search.axes:
+        return "Nothing was searched: the arms ran as they are written."
+    count = "every cell of its space once" if search.trials is None else f"{search.trials} trials"
+    stopping = f", early stopping by {search.early_stopping.kind}" if search.early_stopping.kind != "none" else ""
+    aims = ", ".join(search.objectives)
+    kept = (
+        f"the best setting by {aims} is kept"
+        if len(search.objectives) == 1
+        else f"at most {search.confirm_at_most} settings on the Pareto front of {aims} are kept"
+    )
+    return (
+        f"Search: {count} of {search.epochs} epochs in every arm that has an axis{stopping}, each with a sampler of its"
+        f" own from seed {search.seed}; {kept}. Trial 0 is the arm as written. No search trial enters a table."
+    )
+
+
+def left_out(table: ArmTable, trials: pd.DataFrame) -> tuple[str, ...]:
+    """Return every note about what is not in the tables, failed and stopped searches included."""
+    notes = [note for note in table.notes if note.startswith("Left out")]
+    ended = trials.loc[trials["phase"] == "search", "status"] if len(trials) else pd.Series(dtype=str)
+    stopped, lost = int((ended == "stopped").sum()), int((~ended.isin(("complete", "stopped"))).sum())
+    if stopped:
+        notes.append(f"{stopped} search trials were stopped early and were not chosen from.")
+    if lost:
+        notes.append(f"{lost} search trials have no result and were not chosen from.")
+    return tuple(notes)
 
 
 def provenance(results: Results, sessions: list[dict[str, Any]]) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from analysis.comparisons import comparison_grid, comparisons
 from analysis.costs import arm_costs, cost_grid
 from analysis.grid import Cell, Grid, html, latex
 from analysis.paper import published
+from analysis.pareto import pareto_grid, pareto_table
 from analysis.plots import curves, effects, importance, searches
 from analysis.plots.style import svg
 from analysis.tables import ArmTable, arm_table, setting_grid, table_grid
@@ -64,7 +65,7 @@ def write_report(results: Results, folder: Path) -> Path:
         _training(results),
         _search(results, grids["settings"]),
         _cost(results, grids["costs"]),
-        Section("What was left out", prose.left_out(table, results.study, results.trials)),
+        Section("What was left out", prose.left_out(table, results.trials)),
         _published(results),
         Section("Provenance", prose.provenance(results, read_sessions(folder))),
     ]
@@ -152,8 +153,13 @@ def _search(results: Results, settings: Grid) -> Section:
     if len(frame):
         caption = "; ".join(f"{name}: {meaning}" for name, meaning in importance.MEANING.items()) + "."
         drawn.append(_picture("Importance of the axes", caption, lambda _: importance.draw_importances(frame), results))
-    texts = () if len(frame) else (few,)
-    return Section("Search", texts, (html(settings),) if len(settings.header) > 1 else (), tuple(drawn))
+    tables = [html(settings)] if len(settings.header) > 1 else []
+    objectives = results.study.search.objectives
+    if len(objectives) > 1:
+        tables.append(html(pareto_grid(pareto_table(results), objectives)))
+        caption = f"Every complete search trial by {objectives[0]} and {objectives[1]}, and what none beats in both."
+        drawn.append(_picture("What accuracy costs", caption, searches.draw_search_front, results))
+    return Section("Search", () if len(frame) else (few,), tuple(tables), tuple(drawn))
 
 
 def _cost(results: Results, costs: Grid) -> Section:

@@ -26,7 +26,14 @@ def made_up(seeds=6, searches=4, epochs=3, noise=0.1, gpus=False, **trial) -> Re
                 last = {key: value for key, value in made[-1].items() if key != "epoch"}
                 lr = 0.01 * 20 ** (index / max(1, searches - 1)) if phase == "search" else 0.05
                 trials.append(
-                    {**known, "index": index, **_settled(made[-1]["epoch"]), "setting/optimiser.lr": lr, **last}
+                    {
+                        **known,
+                        "row": arm,
+                        "index": index,
+                        **_settled(made[-1]["epoch"]),
+                        "setting/optimiser.lr": lr,
+                        **last,
+                    }
                 )
     return Results(study, pd.DataFrame(trials), pd.DataFrame(rows))
 

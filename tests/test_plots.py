@@ -105,7 +105,7 @@ def test_few_trials_have_no_importances(results):
 def test_a_choice_stands_at_equal_distances_and_what_is_missing_nowhere():
     axis = StudySpec.model_validate(
         made_up().study.model_dump(mode="json", by_alias=True, exclude_unset=True)
-        | {"search": {"axes": {"loss.pairing": {"choice": ["none", "dense", "top_down"]}}}},
+        | {"search": {"seed": 99, "axes": {"loss.pairing": {"choice": ["none", "dense", "top_down"]}}}},
         strict=False,
     ).search.axes["loss.pairing"]
     places = [searches._place(value, axis) for value in ("none", "dense", "top_down", None)]

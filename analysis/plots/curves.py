@@ -1,16 +1,19 @@
 """What happens during training: error and KL by epoch, and the error of every classifier at the end."""
 
+import math
 from collections.abc import Sequence
 
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from analysis.collect import full_confirmations
+from analysis.collect import confirmed_epochs, full_confirmations, names
 from analysis.plots.style import DOUBLE_COLUMN_IN, SINGLE_COLUMN_IN, blank, looks, styled
-from dks_study.pairing import MAIN
+from dks_study.backbone_spec import tap_position
+from dks_study.pairing import MAIN, TEACHER, network_of
 from dks_study.results import Results
-from dks_study.study_spec import arm_run
+
+ENSEMBLE = "ensemble"  # of the network's own classifiers
 
 _PLAIN = FuncFormatter(lambda value, _: f"{value:g}")
 _SPARSE = FuncFormatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else "")
@@ -21,7 +24,7 @@ def learning_curves(results: Results, metric: str = "val/top1/main") -> pd.DataF
 
     Only complete confirmation trials count; accuracies become errors (%). Empty where the metric is not on record.
     """
-    epochs = _confirmed_epochs(results)
+    epochs = confirmed_epochs(results)
     if metric not in epochs:
         return pd.DataFrame()
     values = epochs[["arm", "epoch"]].assign(value=100 - epochs[metric] if "/top" in metric else epochs[metric])
@@ -34,7 +37,7 @@ def draw_learning_curves(results: Results) -> Figure:
     held_out, training = learning_curves(results), learning_curves(results, "train/top1/main")
     with styled():
         figure, (axes,) = blank(SINGLE_COLUMN_IN * 1.35, 2.9)
-        for arm, look in looks(list(results.study.arms)).items():
+        for arm, look in looks(names(results)).items():
             mine, fitted = held_out[held_out["arm"] == arm], training[training["arm"] == arm]
             if not len(mine):
                 continue
@@ -54,33 +57,34 @@ def classifier_errors(results: Results, split: str = "test") -> pd.DataFrame:
     trials, prefix = full_confirmations(results), f"{split}/top1/"
     columns = [str(name) for name in trials.columns if str(name).startswith(prefix)]
     rows = []
-    for name in _in_order(results, [column.removeprefix(prefix) for column in columns]):
-        found = (100 - trials.set_index("arm")[prefix + name]).dropna().groupby(level=0)
-        rows.append(found.agg(mean="mean", std="std", n="count").reset_index().assign(classifier=name))
+    for name in _in_order([column.removeprefix(prefix) for column in columns]):
+        found = (100 - trials.set_index("row")[prefix + name]).dropna().groupby(level=0)
+        numbers = found.agg(mean="mean", std="std", n="count").rename_axis("arm").reset_index()
+        rows.append(numbers.assign(classifier=name))
     return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame()
 
 
 def draw_classifier_errors(results: Results) -> Figure:
     """Draw the test error of every classifier, arms side by side."""
     frame = classifier_errors(results)
-    names = list(pd.unique(frame["classifier"]))
-    arms = [arm for arm in results.study.arms if arm in set(frame["arm"])]
+    classifiers = list(pd.unique(frame["classifier"]))
+    arms = [arm for arm in names(results) if arm in set(frame["arm"])]
     with styled():
         figure, (axes,) = blank(SINGLE_COLUMN_IN * 1.35, 2.6)
-        for at, (arm, look) in enumerate(looks(list(results.study.arms)).items()):
-            mine = frame[frame["arm"] == arm]
-            x = mine["classifier"].map(names.index) + 0.6 * ((at + 0.5) / len(arms) - 0.5)
+        for at, arm in enumerate(arms):
+            look, mine = looks(names(results))[arm], frame[frame["arm"] == arm]
+            x = mine["classifier"].map(classifiers.index) + 0.6 * ((at + 0.5) / len(arms) - 0.5)
             bars = mine["std"].fillna(0)
             axes.errorbar(x, mine["mean"], bars, fmt=look.marker, color=look.colour, label=arm, ms=4, elinewidth=1)
-        axes.set_xticks(range(len(names)), names)
-        axes.set(ylabel="test error (%), ± 1 std", ylim=(0, None), xlim=(-0.5, len(names) - 0.5))
+        axes.set_xticks(range(len(classifiers)), classifiers)
+        axes.set(ylabel="test error (%), ± 1 std", ylim=(0, None), xlim=(-0.5, len(classifiers) - 0.5))
         axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
 
 def kl_over_training(results: Results, split: str = "train") -> pd.DataFrame:
     """Return the mean over seeds of KL(teacher || student) in nats: arm, teacher, student, epoch, kl."""
-    epochs, prefix = _confirmed_epochs(results), f"{split}/kl/"
+    epochs, prefix = confirmed_epochs(results), f"{split}/kl/"
     columns = [str(name) for name in epochs.columns if str(name).startswith(prefix)]
     if not columns:
         return pd.DataFrame()
@@ -93,14 +97,14 @@ def kl_over_training(results: Results, split: str = "train") -> pd.DataFrame:
 def draw_kl_over_training(results: Results) -> Figure:
     """Draw a K x K matrix of panels: how far the student (column) is from the teacher (row), epoch by epoch."""
     frame = kl_over_training(results)
-    names = _in_order(results, list(pd.unique(frame["teacher"])))
-    size, width = len(names), min(DOUBLE_COLUMN_IN, 1.2 + 1.9 * len(names))
+    classifiers = _in_order(list(pd.unique(frame["teacher"])))
+    size, width = len(classifiers), min(DOUBLE_COLUMN_IN, 1.2 + 1.9 * len(classifiers))
     with styled():
         figure, panels = blank(width, 0.8 * width, size, size, shared=True)
         for at, axes in enumerate(panels):
-            teacher, student = names[at // size], names[at % size]
+            teacher, student = classifiers[at // size], classifiers[at % size]
             pair = frame[(frame["teacher"] == teacher) & (frame["student"] == student)]
-            for arm, look in looks(list(results.study.arms)).items():
+            for arm, look in looks(names(results)).items():
                 mine = pair[pair["arm"] == arm]
                 axes.plot(mine["epoch"], mine["kl"], look.line, color=look.colour, linewidth=1, label=arm)
             axes.set_yscale("log")
@@ -121,16 +125,13 @@ def draw_kl_over_training(results: Results) -> Figure:
     return figure
 
 
-def _confirmed_epochs(results: Results) -> pd.DataFrame:
-    trials = full_confirmations(results)
-    if not len(trials) or not len(results.epochs):
-        return pd.DataFrame()
-    return results.epochs[results.epochs["trial"].isin(trials["trial"])]
+def _in_order(names: Sequence[str]) -> list[str]:
+    """Return classifiers from shallow to deep, those of teacher and peers before the own, their ensemble last."""
 
+    def place(name: str) -> tuple[bool, bool, str, tuple[float, float]]:
+        network = network_of(name)
+        own = name.removeprefix(f"{network}.")
+        depth = (math.inf, 0.0) if own in (MAIN, TEACHER, ENSEMBLE) else tap_position(own)
+        return name == ENSEMBLE, not network, network, depth
 
-def _in_order(results: Results, names: Sequence[str]) -> list[str]:
-    """Return `names` from shallow to deep, `main` after the branches and what is no classifier at the end."""
-    study = results.study
-    known = [name for arm in study.arms for name in arm_run(study, arm, {}).classifiers if name != MAIN]
-    order = [*dict.fromkeys(known), MAIN]
-    return sorted(names, key=lambda name: order.index(name) if name in order else len(order))
+    return sorted(names, key=place)

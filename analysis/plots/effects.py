@@ -9,7 +9,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
-from analysis.ablation import ablation_cells
+from analysis.ablation import MixError, ablation_cells
+from analysis.collect import names
 from analysis.comparisons import comparisons, errors_by_seed
 from analysis.costs import arm_costs
 from analysis.plots.style import FAINT, SINGLE_COLUMN_IN, blank, looks, styled
@@ -20,19 +21,22 @@ TAPS = "branches.taps"
 
 
 def draw_forest(results: Results) -> Figure:
-    """Draw `comparisons`: each arm's difference to the reference, every seed's, the mean and its 95 % interval."""
-    frame, errors, reference = comparisons(results), errors_by_seed(results), results.study.table.reference
+    """Draw `comparisons`, which has a line or more: every seed's difference, the mean and its 95 % interval."""
+    frame, errors = comparisons(results), errors_by_seed(results)
+    bases = set(frame["base"])
     with styled():
         figure, (axes,) = blank(SINGLE_COLUMN_IN * 1.35, 0.8 + 0.34 * max(1, len(frame)))
         axes.axvline(0, color="#666666", linewidth=0.8)
         for at, row in enumerate(frame.to_dict("records")):
-            look = looks(list(results.study.arms))[row["arm"]]
-            each = (errors[row["arm"]] - errors[reference]).dropna()
+            look = looks(names(results))[row["arm"]]
+            each = (errors[row["arm"]] - errors[row["base"]]).dropna()
             axes.plot(each, np.full(len(each), at + 0.24), "|", color=look.colour, alpha=0.6, markersize=5)
             axes.plot([row["low"], row["high"]], [at, at], color=look.colour, linewidth=1.6)
             axes.plot([row["mean"]], [at], look.marker, color=look.colour, markersize=5)
-        axes.set_yticks(range(len(frame)), list(frame["arm"]) if len(frame) else [])
-        axes.set(ylim=(len(frame) - 0.5, -0.5), xlabel=f"test error minus that of {reference} (points); left is better")
+        several = [f"{row['arm']} - {row['base']}" for row in frame.to_dict("records")]
+        axes.set_yticks(range(len(frame)), several if len(bases) > 1 else list(frame["arm"]))
+        what = "difference in test error" if len(bases) > 1 else f"test error minus that of {bases.pop()}"
+        axes.set(ylim=(len(frame) - 0.5, -0.5), xlabel=f"{what} (points); left is better")
         axes.grid(axis="y", visible=False)
     return figure
 
@@ -46,6 +50,10 @@ def placements(trials: pd.DataFrame) -> pd.DataFrame:
     Raises:
         MixError: if they differ in more, or their seeds are unequal.
     """
+    branched = trials[trials[TAPS] != "none"]
+    for key in map(str, trials.columns):
+        if key.startswith(("branches.", "loss.")) and key != TAPS and branched[key].nunique(dropna=False) > 1:
+            raise MixError(f"{key}: differs between placements")
     cells = ablation_cells(trials, TAPS).sort_values("mean", kind="stable")
     taps = [tuple(() if row == "none" else row.split(", ")) for row in cells["row"]]
     return (
@@ -94,7 +102,7 @@ def draw_trade_off(results: Results, cost: str = "macs_train", label: str = "MAC
         front = frame[frame["front"]].sort_values("cost")
         axes.plot(front["cost"], front["mean"], color=FAINT, linewidth=4, drawstyle="steps-post", label="Pareto front")
         for row in frame.to_dict("records"):
-            look = looks(list(results.study.arms))[row["arm"]]
+            look = looks(names(results))[row["arm"]]
             spread = None if math.isnan(row["std"]) else row["std"]
             axes.errorbar(row["cost"], row["mean"], spread, fmt=look.marker, color=look.colour, label=row["arm"], ms=5)
         axes.set(xlabel=label, ylabel="test error (%), ± 1 std", xlim=(0, 1.1 * frame["cost"].max()), ylim=(0, None))

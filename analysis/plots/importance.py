@@ -29,12 +29,16 @@ MEANING = {
 def importances(results: Results) -> pd.DataFrame:
     """Return arm, axis, evaluator, importance (0 to 1) and trials for each arm with ten or more complete searches.
 
+    An axis that only some trials of the arm have (`when`) is left out, one tied to another (`same_as`) too.
+
     Values are compared by their place on the axis, so logarithmic axes logarithmically and choices by their order.
     """
     frame = parallel_coordinates(results)
     rows = []
     for arm in results.study.arms if len(frame) else ():
-        mine, keys = frame[frame["arm"] == arm], list(results.study.axes_of(arm))
+        mine = frame[frame["arm"] == arm]
+        placed = [key for key in results.study.axes_of(arm) if f"at/{key}" in frame]
+        keys = [key for key in placed if mine[f"at/{key}"].notna().all()]
         if len(mine) < FEWEST_TRIALS or not keys or mine["error"].nunique() < 2:
             continue
         places = mine[[f"at/{key}" for key in keys]].to_numpy(dtype=float)

@@ -1,7 +1,7 @@
 """How all figures look: sizes for print, colours that colour-blind readers can tell apart, and ways to save."""
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +36,7 @@ class Look:
     marker: str
 
 
-def looks(arms: Sequence[str]) -> dict[str, Look]:
+def looks(arms: Iterable[str]) -> dict[str, Look]:
     """Return a look for each of `arms` by its place in the study; after 7 arms colours return with other lines."""
     many = len(COLOURS)
     return {
