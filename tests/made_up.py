@@ -56,3 +56,18 @@ def _epochs(arm, seed, epochs, noise, random):
         row |= {f"train/kl/{teacher}>{student}": 1 / epoch for teacher, student in pairs}
         made.append(row)
     return made
+
+
+def with_front() -> Results:
+    """Return a study of two objectives in which two settings of `dense` are confirmed: dense#2 is a point worse."""
+    made = made_up(noise=0.0)
+    search = made.study.search.model_copy(update={"objectives": ("val/top1/main", "cost/macs_train")})
+    trials, epochs = made.trials.copy(), made.epochs
+    mine = (trials["arm"] == "dense") & (trials["phase"] == "confirm")
+    trials.loc[mine, "row"] = "dense#1"
+    second = trials[mine].assign(row="dense#2", **{"setting/optimiser.lr": 0.1})
+    second = second.assign(trial=second["trial"] + "b", **{"test/top1/main": second["test/top1/main"] - 1})
+    again = epochs[epochs["trial"].isin(trials.loc[mine, "trial"])]
+    again = again.assign(trial=again["trial"] + "b")
+    study = made.study.model_copy(update={"search": search})
+    return Results(study, pd.concat([trials, second], ignore_index=True), pd.concat([epochs, again], ignore_index=True))
