@@ -147,5 +147,19 @@ def test_a_figure_is_saved_as_png_and_pdf(results, tmp_path):
 
 def test_arms_keep_their_look_and_no_two_look_alike():
     found = style.looks([f"arm{at}" for at in range(20)])
-    assert len(set(found.values())) == 20
+    assert len({(look.colour, look.line) for look in found.values()}) == 20
+    assert len({(look.colour, look.marker) for look in found.values()}) == 20
     assert style.looks(["arm0", "arm1"])["arm1"] == found["arm1"]
+
+
+def test_baseline_ds_and_dks_look_alike_in_all_studies():
+    one, other = style.looks(["baseline", "ds", "dense"]), style.looks(["ds", "a", "b", "dks", "baseline", "dense"])
+    assert (one["baseline"], one["ds"], one["dense"]) == (other["baseline"], other["ds"], other["dks"])
+    assert list(other) == ["ds", "a", "b", "dks", "baseline", "dense"]
+    assert len(set(other.values())) == 6
+
+
+def test_axes_say_what_they_show(results):
+    axes = effects.draw_trade_off(results).axes[0]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("MACs per image, training", "test error (%), ± 1 std")
+    assert effects.draw_forest(results).axes[0].get_xlabel().startswith("test error minus that of baseline (points)")

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
 from analysis.ablation import MixError, ablation_cells
-from analysis.collect import names
+from analysis.collect import names, table_rows
 from analysis.comparisons import comparisons, errors_by_seed
 from analysis.costs import arm_costs
 from analysis.plots.style import FAINT, SINGLE_COLUMN_IN, blank, looks, styled
@@ -82,16 +82,21 @@ def draw_placements(frame: pd.DataFrame) -> Figure:
 
 
 def trade_off(results: Results, cost: str = "macs_train") -> pd.DataFrame:
-    """Return arm, cost, mean, std of the test error (%), and whether no other arm is better in one and as good in both.
+    """Return arm, base (what it is compared with), cost, mean, std of the test error (%), and front.
 
-    `cost` is a column of `arm_costs`: macs_train, params_train, epoch_s, gpu_hours.
+    On the front is what no other arm of the same base beats in one and equals in both. `cost` is a column of
+    `arm_costs`: macs_train, params_train, epoch_s, gpu_hours.
     """
     errors, costs = errors_by_seed(results), arm_costs(results)
     if not len(errors) or not len(costs):
         return pd.DataFrame()
+    bases = {row.name: row.base for row in table_rows(results)}
     frame = pd.DataFrame({"arm": errors.columns, "mean": errors.mean().to_numpy(), "std": errors.std().to_numpy()})
     frame = frame.merge(costs[["arm", cost]].rename(columns={cost: "cost"}), on="arm").dropna(subset=["cost"])
-    return frame.assign(front=[not _dominated(row, frame) for row in frame.to_dict("records")])
+    frame.insert(1, "base", frame["arm"].map(bases))
+    return frame.assign(
+        front=[not _dominated(row, frame[frame["base"] == row["base"]]) for row in frame.to_dict("records")]
+    )
 
 
 def draw_trade_off(results: Results, cost: str = "macs_train", label: str = "MACs per image, training") -> Figure:
@@ -99,8 +104,9 @@ def draw_trade_off(results: Results, cost: str = "macs_train", label: str = "MAC
     frame = trade_off(results, cost)
     with styled():
         figure, (axes,) = blank(SINGLE_COLUMN_IN * 1.35, 2.5)
-        front = frame[frame["front"]].sort_values("cost")
-        axes.plot(front["cost"], front["mean"], color=FAINT, linewidth=4, drawstyle="steps-post", label="Pareto front")
+        for at, (_, front) in enumerate(frame[frame["front"]].sort_values("cost").groupby("base", sort=False)):
+            named = "" if at else "Pareto front"
+            axes.step(front["cost"], front["mean"], where="post", color=FAINT, linewidth=4, label=named)
         for row in frame.to_dict("records"):
             look = looks(names(results))[row["arm"]]
             spread = None if math.isnan(row["std"]) else row["std"]

@@ -4,6 +4,7 @@ import io
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ PNG_DPI = 200
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
 LINES = ("-", "--", "-.", ":")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+OWN = {"baseline": 0, "ds": 1, "dks": 2, "dense": 2}  # arms of many studies: they look alike in all of them
 FAINT = "#DDDDDD"
 _RC: dict[Any, Any] = {
     **{"font.size": 8, "axes.titlesize": 8, "axes.labelsize": 8, "xtick.labelsize": 7, "ytick.labelsize": 7},
@@ -37,11 +39,22 @@ class Look:
 
 
 def looks(arms: Iterable[str]) -> dict[str, Look]:
-    """Return a look for each of `arms` by its place in the study; after 7 arms colours return with other lines."""
+    """Return a look for each of `arms`: that of its name in OWN, or by its place among the others.
+
+    After 7 arms colours return with other lines and markers.
+    """
+    arms = list(arms)
+    places: dict[str, int] = {}
+    for arm in arms:
+        if arm in OWN and OWN[arm] not in places.values():
+            places[arm] = OWN[arm]
+    taken = set(places.values())
+    free = (place for place in count() if place not in taken)
+    places |= {arm: next(free) for arm in arms if arm not in places}
     many = len(COLOURS)
     return {
-        arm: Look(COLOURS[at % many], LINES[at // many % len(LINES)], MARKERS[at % len(MARKERS)])
-        for at, arm in enumerate(arms)
+        arm: Look(COLOURS[at % many], LINES[at // many % len(LINES)], MARKERS[(at + at // many) % len(MARKERS)])
+        for arm, at in ((arm, places[arm]) for arm in arms)
     }
 
 
