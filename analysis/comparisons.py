@@ -51,7 +51,7 @@ def comparison_grid(results: Results) -> Grid:
     """Return `comparisons` as a table."""
     frame = comparisons(results)
     tests = ("95 % interval", "p sign-flip", "p Holm", "p Wilcoxon")
-    header = ("arm", "against", "n", "difference", *tests, "Hedges g", "detectable", f"seeds for ±{PRECISION:g}")
+    header = ("arm", "against", "n", "difference", *tests, "Hedges g", "detectable", f"n for ±{PRECISION:g}")
     rows = tuple(
         (
             *(Cell(str(row[key])) for key in ("arm", "base", "n")),
@@ -68,7 +68,7 @@ def comparison_grid(results: Results) -> Grid:
         "Points of test error, paired by seed; negative is better. Interval: BCa bootstrap (Efron"
         " 1987). p: exact sign-flip test, Holm-adjusted over the arms; Wilcoxon signed-rank test.",
         "Hedges g: mean difference over its standard deviation, corrected for few seeds. Detectable: the true"
-        f" difference that as many seeds find with a probability of 80 %. Seeds for ±{PRECISION:g}: how many make the"
+        f" difference that as many seeds find with a probability of 80 %. n for ±{PRECISION:g}: how many seeds make the"
         f" 95 % interval ±{PRECISION:g} point wide.",
     )
     return Grid("Paired comparisons", header, rows, notes)

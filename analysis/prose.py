@@ -38,20 +38,28 @@ def _best(row: Mapping[Hashable, Any], reference: str) -> str:
 
 def protocol(study: StudySpec) -> tuple[str, ...]:
     """Return the experimental setup as paragraphs."""
-    trial, data, optimiser = study.trial, study.trial.data, study.trial.optimiser
-    seeds = ", ".join(map(str, study.report_seeds))
+    trial, data = study.trial, study.trial.data
     noise = f" {100 * data.label_noise:g} % of the training labels are wrong ({data.label_noise_kind})."
+    parts = {"Optimiser": trial.optimiser, "Branches": trial.branches, "Loss": trial.loss}
+    chosen = {name: _given(part.model_dump(exclude_unset=True)) or "the defaults" for name, part in parts.items()}
     setup = (
-        f"Data: {data.name}. {100 * data.validation_fraction:g} % of the training images are the validation set, cut"
-        f" off stratified by split seed {data.split_seed}.{noise if data.label_noise else ''} Backbone:"
-        f" {backbone_name(trial)}. Optimiser: {_given(optimiser.model_dump(exclude_unset=True)) or 'the defaults'}."
+        f"What no arm changes, or what it is if an arm does not change it. Data: {data.name};"
+        f" {100 * data.validation_fraction:g} % of the training images are the validation set, cut off stratified by"
+        f" split seed {data.split_seed}.{noise if data.label_noise else ''} Backbone: {backbone_name(trial)}."
+        f" {' '.join(f'{name}: {values}.' for name, values in chosen.items())}"
     )
+    seeds = ", ".join(map(str, study.report_seeds))
     confirmation = (
         f"Confirmation: {trial.epochs} epochs on the report seeds {seeds}, which all arms share: a seed fixes the"
         " backbone's initial weights, data order, augmentation and label noise. The test set is looked at once, after"
         " the last epoch, with the weights of that epoch."
     )
-    return setup, _search(study), confirmation
+    return setup, _arms(study), _search(study), confirmation
+
+
+def _arms(study: StudySpec) -> str:
+    arms = "; ".join(f"{arm} ({_given(changes) or 'as it is'})" for arm, changes in study.arms.items())
+    return f"Arms, by what each changes: {arms}."
 
 
 def _search(study: StudySpec) -> str:
@@ -105,5 +113,9 @@ def provenance(results: Results, sessions: list[dict[str, Any]]) -> tuple[str, .
     return tuple(texts)
 
 
-def _given(values: dict[str, Any]) -> str:
-    return ", ".join(f"{key} {value}" for key, value in values.items() if value is not None)
+def _given(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} {_text(value)}" for key, value in values.items() if value is not None)
+
+
+def _text(value: object) -> str:
+    return ", ".join(map(str, value)) or "none" if isinstance(value, list | tuple) else str(value)

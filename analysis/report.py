@@ -70,9 +70,10 @@ def write_report(results: Results, folder: Path) -> Path:
         Section("Provenance", prose.provenance(results, read_sessions(folder))),
     ]
     page = Environment(autoescape=True, trim_blocks=True).from_string(TEMPLATE.read_text(encoding="utf-8"))
-    shown = [section for section in sections if section.texts or section.tables or section.pictures]
-    text = page.render(title=table.title, question=results.study.question, answer=prose.answer(table), sections=shown)
-    _write_latex({name: grid for name, grid in grids.items() if grid.rows}, folder / "latex")
+    filled = [section for section in sections if section.texts or section.tables or section.pictures]
+    text = page.render(title=table.title, question=results.study.question, answer=prose.answer(table), sections=filled)
+    shown = {name: grid for name, grid in grids.items() if grid.rows and len(grid.header) > 1}
+    _write_latex(shown, folder / "latex")
     write_whole(folder / "report.html", text + "\n")
     return folder / "report.html"
 

@@ -148,7 +148,8 @@ def table_grid(table: ArmTable) -> Grid:
     several = "against" in table.rows
     to = ("difference", "to") if several else (f"difference to {table.reference}",)
     header = ("arm", "n", "test error (%)", *to, "95 % interval", "p (Holm)")
-    return Grid(table.title, header, tuple(rows), tuple(note.replace("`", "") for note in table.notes))
+    notes = tuple(note.replace("`", "").replace("the arm in brackets", "the arm beside it") for note in table.notes)
+    return Grid(table.title, header, tuple(rows), notes)
 
 
 def setting_grid(table: ArmTable) -> Grid:
