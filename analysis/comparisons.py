@@ -67,6 +67,8 @@ def comparison_grid(results: Results) -> Grid:
     notes = (
         "Points of test error, paired by seed; negative is better. Interval: BCa bootstrap (Efron"
         " 1987). p: exact sign-flip test, Holm-adjusted over the arms; Wilcoxon signed-rank test.",
+        "BCa intervals of few seeds are too narrow: in simulations with normal differences those of 6 seeds held the"
+        " true value in 86 of 100 cases, of 10 in 90, of 20 in 94 (tests/test_stats_planning.py).",
         "Hedges g: mean difference over its standard deviation, corrected for few seeds. Detectable: the true"
         f" difference that as many seeds find with a probability of 80 %. n for ±{PRECISION:g}: how many seeds make the"
         f" 95 % interval ±{PRECISION:g} point wide.",

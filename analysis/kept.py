@@ -1,4 +1,4 @@
-"""Where the notebooks find a study: among the kept results that ship, or in a folder of one's own."""
+"""Where the notebooks find studies: among the kept results that ship, or in a folder of one's own."""
 
 import json
 import os
@@ -16,6 +16,11 @@ def kept(space: str, profile: str = "laptop") -> Results:
     Raises:
         ResultsError: if there are none.
     """
+    return all_kept(space, profile)[-1]
+
+
+def all_kept(space: str, profile: str = "laptop") -> list[Results]:
+    """Return all results of the question `space` at the scale `profile`, the oldest first; raises as `kept` does."""
     folder = Path(os.environ.get(FOLDER_VARIABLE) or SHIPPED)
     found = []
     for path in folder.glob("*/provenance.json"):
@@ -25,4 +30,4 @@ def kept(space: str, profile: str = "laptop") -> Results:
             found.append((known["sessions"][-1]["started"], path.parent))
     if not found:
         raise ResultsError(f"{folder}: holds no results of {space} at the scale {profile}")
-    return load_results(max(found)[1])
+    return [load_results(path) for _, path in sorted(found)]

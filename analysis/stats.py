@@ -35,8 +35,9 @@ class Difference:
 def paired_difference(treated: Sequence[float], reference: Sequence[float]) -> Difference:
     """Compare two equally long lists, paired by position (seed); needs two pairs or more.
 
-    The interval is BCa (Efron 1987) with a fixed resampling seed; the p-value is that of the exact sign-flip test of
-    the mean (all 2**n flips up to n = 13, else 9,999 random ones).
+    The interval is BCa (Efron 1987) with a fixed resampling seed; of few pairs it is too narrow, covering 86 % for
+    six. The p-value is that of the exact sign-flip test of the mean (all 2**n flips up to n = 13, else 9,999 random
+    ones).
 
     Raises:
         ValueError: if the lists differ in length or hold fewer than two pairs.
