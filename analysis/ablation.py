@@ -117,6 +117,7 @@ def refuse_mixtures(trials: pd.DataFrame, dims: Sequence[str]) -> None:
             if name not in dims and group[key].nunique(dropna=False) > 1:
                 raise MixError(f"{kind}: {name} is {_several(group[key])} in one table")
         _refuse_unequal_seeds(group, dims)
+        _refuse_several_settings(group, dims)
 
 
 def _refuse_unfit(trials: pd.DataFrame) -> None:
@@ -138,6 +139,15 @@ def _refuse_unequal_seeds(group: pd.DataFrame, dims: Sequence[str]) -> None:
     for cell, found in seeds.items():
         if found != seeds[first]:
             raise MixError(f"seeds: {first} has {seeds[first]}, {cell} has {found}; see shared_seeds")
+
+
+def _refuse_several_settings(group: pd.DataFrame, dims: Sequence[str]) -> None:
+    """Refuse a cell that averages over different values of a key, such as two studies' branches on other seeds."""
+    keys = [str(key) for key in group.columns if "." in str(key) and "/" not in str(key)]
+    for cell, found in group.groupby(list(dims), sort=False):
+        for key in keys:
+            if found[key].nunique(dropna=False) > 1:
+                raise MixError(f"cell {', '.join(map(_shown, cell))}: {key} is {_several(found[key])}")
 
 
 def _seeds_by_cell(group: pd.DataFrame, dims: Sequence[str]) -> Iterator[tuple[str, list[int]]]:

@@ -18,8 +18,9 @@ from dks_study.study_spec import StudySpec, arm_run
 
 CONTEXT = ("dataset", "backbone")
 SPLIT = ("data.validation_fraction", "data.split_seed", "data.image_pixels", "data.evaluation")
+METHOD = ("branches.", "loss.", "peers", "teacher")
 # Not part of a recipe: what is compared, and what changes no number.
-NOT_RECIPE = ("backbone", "branches", "loss", "peers", "teacher", "resources.cpus_per_worker", "resources.gpus")
+NOT_RECIPE = ("backbone", *METHOD, "resources.cpus_per_worker", "resources.gpus")
 NOT_RECIPE_DATA = ("data.name", "data.root", "data.download", "data.decode_workers", "data.in_memory")
 
 
@@ -64,7 +65,8 @@ def names(results: Results) -> list[str]:
 def collect(studies: Sequence[Results]) -> Collected:
     """Return the trials of `studies` that may enter a table; search trials are passed over without a word."""
     bases = [_flat(study.study.trial.model_dump(mode="json")) for study in studies]
-    changed = {key for key in set().union(*bases) if _recipe(key) and len({_text(base.get(key)) for base in bases}) > 1}
+    told = (key for key in set().union(*bases) if _recipe(key) or key.startswith(METHOD))
+    changed = {key for key in told if len({_text(base.get(key)) for base in bases}) > 1}
     frames = [_study_trials(each, base, changed) for each, base in zip(studies, bases, strict=True)]
     notes = [
         f"{each.study.name}: {note}" if len(studies) > 1 else note

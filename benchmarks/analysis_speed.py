@@ -54,7 +54,7 @@ def make(folder: Path) -> None:
     random = np.random.default_rng(0)
     trials = pd.DataFrame(
         [
-            {"trial": f"{arm}-{phase}-{index}", "arm": arm, "phase": phase, "index": index, "seed": index}
+            {"trial": f"{arm}-{phase}-{index}", "arm": arm, "row": arm, "phase": phase, "index": index, "seed": index}
             for arm in ARMS
             for phase, count in (("search", SEARCHES), ("confirm", SEEDS))
             for index in range(count)

@@ -77,6 +77,13 @@ def test_what_is_rows_or_columns_may_differ():
     assert grid.header == ("arm", "0.4", "0.2")
 
 
+def test_a_cell_does_not_average_two_settings_of_the_method_on_other_seeds():
+    other = made_up(loss={"temperature": 2.0})
+    other = Results(other.study, other.trials.assign(seed=other.trials["seed"] + 100), other.epochs)
+    with pytest.raises(MixError, match=r"cell baseline: loss\.temperature is 1\.0 and 2\.0"):
+        ablation(collect([made_up(), other]).trials, "arm")
+
+
 def test_unequal_seeds_are_refused_and_shared_seeds_says_what_it_drops():
     full = trials()
     gap = full[~((full["arm"] == "ds") & (full["seed"] == 3))]
