@@ -147,7 +147,7 @@ def _search(results: Results, settings: Grid) -> Section:
         return Section("Search")
     caption = "Every complete search trial, and the best so far in its arm."
     drawn = [_picture("Search history", caption, searches.draw_search_history, results)]
-    caption = "A line per trial; the thick ones were confirmed."
+    caption = "A line per trial; the thick one is the lowest of its arm."
     drawn.append(_picture("What was tried", caption, searches.draw_parallel_coordinates, results))
     few = f"Importance of the axes: not shown, since it takes {importance.FEWEST_TRIALS} trials in an arm."
     frame = importance.importances(results)

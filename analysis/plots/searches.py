@@ -86,7 +86,7 @@ def parallel_coordinates(results: Results) -> pd.DataFrame:
 
 
 def draw_parallel_coordinates(results: Results) -> Figure:
-    """Draw a line per search trial through its values and its validation error; each arm's best is thick."""
+    """Draw a line per search trial through its values and its validation error; each arm's lowest is thick."""
     frame = parallel_coordinates(results)
     keys = [key for key in results.study.search.axes if f"at/{key}" in frame]
     columns = [f"at/{key}" for key in (*keys, "error")]
