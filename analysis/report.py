@@ -137,7 +137,9 @@ def _training(results: Results) -> Section:
         caption = "Shallow to deep; main is the one that ships. Branches are dropped for inference."
         drawn.append(_picture("Error of each classifier", caption, curves.draw_classifier_errors, results))
     if len(curves.kl_over_training(results)):
-        caption = "KL(teacher || student) on the training images in nats, mean over seeds: 0 where they agree."
+        caption = (
+            "KL(teacher || student) on training images at the loss's temperature, mean over seeds: 0 where they agree."
+        )
         drawn.append(_picture("How far the classifiers are apart", caption, curves.draw_kl_over_training, results))
     return Section("What happens during training", pictures=tuple(drawn))
 

@@ -76,7 +76,7 @@ def draw_classifier_errors(results: Results) -> Figure:
             x = mine["classifier"].map(classifiers.index) + 0.6 * ((at + 0.5) / len(arms) - 0.5)
             bars = mine["std"].fillna(0)
             axes.errorbar(x, mine["mean"], bars, fmt=look.marker, color=look.colour, label=arm, ms=4, elinewidth=1)
-        axes.set_xticks(range(len(classifiers)), classifiers)
+        axes.set_xticks(range(len(classifiers)), map(_two_lines, classifiers))
         axes.set(ylabel="test error (%), ± 1 std", ylim=(0, None), xlim=(-0.5, len(classifiers) - 0.5))
         axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
@@ -111,18 +111,26 @@ def draw_kl_over_training(results: Results) -> Figure:
             axes.yaxis.set_major_formatter(_PLAIN)
             axes.yaxis.set_minor_formatter(_SPARSE)
             if at < size:
-                axes.set_title(f"student: {student}")
+                axes.set_title(_two_lines(student))
             if at >= size * (size - 1):
                 axes.set_xlabel("epoch")
             if at % size == 0:
-                axes.set_ylabel(f"teacher: {teacher}\nKL (nats)")
+                axes.set_ylabel(_two_lines(teacher))
             if teacher == student:
                 axes.set_facecolor("#F4F4F4")
                 axes.grid(visible=False)
+        figure.suptitle("student", fontsize=8)
+        figure.supylabel("teacher; KL (nats)", fontsize=8)
         handles, labels = panels[0].get_legend_handles_labels()
         shown = [at for at, arm in enumerate(labels) if arm in set(frame["arm"])]
         figure.legend([handles[at] for at in shown], [labels[at] for at in shown], loc="outside lower center", ncols=6)
     return figure
+
+
+def _two_lines(classifier: str) -> str:
+    """Return the name with its network on a line of its own: that of a peer is too long for a panel."""
+    network = network_of(classifier)
+    return classifier.replace(f"{network}.", f"{network}\n") if network else classifier
 
 
 def _in_order(names: Sequence[str]) -> list[str]:
