@@ -136,7 +136,7 @@ def test_what_a_mixed_model_cannot_do_is_refused():
         mixed_effects(frame, "nobody")
 
 
-@pytest.mark.parametrize("studies", [30, pytest.param(400, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("studies", [10, pytest.param(400, marks=pytest.mark.slow)])
 def test_a_mixed_model_seldom_finds_what_is_not_there(studies):
     random = np.random.default_rng(1)
     found = [mixed_effects(contexts(random, effect=0.0), "baseline").iloc[0]["p"] < 0.05 for _ in range(studies)]
