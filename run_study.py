@@ -138,6 +138,7 @@ def _search_of(study: StudySpec, space: ArmSpace) -> tuple[str, str, str]:
 
 def _run(study: StudySpec, folder: Path, options: argparse.Namespace) -> int:
     use_ray_settings(alone=options.address is None)
+    from analysis.report import try_report
     from analysis.tables import write_tables
     from dks_study.arm_checks import StudyError
     from dks_study.data import DataError
@@ -167,15 +168,17 @@ def _run(study: StudySpec, folder: Path, options: argparse.Namespace) -> int:
             recorders.append(MLflowRuns(options.mlflow, study, folder))
         display = Observed(make_display(study, console), recorders)
         ending = run_study(study, folder, display, where)
+        if not ending.complete:
+            return _interrupted()
+        results = load_results(folder)
+        text, report = write_tables(results, folder), try_report(results, folder)
+        publish(folder, where)
     except (DataError, StudyError, SearchError, MirrorError, MLflowError, LedgerError, StorageError) as error:
         raise SpecError(str(error)) from error
     except KeyboardInterrupt:
         return _interrupted()
-    if not ending.complete:
-        return _interrupted()
-    text = write_tables(load_results(folder), folder)
-    publish(folder, where)
     print(text)
+    print(report)
     return EXIT_FAILED_TRIALS if ending.without_result else 0
 
 

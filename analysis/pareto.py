@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from analysis.grid import Cell, Grid
 from dks_study.objectives import MAXIMISED, front, gains
 from dks_study.results import Results
 
@@ -40,20 +41,15 @@ def _row(confirmed: pd.DataFrame, chosen: pd.Series) -> str:
     return ""
 
 
-def pareto_markdown(table: pd.DataFrame, objectives: Sequence[str]) -> str:
-    """Return the fronts as a section of Markdown."""
+def pareto_grid(table: pd.DataFrame, objectives: Sequence[str]) -> Grid:
+    """Return the fronts, as `pareto_table` gives them, as a table to show."""
     how = ", ".join(f"{name} ({'more' if MAXIMISED[name] else 'less'} is better)" for name in objectives)
-    shown = table.rename(columns=lambda key: str(key).removeprefix("setting/"))
-    shown = shown.map(_shown)
+    header = tuple(str(key).removeprefix("setting/") for key in table.columns)
+    rows = tuple(tuple(Cell(_shown(value)) for value in row) for row in table.itertuples(index=False))
     note = (
-        "One row per setting that no other of its arm beats in everything, in the search; `row` where it is confirmed."
+        "One row per setting that no other of its arm beats in everything, in the search; row: where it is confirmed."
     )
-    return (
-        "\n".join(
-            ["### Pareto fronts", "", f"{how}.", "", shown.to_markdown(index=False, disable_numparse=True), "", note]
-        )
-        + "\n"
-    )
+    return Grid("Pareto fronts", header, rows, (f"{how}.", note))
 
 
 def _shown(value: object) -> str:

@@ -1,12 +1,18 @@
 """The ablation table of a study: one row per arm, in percent test error, each paired with the reference arm by seed."""
 
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from analysis.pareto import pareto_markdown, pareto_table
-from analysis.stats import Difference, holm, paired_difference, smallest_p
+from analysis.collect import full_confirmations, left_out, table_rows
+from analysis.comparisons import comparisons, errors_by_seed
+from analysis.costs import COUNTS
+from analysis.grid import Cell, Grid, markdown, number
+from analysis.pareto import pareto_grid, pareto_table
+from analysis.stats import smallest_p
 from dks_study.ledger import write_whole
 from dks_study.results import Results
 
@@ -28,63 +34,33 @@ class ArmTable:
 
 def arm_table(results: Results) -> ArmTable:
     """Compute the table of a study from its complete confirmation trials alone."""
-    study = results.study
-    confirmed = results.trials[results.trials["phase"] == "confirm"] if len(results.trials) else results.trials
-    complete = confirmed[confirmed["status"] == "complete"] if len(confirmed) else confirmed
-    arms = {row: arm for arm in study.arms for row in _rows_of(confirmed, arm)}
-    # Of several confirmed settings of the arm that others are compared with, the most accurate one stands for it.
-    bases = {row: _rows_of(confirmed, study.table.reference_of(arm))[0] for row, arm in arms.items()}
-    errors = {row: _error_by_seed(complete, row) for row in arms}
-    differences = {row: None if row == base else _difference(errors[row], errors[base]) for row, base in bases.items()}
-    compared = [row for row, difference in differences.items() if difference]
-    adjusted = dict(zip(compared, holm([d.p for d in differences.values() if d]), strict=True))
-    rows = [
-        _row(row, errors[row], differences[row], adjusted.get(row), complete[complete["row"] == row])
-        | ({"against": bases[row]} if study.table.against else {})
-        for row in arms
-        if len(errors[row])
+    study, rows = results.study, table_rows(results)
+    errors, compared = errors_by_seed(results), comparisons(results)
+    differences = {str(line["arm"]): line for line in compared.to_dict("records")}
+    complete = full_confirmations(results)
+    lines = [
+        _row(row.name, errors[row.name].dropna(), differences.get(row.name), complete[complete["row"] == row.name])
+        | ({"against": row.base} if study.table.against else {})
+        for row in rows
+        if row.name in errors
     ]
-    frame = pd.DataFrame(rows)
-    reference = "the arm in brackets" if study.table.against else _rows_of(confirmed, study.table.reference)[0]
-    return ArmTable(study.table.title, reference, frame, _notes(results, reference, confirmed, errors, differences))
-
-
-def _rows_of(confirmed: pd.DataFrame, arm: str) -> list[str]:
-    """Return the rows of an arm: one, or one for each member of its Pareto front that was confirmed."""
-    mine = confirmed[confirmed["arm"] == arm] if len(confirmed) else confirmed
-    return list(dict.fromkeys(mine["row"])) if len(mine) else [arm]
-
-
-def _error_by_seed(complete: pd.DataFrame, arm: str) -> pd.Series:
-    if not len(complete):
-        return pd.Series(dtype=float)
-    mine = complete[complete["row"] == arm].set_index("seed").sort_index()
-    return 100 - mine["test/top1/main"]
-
-
-def _difference(treated: pd.Series, reference: pd.Series) -> Difference | None:
-    shared = treated.index.intersection(reference.index)
-    return paired_difference(treated[shared].tolist(), reference[shared].tolist()) if len(shared) > 1 else None
+    bases = {row.base for row in rows if row.arm == study.table.reference}
+    reference = "the arm in brackets" if study.table.against else bases.pop()
+    return ArmTable(study.table.title, reference, pd.DataFrame(lines), _notes(results, reference, errors, compared))
 
 
 def _row(
-    arm: str, errors: pd.Series, difference: Difference | None, p_holm: float | None, trials: pd.DataFrame
+    name: str, errors: pd.Series, difference: Mapping[Hashable, Any] | None, trials: pd.DataFrame
 ) -> dict[str, object]:
-    row: dict[str, object] = {"arm": arm, "n": len(errors), ERROR: errors.mean(), "std": errors.std(ddof=1)}
+    row: dict[str, object] = {"arm": name, "n": len(errors), ERROR: errors.mean(), "std": errors.std(ddof=1)}
     if difference:
-        row |= {f"difference_{name}": value for name, value in vars(difference).items()} | {"p_holm": p_holm}
-    costs = ("params_train", "params_inference", "macs_train", "macs_inference")
-    row |= {name: int(trials[f"cost/{name}"].max()) for name in costs}
+        row |= {f"difference_{key}": difference[key] for key in ("n", "mean", "std", "low", "high", "p")}
+        row["p_holm"] = difference["p_holm"]
+    row |= {key: int(trials[f"cost/{key}"].max()) for key in COUNTS}
     return row | {key: trials[key].iloc[0] for key in trials.columns.astype(str) if key.startswith("setting/")}
 
 
-def _notes(
-    results: Results,
-    reference: str,
-    confirmed: pd.DataFrame,
-    errors: dict[str, pd.Series],
-    differences: dict[str, Difference | None],
-) -> tuple[str, ...]:
+def _notes(results: Results, reference: str, errors: pd.DataFrame, compared: pd.DataFrame) -> tuple[str, ...]:
     study = results.study
     seeds = len(study.report_seeds)
     notes = [
@@ -92,25 +68,23 @@ def _notes(
         f" after the last epoch; difference to {reference} paired by seed, 95 % BCa bootstrap interval,"
         " sign-flip p adjusted by Holm."
     ]
-    fewest = min((difference.n for difference in differences.values() if difference), default=seeds)
+    fewest = int(compared["n"].min()) if len(compared) else seeds
     least = smallest_p(fewest)
     if least >= 0.05:
         notes.append(f"Warning: {_count(fewest, 'seed')} cannot reach p < 0.05 (at best {least:.3g}): use 6 or more.")
-    comparisons = sum(difference is not None for difference in differences.values())
-    if comparisons > 1:
-        adjusted = min(1.0, comparisons * least)
+    if len(compared) > 1:
+        adjusted = min(1.0, len(compared) * least)
         notes.append(
             f"The smallest p that {_count(fewest, 'seed')} can reach is {least:.3g}, {adjusted:.3g} after Holm."
         )
-    left_out = confirmed[confirmed["status"] != "complete"] if len(confirmed) else confirmed
-    for _, trial in left_out.iterrows():
-        notes.append(f"Left out: {trial['trial']} {trial['status']}: {trial['error']}")
-    for arm, values in errors.items():
-        if not len(values):
-            notes.append(f"Left out: arm {arm}: no complete confirmation trial.")
-    if len(left_out) == 0 and all(len(values) == seeds for values in errors.values()):
-        notes.append("Left out: nothing.")
-    return tuple(notes)
+    lost = [f"Left out: {reason}" for reason in left_out(results)]
+    lost += [
+        f"Left out: arm {row.name}: no complete confirmation trial."
+        for row in table_rows(results)
+        if row.name not in errors
+    ]
+    whole = all(errors[name].notna().sum() == seeds for name in errors)
+    return (*notes, *lost, *(["Left out: nothing."] if whole and not lost else []))
 
 
 def _count(number: int, noun: str) -> str:
@@ -121,8 +95,8 @@ def to_markdown(table: ArmTable) -> str:
     """Return the table as Markdown: error, paired difference, costs; then the settings; then the notes."""
     parts = [f"### {table.title}", ""]
     if len(table.rows):
-        best = table.rows[ERROR].min()
-        shown = pd.DataFrame([_shown(row, table.reference, best) for _, row in table.rows.iterrows()])
+        marked = zip(table.rows.iterrows(), best_rows(table), strict=True)
+        shown = pd.DataFrame([_shown(row, table.reference, best) for (_, row), best in marked])
         settings = table.rows[["arm", *(key for key in table.rows.columns.astype(str) if key.startswith("setting/"))]]
         parts += [shown.to_markdown(index=False, disable_numparse=True), ""]
         if settings.shape[1] > 1:
@@ -131,7 +105,13 @@ def to_markdown(table: ArmTable) -> str:
     return "\n".join([*parts, *table.notes]) + "\n"
 
 
-def _shown(row: pd.Series, reference: str, best: float) -> dict[str, str]:
+def best_rows(table: ArmTable) -> "pd.Series[bool]":
+    """Mark the rows of the lowest error among those that are compared with the same row, that row among them."""
+    groups = table.rows["against"] if "against" in table.rows else pd.Series("", index=table.rows.index)
+    return table.rows[ERROR] == table.rows.groupby(groups)[ERROR].transform("min")
+
+
+def _shown(row: pd.Series, reference: str, best: bool) -> dict[str, str]:
     spread = "" if pd.isna(row["std"]) else f" ± {row['std']:.2f}"  # one seed has none
     error = f"{row[ERROR]:.2f}{spread}"
     compared = pd.notna(row.get("difference_mean"))
@@ -139,7 +119,7 @@ def _shown(row: pd.Series, reference: str, best: float) -> dict[str, str]:
     return {
         "arm": str(row["arm"]),
         "n": str(row["n"]),
-        "test error (%)": f"**{error}**" if row[ERROR] == best else error,
+        "test error (%)": f"**{error}**" if best else error,
         f"difference to {reference}": f"{row['difference_mean']:+.2f} ± {row['difference_std']:.2f}{against}"
         if compared
         else "",
@@ -149,6 +129,41 @@ def _shown(row: pd.Series, reference: str, best: float) -> dict[str, str]:
         "parameters (train / inference)": f"{row['params_train']:,} / {row['params_inference']:,}",
         "MACs per image (train / inference)": f"{row['macs_train']:,} / {row['macs_inference']:,}",
     }
+
+
+def table_grid(table: ArmTable) -> Grid:
+    """Return errors and comparisons of the table, for LaTeX, HTML and CSV; the costs have a grid of their own."""
+    rows = []
+    for row, best in zip(table.rows.to_dict("records"), best_rows(table) if len(table.rows) else (), strict=True):
+        mean, std, low, high, p = (
+            row.get(name, float("nan"))
+            for name in ("difference_mean", "difference_std", "difference_low", "difference_high", "p_holm")
+        )
+        interval = Cell("" if pd.isna(low) else f"[{low:+.2f}, {high:+.2f}]")
+        error = number(row[ERROR], row["std"], bold=bool(best))
+        against = Cell(str(row["against"]) if "against" in row and not pd.isna(mean) else "")
+        difference, adjusted = number(mean, std, signed=True), Cell() if pd.isna(p) else number(p, digits=3)
+        named = [against] if "against" in row else []
+        rows.append((Cell(str(row["arm"])), Cell(str(row["n"])), error, difference, *named, interval, adjusted))
+    several = "against" in table.rows
+    to = ("difference", "to") if several else (f"difference to {table.reference}",)
+    header = ("arm", "n", "test error (%)", *to, "95 % interval", "p (Holm)")
+    notes = tuple(note.replace("`", "").replace("the arm in brackets", "the arm beside it") for note in table.notes)
+    return Grid(table.title, header, tuple(rows), notes)
+
+
+def setting_grid(table: ArmTable) -> Grid:
+    """Return the setting that each arm was confirmed with; only the column of arms if nothing was searched."""
+    keys = [str(key) for key in table.rows.columns if str(key).startswith("setting/")]
+    rows = tuple(
+        (Cell(str(row["arm"])), *(Cell("" if pd.isna(row[key]) else _short(row[key])) for key in keys))
+        for row in table.rows.to_dict("records")
+    )
+    return Grid("Chosen on validation", ("arm", *(key.removeprefix("setting/") for key in keys)), rows)
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _settings(settings: pd.DataFrame) -> str:
@@ -162,7 +177,7 @@ def write_tables(results: Results, folder: Path) -> str:
     text = to_markdown(table)
     if len(results.study.search.objectives) > 1:
         front = pareto_table(results)
-        text += "\n" + pareto_markdown(front, results.study.search.objectives)
+        text += "\n" + markdown(pareto_grid(front, results.study.search.objectives))
         write_whole(folder / "pareto.csv", front.to_csv(index=False))
     write_whole(folder / "table.md", text)
     write_whole(folder / "table.csv", table.rows.to_csv(index=False))

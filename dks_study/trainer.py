@@ -99,6 +99,8 @@ def fit(
         NonFiniteLossError: if the training loss is not finite; checked once per epoch, so the device is never
             waited for inside one.
     """
+    if team.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(team.device)
     run = _prepare(trial, data, team, resume)
     for epoch in range(resume.epoch + 1 if resume else 1, trial.epochs + 1):
         metrics = _train_epoch(run, epoch)
@@ -106,7 +108,7 @@ def fit(
         if trial.phase == "confirm" and epoch == trial.epochs:
             metrics |= _evaluate(run, run.data.test, "test")
         if epoch == trial.epochs and (costs or trial.phase == "confirm"):
-            metrics |= _cost(run)
+            metrics |= _cost(run) | _peak_memory(team)
         yield EpochReport(epoch, metrics, run.state(epoch))
 
 
@@ -227,3 +229,13 @@ def _share_buffers(network: nn.Module, team: Team) -> None:
 def _cost(run: Run) -> dict[str, float]:
     cost = count_cost(run.network, run.data.image_shape)
     return {f"cost/{name}": float(value) for name, value in vars(cost).items()}
+
+
+def _peak_memory(team: Team) -> dict[str, float]:
+    """Return the most memory that tensors took on the first GPU since training began, the data among them.
+
+    Nothing on CPUs: a process that trains one trial after another knows its peak over all of them alone.
+    """
+    if team.device.type != "cuda":
+        return {}
+    return {"cost/peak_memory_mib": torch.cuda.max_memory_allocated(team.device) / 2**20}

@@ -28,3 +28,27 @@ def test_hits_on_distributions_are_hits_on_their_likeliest_class():
         of_others = torch.nn.functional.cross_entropy(logits[name], others).item()
         expected = 0.7 * hard[f"train/loss/{name}"] + 0.3 * of_others
         assert mixed[f"train/loss/{name}"] == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("names", "own"),
+    [(("teacher", "stage1", "main"), (1, 2)), (("peer1.stage1", "peer1.main", "stage1", "stage2", "main"), (2, 3, 4))],
+)
+def test_the_ensemble_is_the_mean_of_the_own_classifiers_probabilities(names, own):
+    source = torch.Generator().manual_seed(0)
+    logits = {name: 3 * torch.randn(50, 7, generator=source) for name in names}
+    labels = torch.randint(0, 7, (50,), generator=source)
+    tally = Tally(names, 7, torch.device("cpu"))
+    for part in (slice(0, 20), slice(20, 50)):
+        batch = {name: each[part] for name, each in logits.items()}
+        tally.add(objective_for(LossSpec(), names)(batch, labels[part]), batch, labels[part])
+    mean = sum(logits[names[at]].softmax(1) for at in own) / len(own)
+    expected = 100 * (mean.argmax(1) == labels).float().mean().item()
+    assert tally.read("val")["val/top1/ensemble"] == pytest.approx(expected)
+
+
+def test_a_single_classifier_has_no_ensemble():
+    logits, labels = {"main": torch.randn(5, 7)}, torch.zeros(5, dtype=torch.int64)
+    tally = Tally(("main",), 7, torch.device("cpu"))
+    tally.add(objective_for(LossSpec(), ("main",))(logits, labels), logits, labels)
+    assert not [key for key in tally.read("val") if "ensemble" in key]

@@ -22,7 +22,13 @@ CONTRACT = {
     SPACES / "profiles": ("# Scale:", "# Machine:"),
     SPACES / "recipes": ("# Recipe:", "# Source:"),
 }
-SHAPES = {"digits": (1, 10), "fashion_mnist": (1, 10), "cifar100": (3, 100), "imagenet": (3, 1000)}
+SHAPES = {
+    "digits": (1, 10),
+    "fashion_mnist": (1, 10),
+    "image_folder": (3, 10),
+    "cifar100": (3, 100),
+    "imagenet": (3, 1000),
+}
 ON_LAPTOP = [name for name in QUESTIONS if load_document(SPACES / f"{name}.yaml").values["profile"] == "laptop"]
 
 
@@ -37,7 +43,15 @@ def test_what_should_ship_ships():
         *("joint", "against_kd_dml", "paper_cifar100", "paper_imagenet"),
     }
     assert set(PROFILES) == {
-        *("laptop", "desktop", "cifar100_wrn28_10", "cifar100_resnet32", "cifar100_resnet110", "cifar100_mobilenet"),
+        *(
+            "laptop",
+            "desktop",
+            "colour",
+            "cifar100_wrn28_10",
+            "cifar100_resnet32",
+            "cifar100_resnet110",
+            "cifar100_mobilenet",
+        ),
         *("imagenet_resnet18", "imagenet_resnet50", "imagenet_resnet152"),
     }
 

@@ -67,6 +67,12 @@ def test_the_test_set_is_opened_once_by_confirmation_alone():
     assert last.metrics["cost/params_train"] > last.metrics["cost/params_inference"]
 
 
+def test_peak_memory_is_that_of_the_gpu_and_none_is_invented_for_a_cpu(monkeypatch):
+    assert not [key for report in reports(trial_of(phase="confirm")) for key in report.metrics if "memory" in key]
+    monkeypatch.setattr("torch.cuda.max_memory_allocated", lambda device: 3 * 2**20)
+    assert trainer._peak_memory(Team(0, 1, torch.device("cuda"))) == {"cost/peak_memory_mib": 3.0}
+
+
 def test_top5_appears_where_there_are_enough_classes(monkeypatch):
     monkeypatch.setattr("dks_study.metrics.TOP5_FROM_CLASSES", 10)
     metrics = reports(trial_of(epochs=1))[0].metrics

@@ -1,0 +1,90 @@
+"""How all figures look: sizes for print, colours that colour-blind readers can tell apart, and ways to save."""
+
+import io
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+SINGLE_COLUMN_IN, DOUBLE_COLUMN_IN = 3.4, 7.0  # widths of a two-column page
+PNG_DPI = 200
+# Okabe and Ito (2008), without its yellow, which is too faint for a line on white.
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
+LINES = ("-", "--", "-.", ":")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+OWN = {"baseline": 0, "ds": 1, "dks": 2, "dense": 2}  # arms of many studies: they look alike in all of them
+FAINT = "#DDDDDD"
+_RC: dict[Any, Any] = {
+    **{"font.size": 8, "axes.titlesize": 8, "axes.labelsize": 8, "xtick.labelsize": 7, "ytick.labelsize": 7},
+    **{"legend.fontsize": 7, "legend.frameon": False, "lines.linewidth": 1.3, "axes.linewidth": 0.6},
+    **{"axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": "#EEEEEE"},
+    **{"grid.linewidth": 0.6, "axes.axisbelow": True, "svg.hashsalt": "dks_study", "pdf.fonttype": 42},
+    **{"figure.constrained_layout.use": True},
+}
+
+
+@dataclass(frozen=True)
+class Look:
+    """Colour, line and marker of an arm: the same in every figure of a study."""
+
+    colour: str
+    line: str
+    marker: str
+
+
+def looks(arms: Iterable[str]) -> dict[str, Look]:
+    """Return a look for each of `arms`: that of its name in OWN, or by its place among the others.
+
+    After 7 arms colours return with other lines and markers.
+    """
+    arms = list(arms)
+    places: dict[str, int] = {}
+    for arm in arms:
+        if arm in OWN and OWN[arm] not in places.values():
+            places[arm] = OWN[arm]
+    taken = set(places.values())
+    free = (place for place in count() if place not in taken)
+    places |= {arm: next(free) for arm in arms if arm not in places}
+    many = len(COLOURS)
+    return {
+        arm: Look(COLOURS[at % many], LINES[at // many % len(LINES)], MARKERS[(at + at // many) % len(MARKERS)])
+        for arm, at in ((arm, places[arm]) for arm in arms)
+    }
+
+
+@contextmanager
+def styled() -> Iterator[None]:
+    """Draw with the house style inside; matplotlib's own settings stay as they are."""
+    with mpl.rc_context(_RC):
+        yield
+
+
+def blank(
+    width_in: float, height_in: float, rows: int = 1, columns: int = 1, *, shared: bool = False
+) -> tuple[Figure, list[Axes]]:
+    """Return a figure and its axes, row by row, of one scale if `shared`; not pyplot's, so nothing global keeps it."""
+    figure = Figure(figsize=(width_in, height_in))
+    return figure, list(figure.subplots(rows, columns, squeeze=False, sharex=shared, sharey=shared).flat)
+
+
+def save(figure: Figure, stem: Path) -> tuple[Path, Path]:
+    """Write STEM.png (200 dots per inch) and STEM.pdf (fonts embedded), the same bytes for the same figure."""
+    png, pdf = stem.with_name(stem.name + ".png"), stem.with_name(stem.name + ".pdf")
+    with styled():
+        figure.savefig(png, dpi=PNG_DPI, metadata={"Software": None})
+        figure.savefig(pdf, metadata={"CreationDate": None, "Producer": None, "Creator": None})
+    return png, pdf
+
+
+def svg(figure: Figure) -> bytes:
+    """Return the figure as SVG with its letters as shapes: it looks the same everywhere."""
+    out = io.BytesIO()
+    with styled():
+        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
+    return out.getvalue()
