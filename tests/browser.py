@@ -27,6 +27,8 @@ class Page:
         while True:
             answer = await self._socket.receive_json(timeout=60)
             if answer.get("id") == number:
+                if "navigated" in answer.get("error", {}).get("message", ""):
+                    return {"result": {}}  # the page was left meanwhile, as after a login
                 assert "error" not in answer, answer
                 return answer["result"]
 
@@ -42,7 +44,7 @@ class Page:
         deadline = time.monotonic() + timeout_s
         while True:
             text = await self.evaluate("document.body ? document.body.innerText : ''")
-            if all(word in text for word in words):
+            if text is not None and all(word in text for word in words):
                 return text
             assert time.monotonic() < deadline, f"waited for {words}, the page shows:\n{text}"
             await asyncio.sleep(0.3)

@@ -69,7 +69,7 @@ def running(folder, workers):
     )  # fmt: skip
     try:
         url = next(found[0] for line in process.stdout if (found := re.search(r"http://\S+", line)))
-        deadline = time.monotonic() + 200
+        deadline = time.monotonic() + 300
         while not any(folder.glob("results/*/trials/dense-confirm-seed3/last.pt")):
             assert process.poll() is None
             assert time.monotonic() < deadline, "no epoch was trained"
