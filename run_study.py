@@ -118,10 +118,13 @@ def _run(study: StudySpec, folder: Path, options: argparse.Namespace) -> int:
     from dks_study.ledger import LedgerError
     from dks_study.mirror import MirrorError
     from dks_study.progress import make_display
-    from dks_study.results import load_results
+    from dks_study.provenance import ProvenanceError
+    from dks_study.results import ResultsError, load_results
     from dks_study.search import SearchError
+    from dks_study.siblings import other_results
     from dks_study.study import Where, run_study
 
+    is_new = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -129,16 +132,20 @@ def _run(study: StudySpec, folder: Path, options: argparse.Namespace) -> int:
     console = Console()
     print(study.question)
     print(f"results: {folder}", flush=True)
+    if is_new and (note := other_results(study, folder)):
+        print(note, flush=True)
     where = Where(options.address, options.optuna_storage, options.disk_gib)
     try:
         ending = run_study(study, folder, make_display(study, console), where)
-    except (DataError, StudyError, SearchError, MirrorError, LedgerError) as error:
+        if not ending.complete:
+            return _interrupted()
+        print(write_tables(load_results(folder), folder))
+    except (DataError, StudyError, SearchError, MirrorError, LedgerError, ProvenanceError, ResultsError) as error:
         raise SpecError(str(error)) from error
+    except OSError as error:
+        raise SpecError(f"{error.filename or folder}: {error.strerror or error}") from error
     except KeyboardInterrupt:
         return _interrupted()
-    if not ending.complete:
-        return _interrupted()
-    print(write_tables(load_results(folder), folder))
     return EXIT_FAILED_TRIALS if ending.without_result else 0
 
 

@@ -105,12 +105,23 @@ def _notes(
     left_out = confirmed[confirmed["status"] != "complete"] if len(confirmed) else confirmed
     for _, trial in left_out.iterrows():
         notes.append(f"Left out: {trial['trial']} {trial['status']}: {trial['error']}")
+    in_parts = _in_parts(confirmed)
+    if in_parts:
+        notes.append(f"Retrained with each batch in parts, having run out of memory: {', '.join(in_parts)}.")
     for arm, values in errors.items():
         if not len(values):
             notes.append(f"Left out: arm {arm}: no complete confirmation trial.")
     if len(left_out) == 0 and all(len(values) == seeds for values in errors.values()):
         notes.append("Left out: nothing.")
     return tuple(notes)
+
+
+def _in_parts(confirmed: pd.DataFrame) -> list[str]:
+    """Return in words which trials that the table rests on were trained with their batches in more parts."""
+    if not len(confirmed):
+        return []
+    retrained = confirmed[(confirmed["status"] == "complete") & confirmed["accumulate"].notna()]
+    return [f"{trial['trial']} (in {int(trial['accumulate'])})" for _, trial in retrained.iterrows()]
 
 
 def _count(number: int, noun: str) -> str:

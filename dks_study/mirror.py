@@ -27,6 +27,7 @@ _STATES = {
     "complete": TrialState.COMPLETE,
     "stopped": TrialState.PRUNED,
     "diverged": TrialState.FAIL,
+    "out_of_memory": TrialState.FAIL,
     "failed": TrialState.FAIL,
 }
 

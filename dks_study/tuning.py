@@ -13,9 +13,9 @@ from dks_study import provenance
 from dks_study.arm_checks import StudyError
 from dks_study.cluster import Slots, check_node
 from dks_study.compute import own_device
-from dks_study.failures import is_disk_full, is_out_of_memory
+from dks_study.failures import is_disk_full, is_out_of_memory, refused_memory
 from dks_study.keeping import Checkpoints
-from dks_study.ledger import Cell, Ledger, Outcome, Record, Status, read_outcome
+from dks_study.ledger import Cell, Ledger, Outcome, Record, Status, read_outcome, write_outcome
 from dks_study.mirror import Mirror
 from dks_study.parts import in_parts, most_parts, read_parts, train_in_parts
 from dks_study.planner import Planner, Step
@@ -190,14 +190,15 @@ def _run_cell(config: dict[str, Any], data: SharedData) -> None:
     (folder / ERROR).unlink(missing_ok=True)  # of an earlier attempt
     try:
         if trial.resources.workers:
-            train_in_group(trial, folder, watch, data)
+            train_in_group(trial, folder, watch, data, config["code"])
         else:
             stops = Watch.read(watch) if watch else None
             run_trial(trial, folder, own_device(trial.resources), tune.report, stops, data)
     except Exception as error:
         if is_disk_full(error):  # not the trial's fault: it goes on when there is room again
             tune.report({DISK_FULL: True})
-        elif read_outcome(folder):  # there was no memory: to try the same again is of no use
+        elif refusal := refused_memory(error):  # to try the same again is of no use
+            write_outcome(folder, Outcome("out_of_memory", {}, refusal))
             tune.report({})
         else:
             raise

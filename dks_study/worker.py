@@ -10,6 +10,7 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.tune.integration.ray_train import TuneReportCallback
 
+from dks_study.cluster import check_node
 from dks_study.sharing import SharedData
 from dks_study.spec import TrialSpec
 from dks_study.stopping import Watch
@@ -18,19 +19,20 @@ from dks_study.trial import run_trial
 CONTROLLER_FAILURES = 3  # the default, -1, waits for ever
 
 
-def train_in_group(trial: TrialSpec, folder: Path, watch: dict[str, Any] | None, data: SharedData) -> None:
+def train_in_group(trial: TrialSpec, folder: Path, watch: dict[str, Any] | None, data: SharedData, code: str) -> None:
     """Train `trial` in `trial.resources.workers` processes; rank 0's reports reach the Tune trial around it.
 
-    `watch` holds the fields of a Watch.
+    `watch` holds the fields of a Watch, `code` is the hash of what every process must run.
 
     Raises:
         Exception: what Ray Train raises when a worker fails.
     """
     resources = trial.resources
+    config = {"trial": trial.model_dump_json(), "folder": str(folder), "watch": watch, "data": data, "code": code}
     per_worker = {"CPU": float(resources.cpus_per_worker), "GPU": resources.gpus_per_worker}
     trainer = TorchTrainer(
         _train_loop,
-        train_loop_config={"trial": trial.model_dump_json(), "folder": str(folder), "watch": watch, "data": data},
+        train_loop_config=config,
         torch_config=TorchConfig(backend="nccl" if resources.gpus_per_worker else "gloo"),
         scaling_config=ScalingConfig(
             num_workers=resources.workers,
@@ -48,6 +50,7 @@ def train_in_group(trial: TrialSpec, folder: Path, watch: dict[str, Any] | None,
 
 
 def _train_loop(config: dict[str, Any]) -> None:
-    trial = TrialSpec.model_validate_json(config["trial"])
+    trial, folder = TrialSpec.model_validate_json(config["trial"]), Path(config["folder"])
+    check_node(folder.parent.parent, config["code"])  # a node may have come since the study began
     watch = Watch.read(config["watch"]) if config["watch"] else None
-    run_trial(trial, Path(config["folder"]), ray.train.torch.get_device(), ray.train.report, watch, config["data"])
+    run_trial(trial, folder, ray.train.torch.get_device(), ray.train.report, watch, config["data"])
