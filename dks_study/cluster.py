@@ -19,6 +19,11 @@ from dks_study.arm_checks import StudyError
 from dks_study.provenance import PROVENANCE, code_hash
 from dks_study.spec import ResourceSpec
 
+
+class NodeError(RuntimeError):
+    """A node cannot take part in the study; the message is one line."""
+
+
 Resources = Mapping[str, float]  # Ray's names: CPU, GPU
 ASKED_EVERY_S = 2.0
 
@@ -105,12 +110,12 @@ def check_node(results: Path, code: str) -> None:
     """Refuse to train on a node that does not see the `results` folder, or has other code than the driver.
 
     Raises:
-        RuntimeError: says which of the two.
+        NodeError: says which of the two.
     """
     if not (results / PROVENANCE).exists():
-        raise RuntimeError(f"{results}: must be a folder that every node sees; it is not there on {_host()}")
+        raise NodeError(f"{results}: must be a folder that every node sees; it is not there on {_host()}")
     if (here := code_hash()) != code:
-        raise RuntimeError(f"dks_study must be the same code on every node, got {here} on {_host()} instead of {code}")
+        raise NodeError(f"dks_study must be the same code on every node, got {here} on {_host()} instead of {code}")
 
 
 def check_nodes(results: Path, code: str) -> None:
@@ -127,8 +132,8 @@ def check_nodes(results: Path, code: str) -> None:
         try:
             ray.get(ray.remote(_probe).options(num_cpus=0, scheduling_strategy=there).remote(results, probe, code))
             if not probe.exists():
-                raise RuntimeError(f"{results}: what {node} writes there is not seen here")
-        except (RuntimeError, OSError, ray.exceptions.RayError) as error:
+                raise NodeError(f"{results}: what {node} writes there is not seen here")
+        except (NodeError, OSError, ray.exceptions.RayError) as error:
             raise StudyError(f"--results: {getattr(error, 'cause', None) or error}") from error
         finally:
             probe.unlink(missing_ok=True)

@@ -39,7 +39,8 @@ def test_changed_code_is_refused_until_it_is_put_back(space, uninterrupted, half
 @pytest.mark.slow
 def test_changed_code_still_prints_the_table_of_a_finished_study(space, uninterrupted, repository, tmp_path):
     folder = shutil.copytree(uninterrupted[0], tmp_path / "results" / uninterrupted[0].name)
-    (repository / "dks_study" / "metrics.py").open("a").write("# another line\n")
+    with (repository / "dks_study" / "metrics.py").open("a") as module:
+        module.write("# another line\n")
     _, out, _ = finish(space, folder.parent, root=repository)
     assert (uninterrupted[0] / "table.md").read_text() in out
     assert same_tables(folder, uninterrupted[0])

@@ -22,8 +22,6 @@ from whole_studies import (
     wait_for,
 )
 
-from dks_study.spec import ResourceSpec
-
 
 @pytest.mark.slow
 def test_a_study_ends_with_its_table_and_its_files(uninterrupted):
@@ -153,17 +151,3 @@ def test_a_relative_data_root_is_found_from_every_process(space, tmp_path, worke
     )
     folder, _, _ = finish(space, "results", *where, *small, cwd=tmp_path)
     assert [record.outcome.status for record in records(folder)] == ["complete"] * 2
-
-
-def test_concurrency_is_what_fits_and_the_impossible_is_refused():
-    pytest.importorskip("ray")
-    from dks_study.arm_checks import StudyError
-    from dks_study.cluster import check_possible, concurrency
-
-    assert concurrency(ResourceSpec(), {"CPU": 2.0}) == 2
-    assert concurrency(ResourceSpec(workers=2), {"CPU": 5.0}) == 2
-    assert concurrency(ResourceSpec(gpus_per_worker=0.25), {"CPU": 16.0, "GPU": 2.0}) == 8
-    with pytest.raises(StudyError, match=r"trial\.resources.cpus_per_worker: a trial needs 4 CPU, but there are 2"):
-        check_possible(ResourceSpec(cpus_per_worker=4), {"CPU": 2.0})
-    with pytest.raises(StudyError, match="needs 1 GPU, but there are 0"):
-        check_possible(ResourceSpec(gpus_per_worker=1), {"CPU": 2.0})

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 from dks_study.ledger import read_ledger
@@ -54,13 +55,13 @@ def start(space, results, *sets, cwd=None, options=(), root=ROOT, log=None):
     paths = [str(root), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "PYTHONUNBUFFERED": "1"}
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
-    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    if log is not None:
-        streams = {"stdout": log.open("a"), "stderr": subprocess.STDOUT}
-    return subprocess.Popen(
-        command(space, results, *sets, options=options, root=root),
-        cwd=cwd, text=True, env=environment, start_new_session=True, **streams,
-    )  # fmt: skip
+    output = log.open("a") if log else nullcontext(subprocess.PIPE)
+    with output as out:
+        return subprocess.Popen(
+            command(space, results, *sets, options=options, root=root),
+            cwd=cwd, text=True, env=environment, start_new_session=True,
+            stdout=out, stderr=subprocess.STDOUT if log else out,
+        )  # fmt: skip
 
 
 def finish(space, results, *sets, code=0, cwd=None, options=(), root=ROOT):
