@@ -149,11 +149,14 @@ def _run(study: StudySpec, folder: Path, options: argparse.Namespace) -> int:
     from dks_study.mlflow_runs import MLflowError, MLflowRuns
     from dks_study.observers import Observed, Recorder
     from dks_study.progress import make_display
-    from dks_study.results import load_results
+    from dks_study.provenance import ProvenanceError
+    from dks_study.results import ResultsError, load_results
     from dks_study.search import SearchError
+    from dks_study.siblings import other_results
     from dks_study.storage import StorageError
     from dks_study.study import Where, publish, run_study
 
+    is_new = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -161,6 +164,8 @@ def _run(study: StudySpec, folder: Path, options: argparse.Namespace) -> int:
     console = Console()
     print(study.question)
     print(f"results: {folder}", flush=True)
+    if is_new and (note := other_results(study, folder)):
+        print(note, flush=True)
     where = Where(options.address, options.optuna_storage, options.disk_gib, options.storage)
     try:
         recorders: list[Recorder] = [EventFiles(folder), StudyGauges(study, folder.name)]
@@ -173,8 +178,12 @@ def _run(study: StudySpec, folder: Path, options: argparse.Namespace) -> int:
         results = load_results(folder)
         text, report = write_tables(results, folder), try_report(results, folder)
         publish(folder, where)
-    except (DataError, StudyError, SearchError, MirrorError, MLflowError, LedgerError, StorageError) as error:
+    except (DataError, StudyError, SearchError, ResultsError, LedgerError, ProvenanceError) as error:
         raise SpecError(str(error)) from error
+    except (MirrorError, MLflowError, StorageError) as error:
+        raise SpecError(str(error)) from error
+    except OSError as error:
+        raise SpecError(f"{error.filename or folder}: {error.strerror or error}") from error
     except KeyboardInterrupt:
         return _interrupted()
     print(text)

@@ -77,6 +77,8 @@ def _notes(results: Results, reference: str, errors: pd.DataFrame, compared: pd.
         notes.append(
             f"The smallest p that {_count(fewest, 'seed')} can reach is {least:.3g}, {adjusted:.3g} after Holm."
         )
+    if in_parts := _in_parts(full_confirmations(results)):
+        notes.append(f"Retrained with each batch in parts, having run out of memory: {', '.join(in_parts)}.")
     lost = [f"Left out: {reason}" for reason in left_out(results)]
     lost += [
         f"Left out: arm {row.name}: no complete confirmation trial."
@@ -85,6 +87,14 @@ def _notes(results: Results, reference: str, errors: pd.DataFrame, compared: pd.
     ]
     whole = all(errors[name].notna().sum() == seeds for name in errors)
     return (*notes, *lost, *(["Left out: nothing."] if whole and not lost else []))
+
+
+def _in_parts(trials: pd.DataFrame) -> list[str]:
+    """Return in words which trials that the table rests on were trained with their batches in more parts."""
+    if "accumulate" not in trials:  # no trial at all, or results from before this was recorded
+        return []
+    retrained = trials[trials["accumulate"].notna()]
+    return [f"{trial['trial']} (in {int(trial['accumulate'])})" for _, trial in retrained.iterrows()]
 
 
 def _count(number: int, noun: str) -> str:

@@ -20,6 +20,11 @@ from dks_study.provenance import PROVENANCE, code_hash
 from dks_study.spec import ResourceSpec
 from dks_study.storage import Files, Place
 
+
+class NodeError(RuntimeError):
+    """A node cannot take part in the study; the message is one line."""
+
+
 Resources = Mapping[str, float]  # Ray's names: CPU, GPU
 ASKED_EVERY_S = 2.0
 PROBE = "probe.txt"
@@ -109,13 +114,13 @@ def check_node(place: Place, code: str) -> None:
     """Refuse to train on a node that does not see the results folder, or has other code than the driver.
 
     Raises:
-        RuntimeError: says which of the two.
+        NodeError: says which of the two.
     """
     results = Path(place.folder).parent.parent
     if place.home is None and not (results / PROVENANCE).exists():
-        raise RuntimeError(f"{results}: must be a folder that every node sees; it is not there on {_host()}")
+        raise NodeError(f"{results}: must be a folder that every node sees; it is not there on {_host()}")
     if (here := code_hash()) != code:
-        raise RuntimeError(f"dks_study must be the same code on every node, got {here} on {_host()} instead of {code}")
+        raise NodeError(f"dks_study must be the same code on every node, got {here} on {_host()} instead of {code}")
 
 
 def check_nodes(files: Files, code: str) -> None:
@@ -131,8 +136,8 @@ def check_nodes(files: Files, code: str) -> None:
         try:
             ray.get(there.remote(place, code))
             if not place.has(PROBE):
-                raise RuntimeError(f"{place.folder}: what {node} writes there is not seen here")
-        except (RuntimeError, OSError, ray.exceptions.RayError) as error:
+                raise NodeError(f"{place.folder}: what {node} writes there is not seen here")
+        except (NodeError, OSError, ray.exceptions.RayError) as error:
             what = "--storage" if files.home else "--results"
             raise StudyError(f"{what}: {getattr(error, 'cause', None) or error}") from error
         finally:

@@ -92,7 +92,8 @@ def _read(folder: Path) -> tuple[TrialSpec, State]:
         raise ExportError(f"trial: must be the folder of a trial (with trial.json), got {folder}") from error
     state = load_state(folder / "last.pt", trial.content_hash())
     if state is None:
-        raise ExportError(f"trial: must hold last.pt, a whole checkpoint of this very trial, got {folder}")
+        rule = "must hold last.pt, a whole checkpoint of this very trial (a study's `keep` says which stay)"
+        raise ExportError(f"trial: {rule}, got {folder}")
     if state.epoch < trial.epochs:
         raise ExportError(f"trial: must be trained to its end, got {state.epoch} of {trial.epochs} epochs in {folder}")
     return trial, state

@@ -9,14 +9,21 @@ _NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")  # 
 _NO_DISK = (errno.ENOSPC, errno.EDQUOT)
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Was there no memory: on the GPU, on the host, or by the judgement of Ray's memory monitor?"""
-    return any(
-        isinstance(cause, torch.OutOfMemoryError | MemoryError)
-        or type(cause).__name__ == "OutOfMemoryError"  # Ray's
-        or (isinstance(cause, RuntimeError) and any(words in str(cause) for words in _NO_MEMORY))
+def refused_memory(error: BaseException) -> str | None:
+    """Return in one line that the trial asked for more memory than there is, or None if it was not that."""
+    refusals = [
+        cause
         for cause in causes(error)
-    )
+        if isinstance(cause, torch.OutOfMemoryError | MemoryError)
+        or (isinstance(cause, RuntimeError) and any(words in str(cause) for words in _NO_MEMORY))
+    ]
+    return first_line(refusals[-1]) if refusals else None
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Was there no memory: by `refused_memory`, or by the judgement of Ray's memory monitor, which kills?"""
+    killed = any(type(cause).__name__ == "OutOfMemoryError" for cause in causes(error))
+    return killed or refused_memory(error) is not None
 
 
 def is_disk_full(error: BaseException) -> bool:
@@ -33,7 +40,7 @@ def first_line(error: BaseException) -> str:
 def causes(error: BaseException) -> Iterator[BaseException]:
     """Yield an error and what is behind it, down to the errors of the workers of a group."""
     yield error
-    behind = [error.__cause__, getattr(error, "cause", None), *getattr(error, "worker_failures", {}).values()]
-    for cause in behind:
+    behind = [error.__cause__, getattr(error, "cause", None), getattr(error, "controller_failure", None)]
+    for cause in (*behind, *getattr(error, "worker_failures", {}).values()):
         if isinstance(cause, BaseException):
             yield from causes(cause)

@@ -5,6 +5,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from threading import Thread
 from types import FrameType
 
 INTERRUPTED = 130
@@ -20,7 +21,8 @@ def ending_on_interrupt(end: Callable[[], None]) -> Iterator[None]:
         nonlocal seen
         seen += 1
         if seen == 1:
-            end()
+            # In a thread of its own: `end` prints, and the signal may have come in the middle of a print.
+            Thread(target=end, daemon=True).start()
             return
         if sys.stdout.isatty():
             os.write(1, _SHOW_CURSOR)

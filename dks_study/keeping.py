@@ -7,6 +7,7 @@ While a trial runs it keeps its last and its best checkpoint. When it has ended,
 from dks_study.arm_checks import StudyError
 from dks_study.ledger import Record
 from dks_study.objectives import ACCURACY
+from dks_study.planner import planned
 from dks_study.storage import Files
 from dks_study.study_spec import StudySpec
 
@@ -50,9 +51,12 @@ class Checkpoints:
         return free is None or free >= largest
 
     def _at_the_end(self) -> int:
-        searches, seeds = self._study.search.trials or 0, len(self._study.report_seeds)
-        kept = {"none": 0, "best_per_arm": 2, "all": 2 * (searches + seeds)}[self._study.keep]
-        return kept * sum(self._sizes.values())
+        needed = 0
+        for arm, (searches, confirmations) in planned(self._study).items():
+            rows = confirmations // len(self._study.report_seeds)
+            trials = {"none": 0, "best_per_arm": rows, "all": searches + confirmations}[self._study.keep]
+            needed += 2 * trials * self._sizes[arm]
+        return needed
 
     def _used(self) -> int:
         return sum(map(self._files.checkpoint_bytes, self._held))
@@ -72,7 +76,8 @@ class Checkpoints:
         if self._study.keep == "all":
             return
         going = record
-        if self._study.keep == "best_per_arm" and record.cell.phase == "confirm":
+        confirmed = record.cell.phase == "confirm" and record.outcome.status == "complete"
+        if self._study.keep == "best_per_arm" and confirmed:
             best = self._best.get(record.cell.row)
             if best is None or _worth(record) > _worth(best):
                 self._best[record.cell.row] = record
@@ -83,7 +88,6 @@ class Checkpoints:
         self._held.discard(going.cell.id)
 
 
-def _worth(record: Record) -> tuple[bool, float, int]:
+def _worth(record: Record) -> tuple[float, int]:
     """By validation accuracy; of equals the first seed's."""
-    complete = record.outcome.status == "complete"
-    return complete, record.outcome.metrics.get(ACCURACY, 0.0) if complete else 0.0, -record.cell.index
+    return record.outcome.metrics[ACCURACY], -record.cell.index

@@ -151,7 +151,12 @@ def read_outcome(folder: Path) -> Outcome | None:
 
 def write_outcome(folder: Path, outcome: Outcome) -> None:
     """Say how the trial in `folder` ended."""
-    write_whole(folder / OUTCOME, json.dumps(asdict(outcome)))
+    write_whole(folder / OUTCOME, outcome_text(outcome))
+
+
+def outcome_text(outcome: Outcome) -> str:
+    """Return what a trial's outcome file holds."""
+    return json.dumps(asdict(outcome))
 
 
 def read_epochs(folder: Path) -> Iterator[dict[str, float]]:

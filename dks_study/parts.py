@@ -24,9 +24,10 @@ def most_parts(trial: TrialSpec) -> int:
 
 def train_in_parts(folder: Path, parts: int) -> str:
     """Let the trial in `folder` be trained from its first epoch, in `parts`; return the file that remembers it."""
-    write_whole(folder / _FILE, json.dumps(parts))
-    for name in ("last.pt", "best.pt", OUTCOME):  # the outcome last: without it the trial starts
+    # The outcome first: after a crash before the end the trial runs out of memory again, and no number is skipped.
+    for name in (OUTCOME, "last.pt", "best.pt"):
         (folder / name).unlink(missing_ok=True)
+    write_whole(folder / _FILE, json.dumps(parts))
     return _FILE
 
 

@@ -21,6 +21,10 @@ PROVENANCE = "provenance.json"
 PACKAGES = ("dks_study", "ray", "torch", "torchvision", "optuna", "numpy", "pandas", "scikit-learn")
 
 
+class ProvenanceError(ValueError):
+    """provenance.json cannot be trusted; the message is one line."""
+
+
 @dataclass(frozen=True)
 class Session:
     """One run of the command: when, with which code, on what."""
@@ -55,9 +59,28 @@ def new_session(gpus: int) -> Session:
 
 
 def read_sessions(folder: Path) -> list[dict[str, Any]]:
-    """Return the sessions that are on record in a results folder."""
+    """Return the sessions that are on record in a results folder.
+
+    Raises:
+        ProvenanceError: if the file is damaged.
+    """
+    return list(read_provenance(folder)["sessions"]) if (folder / PROVENANCE).exists() else []
+
+
+def read_provenance(folder: Path) -> dict[str, Any]:
+    """Return what provenance.json of a results folder holds.
+
+    Raises:
+        ProvenanceError: if the file is damaged.
+    """
     path = folder / PROVENANCE
-    return json.loads(path.read_text(encoding="utf-8"))["sessions"] if path.exists() else []
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        _known = content["study"], content["sessions"]
+    except (ValueError, KeyError, TypeError) as error:
+        advice = "put a copy back; or delete it, if the code has not changed since the study began"
+        raise ProvenanceError(f"{path}: is damaged: {advice}") from error
+    return content
 
 
 def write_provenance(folder: Path, study: StudySpec, earlier: list[dict[str, Any]], session: Session) -> None:

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+from pyarrow import ArrowException
 
 from dks_study.ledger import Record, read_epochs, read_ledger
+from dks_study.provenance import ProvenanceError, read_provenance
 from dks_study.study_spec import StudySpec
 
 
@@ -21,7 +23,7 @@ class Results:
     study: StudySpec
     trials: (
         pd.DataFrame
-    )  # arm, row (of a table), phase, seed, index, epochs, status, error, setting/KEY, and the last epoch's metrics
+    )  # arm, row (of a table), phase, seed, index, epochs, status, error, accumulate, setting/KEY, last epoch's metrics
     epochs: pd.DataFrame  # trial, arm, phase, seed, epoch, and metrics
 
 
@@ -29,18 +31,30 @@ def load_results(folder: Path) -> Results:
     """Return the results in `folder`.
 
     Raises:
-        ResultsError: if the folder has no provenance.json, trials.parquet or epochs.parquet.
+        ResultsError: if the folder has no provenance.json, trials.parquet or epochs.parquet, or one is damaged.
     """
     for name in ("provenance.json", "trials.parquet", "epochs.parquet"):
         if not (folder / name).is_file():
             raise ResultsError(f"{folder}: not the results of a study: {name} is missing")
-    spec = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))["study"]
-    study = StudySpec.model_validate_json(json.dumps(spec))
-    return Results(study, pd.read_parquet(folder / "trials.parquet"), pd.read_parquet(folder / "epochs.parquet"))
+    try:
+        study = StudySpec.model_validate_json(json.dumps(read_provenance(folder)["study"]))
+    except ProvenanceError as error:
+        raise ResultsError(str(error)) from error
+    return Results(study, _read(folder / "trials.parquet"), _read(folder / "epochs.parquet"))
 
 
-def write_results(folder: Path) -> None:
-    """Write trials.parquet and epochs.parquet from the ledger and the trials' own files; either whole or not at all."""
+def _read(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_parquet(path)
+    except (ArrowException, OSError) as error:
+        raise ResultsError(f"{path}: is damaged: run the study's command again, which writes it anew") from error
+
+
+def write_results(folder: Path) -> list[str]:
+    """Write trials.parquet and epochs.parquet from the ledger and the trials' own files; either whole or not at all.
+
+    Returns the trials that completed but whose epochs.jsonl lacks epochs: damaged since.
+    """
     records = sorted(read_ledger(folder / "ledger.jsonl"), key=_order)
     frames = {
         "trials": pd.DataFrame([_trial_row(record) for record in records]),
@@ -50,6 +64,8 @@ def write_results(folder: Path) -> None:
         temporary = folder / f"{name}.parquet.tmp"
         frame.to_parquet(temporary, index=False)
         temporary.replace(folder / f"{name}.parquet")
+    complete = [record.cell for record in records if record.outcome.status == "complete"]
+    return [cell.id for cell in complete if len(list(read_epochs(folder / "trials" / cell.id))) < cell.epochs]
 
 
 def _order(record: Record) -> tuple[str, str, int, int]:
@@ -68,6 +84,7 @@ def _trial_row(record: Record) -> dict[str, object]:
         "epochs": cell.epochs,
         "status": outcome.status,
         "error": outcome.error,
+        "accumulate": outcome.accumulate,
         "trial_hash": record.trial_hash,
         "ended": record.ended,
         **{f"setting/{key}": value for key, value in cell.setting.items()},

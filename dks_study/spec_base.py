@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -18,5 +18,9 @@ class Spec(BaseModel):
 
     def content_hash(self) -> str:
         """Return 10 hex digits that depend on every value in the description and on nothing else."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:10]
+        return hash_of(self.model_dump(mode="json"))
+
+
+def hash_of(content: dict[str, Any]) -> str:
+    """Return 10 hex digits that depend on `content` alone, which JSON can hold."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:10]

@@ -24,10 +24,9 @@ import psutil
 from pyarrow import ArrowException
 from pyarrow.fs import FileSelector, FileSystem, FileType, LocalFileSystem
 
-from dks_study.ledger import ERROR, OUTCOME
+from dks_study.ledger import ERROR, OUTCOME, Outcome, outcome_text, write_outcome
 
 CHECKPOINTS = ("last.pt", "best.pt", "last.tmp", "best.tmp")
-FAILED_FILES = (ERROR, OUTCOME)  # what a worker other than rank 0 may have to say
 _OWNER, HOLDER, SCRATCH = "owner", "holder.json", ".tune"
 BEAT_S = 30.0  # a holder on another machine that was not heard of for three of these is dead
 
@@ -153,6 +152,13 @@ class Place:
         else:
             (Path(self.folder) / name).unlink(missing_ok=True)
 
+    def end(self, outcome: Outcome) -> None:
+        """Say how the trial ended."""
+        if self.home:
+            self.home.write(OUTCOME, outcome_text(outcome).encode())
+        else:
+            write_outcome(Path(self.folder), outcome)
+
     def clear(self) -> None:
         """Delete all files."""
         if self.home:
@@ -222,7 +228,7 @@ class _Copy:
         return {
             name: (stat.st_mtime_ns, stat.st_size, stat.st_ino)
             for name, stat in files.items()
-            if self._writer or name in FAILED_FILES
+            if self._writer or name == ERROR
         }
 
 

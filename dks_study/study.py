@@ -66,6 +66,7 @@ def run_study(study: StudySpec, folder: Path, display: Display, where: Where) ->
         MirrorError: if Optuna's storage cannot be used.
         DataError: if the data cannot be loaded.
         LedgerError: if the ledger is damaged in the middle.
+        ProvenanceError: if provenance.json is damaged.
     """
     try:
         files = _files(folder, where)
@@ -104,20 +105,20 @@ def _run(study: StudySpec, files: Files, display: Display, where: Where) -> Endi
     complete = _is_complete(study, record)
     if not complete:
         _refuse_other_code(folder)
-    sizes = {} if complete else check_arms(study)
-    mirror = Mirror(study, folder, where.optuna_storage, display.note)
-    mirror.restore(record.records)
-    if not complete:
-        checkpoints = Checkpoints(study, files, sizes, where.disk_gib)
+        checkpoints = Checkpoints(study, files, check_arms(study), where.disk_gib)
         for known in record.records:
             checkpoints.settled(known)  # a crash may have come before their checkpoints were deleted
+    mirror = Mirror(study, folder, where.optuna_storage, display.note)  # a refused study leaves none
+    mirror.restore(record.records)
+    if not complete:
         with joined(where.address, display.note):
             slots = Slots(study.trial.resources, display.note)
             checkpoints.check_room(slots.now())
             _run_session(study, Hands(files, record, slots, checkpoints, mirror, display, provenance.code_hash()))
         for trial in checkpoints.held if files.home else ():
             files.fetch(trial, without=())
-    write_results(folder)
+    for trial in write_results(folder):
+        display.note(f"Note: {folder / 'trials' / trial / 'epochs.jsonl'} is damaged: epochs.parquet lacks its epochs.")
     lost = sum(known.outcome.lost for known in record.records)
     return Ending(_is_complete(study, record), without_result=lost)
 
@@ -175,9 +176,9 @@ def _refuse_other_code(folder: Path) -> None:
         StudyError: names both.
     """
     earlier = provenance.read_sessions(folder)
-    before, now = earlier[-1]["code"] if earlier else None, provenance.code_hash()
+    before, now = earlier[-1].get("code") if earlier else None, provenance.code_hash()
     if before not in (None, now):
-        revision = earlier[-1]["git_revision"]
+        revision = earlier[-1].get("git_revision")
         was = f"{before} (git {revision[:10]})" if revision else before
         rule = "the code of a study must not change, as its table would mix trials of both"
         raise StudyError(f"{folder}: {rule}: begun with {was}, now {now}; go back to it, or give another --results")

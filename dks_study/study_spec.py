@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from dks_study.search_spec import AxisSpec, SearchSpec
 from dks_study.spec import RunSpec, Setting, TrialSpec
-from dks_study.spec_base import Name, Seed, Spec
+from dks_study.spec_base import Name, Seed, Spec, hash_of
 
 
 class TableSpec(Spec):
@@ -34,6 +34,10 @@ COMMON = {
     *("data.name", "data.root", "data.validation_fraction", "data.split_seed"),
     *("data.in_memory", "data.image_pixels", "data.evaluation"),
 }
+
+
+# They change no number: a study can go on with others.
+UNHASHED = {"max_failures", "keep"}
 
 
 class StudySpec(Spec):
@@ -83,6 +87,10 @@ class StudySpec(Spec):
             if any(key == c or key.startswith(f"{c}.") or c.startswith(f"{key}.") for c in COMMON):
                 raise ValueError(f"{section}.{key}: must be the same in the whole study (trial.{key}), got it here")
         return self
+
+    def content_hash(self) -> str:
+        """Return 10 hex digits that depend on every value but those of UNHASHED."""
+        return hash_of(self.model_dump(mode="json", exclude=UNHASHED))
 
     def axes_of(self, arm: str) -> dict[str, AxisSpec]:
         """Return the axes that are searched in `arm`, by dotted key."""

@@ -26,7 +26,7 @@ import torch
 from dks_study.checkpoint import load_state
 from dks_study.data import DataSet, load
 from dks_study.data_spec import DataSpec
-from dks_study.failures import causes, first_line, is_out_of_memory
+from dks_study.failures import causes, first_line
 from dks_study.ledger import ERROR, Outcome, read_epochs, write_outcome, write_whole
 from dks_study.objectives import ACCURACY
 from dks_study.spec import TrialSpec
@@ -47,29 +47,28 @@ def run_trial(
     """Train `trial` in `folder`, calling `report` with `epoch` and its metrics after every epoch.
 
     A trial that diverges, or is stopped early by `watch`, ends normally (its outcome says so). Any other error is
-    written to error.txt and raised; where there was no memory, the outcome says so, too.
+    written to error.txt and raised.
     """
     team = Team.here(device)
     folder.mkdir(parents=True, exist_ok=True)
     with _alone_in(folder) if team.rank == 0 else nullcontext():
         try:
             _train(trial, folder, team, report, watch, read)
-        except Exception as error:
+        except Exception:
             with suppress(OSError):  # the disk may be full
                 (folder / ERROR).write_text(traceback.format_exc(), encoding="utf-8")
                 _log(folder, traceback.format_exc())
-            if is_out_of_memory(error):  # any worker of a group can be the one
-                write_outcome(folder, Outcome("out_of_memory", {}, first_line(error)))
             raise
 
 
 def read_error(folder: Path, why: BaseException | None = None) -> str:
     """Return one line about the error that ended the trial in `folder`, or, if it left no word, about `why`."""
     path = folder / ERROR
-    if not path.exists():
-        died = "the trial's process died without a word (killed, or out of memory)"
-        return first_line(list(causes(why))[-1]) if why else died
-    return path.read_text(encoding="utf-8").strip().splitlines()[-1]
+    lines = path.read_text(encoding="utf-8").strip().splitlines() if path.exists() else []
+    if lines:
+        return lines[-1]
+    died = "the trial's process died without a word (killed, or out of memory)"
+    return first_line(list(causes(why))[-1]) if why else died
 
 
 def _train(
@@ -92,6 +91,8 @@ def _train(
         write_whole(folder / "trial.json", trial.model_dump_json(indent=1))
         _log(folder, f"start after epoch {state.epoch if state else 0} on {team.size} x {team.device}")
     best = max((line[ACCURACY] for line in kept), default=0.0)
+    if state and team.rank == 0 and metrics[ACCURACY] == best:
+        _keep_best(folder)  # a crash may have come before
     try:
         # A crash may have come between a trial's last epoch and its outcome.
         why = watch.verdict(steps)
@@ -123,12 +124,17 @@ def _keep(folder: Path, epoch: EpochReport, metrics: dict[str, float], *, is_bes
         file.write(json.dumps(metrics) + "\n")
     epoch.state.save(folder / "last.pt")
     if is_best:
-        temporary = folder / "best.tmp"
-        temporary.unlink(missing_ok=True)
-        os.link(folder / "last.pt", temporary)  # costs nothing: last.pt is replaced, never written into
-        temporary.replace(folder / "best.pt")
+        _keep_best(folder)
     shown = ", ".join(f"{key} {metrics[key]:.4g}" for key in ("train/loss", "val/top1/main", "time/train_s"))
     _log(folder, f"epoch {epoch.epoch}: {shown}")
+
+
+def _keep_best(folder: Path) -> None:
+    """Let best.pt be what last.pt is now."""
+    temporary = folder / "best.tmp"
+    temporary.unlink(missing_ok=True)
+    os.link(folder / "last.pt", temporary)  # costs nothing: last.pt is replaced, never written into
+    temporary.replace(folder / "best.pt")
 
 
 def _keep_epochs(folder: Path, done: int, *, write: bool) -> list[dict[str, float]]:

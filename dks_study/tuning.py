@@ -4,18 +4,18 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ray import tune
+from ray import cloudpickle, tune
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
 from dks_study import provenance
 from dks_study.arm_checks import StudyError
-from dks_study.cluster import Slots, check_node
+from dks_study.cluster import NodeError, Slots, check_node
 from dks_study.compute import own_device
-from dks_study.failures import is_disk_full, is_out_of_memory
+from dks_study.failures import causes, is_disk_full, is_out_of_memory, refused_memory
 from dks_study.keeping import Checkpoints
-from dks_study.ledger import ERROR, OUTCOME, Cell, Ledger, Outcome, Record, Status, read_outcome
+from dks_study.ledger import ERROR, Cell, Ledger, Outcome, Record, Status, read_outcome
 from dks_study.mirror import Mirror
 from dks_study.naming import NAME, named_trials
 from dks_study.parts import in_parts, most_parts, read_parts, train_in_parts
@@ -30,7 +30,7 @@ from dks_study.study_spec import StudySpec, arm_run, arm_trial
 from dks_study.trial import read_error, run_trial
 from dks_study.worker import train_in_group
 
-DISK_FULL = "disk_full"  # reported instead of an epoch
+NO_MORE = "no_more"  # reported instead of an epoch: why the study cannot go on, which is not the trial's fault
 NO_ROOM = "there is no room for checkpoints: free some or raise --disk-gib, then run the same command again"
 
 
@@ -125,8 +125,8 @@ class PlannedSearch(Searcher):  # type: ignore[misc]  # Ray has no types
             cell = self._cells[trial_id]
             self._hands.mirror.epoch(cell, result)
             self._hands.display.epoch(cell, result)
-        elif DISK_FULL in result:
-            self.error = StudyError(f"{self._hands.files.folder}: {NO_ROOM}")
+        elif NO_MORE in result:
+            self.error = StudyError(f"{self._hands.files.folder}: {result[NO_MORE]}")
 
     def on_error(self, trial_id: str, error: BaseException) -> None:
         """Learn why Tune gives a trial up, just before `on_trial_complete`."""
@@ -193,24 +193,29 @@ class _Listener(FIFOScheduler):  # type: ignore[misc]  # Ray has no types
         return str(self.STOP if self._searcher.stopping or self._searcher.error else self.CONTINUE)
 
     def on_trial_error(self, controller: object, trial: Trial) -> None:
-        if error := trial.get_pickled_error():
-            self._searcher.on_error(trial.trial_id, error)
+        # Not by trial.get_pickled_error(), which looks where the file is copied to only later.
+        file = Path(trial.pickled_error_file or "")
+        if file.is_file():
+            self._searcher.on_error(trial.trial_id, cloudpickle.loads(file.read_bytes()))
 
 
 def _run_cell(config: dict[str, Any], data: SharedData) -> None:
     """Train one trial inside its Tune trial, or in a Ray Train group that it starts."""
     trial, place = TrialSpec.model_validate_json(config["trial"]), config["place"]
-    check_node(place, config["code"])
-    place.delete(ERROR)  # of an earlier attempt
     try:
+        check_node(place, config["code"])
+        place.delete(ERROR)  # of an earlier attempt
         if trial.resources.workers:
-            train_in_group(trial, place, config["watch"], data, config[NAME])
+            train_in_group(trial, config, data)
         else:
             _train_here(trial, place, config["watch"], data)
     except Exception as error:
-        if is_disk_full(error):  # not the trial's fault: it goes on when there is room again
-            tune.report({DISK_FULL: True})
-        elif place.has(OUTCOME):  # there was no memory: to try the same again is of no use
+        if is_disk_full(error):
+            tune.report({NO_MORE: NO_ROOM})
+        elif unfit := [str(cause) for cause in causes(error) if isinstance(cause, NodeError)]:
+            tune.report({NO_MORE: unfit[-1]})
+        elif refusal := refused_memory(error):  # to try the same again is of no use
+            place.end(Outcome("out_of_memory", {}, refusal))
             tune.report({})
         else:
             raise

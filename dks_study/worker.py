@@ -10,28 +10,29 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.tune.integration.ray_train import TuneReportCallback
 
+from dks_study.cluster import check_node
+from dks_study.naming import NAME
 from dks_study.sharing import SharedData
 from dks_study.spec import TrialSpec
 from dks_study.stopping import Watch
-from dks_study.storage import Place
 from dks_study.trial import run_trial
 
 CONTROLLER_FAILURES = 3  # the default, -1, waits for ever
 
 
-def train_in_group(trial: TrialSpec, place: Place, watch: dict[str, Any] | None, data: SharedData, name: str) -> None:
+def train_in_group(trial: TrialSpec, config: dict[str, Any], data: SharedData) -> None:
     """Train `trial` in `trial.resources.workers` processes; rank 0's reports reach the Tune trial around it.
 
-    `watch` holds the fields of a Watch.
+    `config` is that of the Tune trial.
 
     Raises:
         Exception: what Ray Train raises when a worker fails.
     """
-    resources = trial.resources
+    resources, place = trial.resources, config["place"]
     per_worker = {"CPU": float(resources.cpus_per_worker), "GPU": resources.gpus_per_worker}
     trainer = TorchTrainer(
         _train_loop,
-        train_loop_config={"trial": trial.model_dump_json(), "place": place, "watch": watch, "data": data},
+        train_loop_config={**config, "data": data},
         torch_config=TorchConfig(backend="nccl" if resources.gpus_per_worker else "gloo"),
         scaling_config=ScalingConfig(
             num_workers=resources.workers,
@@ -42,7 +43,7 @@ def train_in_group(trial: TrialSpec, place: Place, watch: dict[str, Any] | None,
             # A known name would make Ray Train restore its own state.
             name=f"{Path(place.folder).name}-{uuid.uuid4().hex[:8]}",
             storage_path=place.scratch,
-            callbacks=[TuneReportCallback(), *_naming(name)],
+            callbacks=[TuneReportCallback(), *_naming(config[NAME])],
             failure_config=FailureConfig(max_failures=0, controller_failure_limit=CONTROLLER_FAILURES),
         ),
     )
@@ -60,9 +61,9 @@ def _naming(name: str) -> list[Any]:
 
 
 def _train_loop(config: dict[str, Any]) -> None:
-    trial = TrialSpec.model_validate_json(config["trial"])
+    trial, place = TrialSpec.model_validate_json(config["trial"]), config["place"]
+    check_node(place, config["code"])  # a node may have come since the study began
     watch = Watch.read(config["watch"]) if config["watch"] else None
-    place: Place = config["place"]
     with place.opened(writer=ray.train.get_context().get_world_rank() == 0) as (folder, push):
 
         def report(metrics: dict[str, float]) -> None:

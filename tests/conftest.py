@@ -1,7 +1,13 @@
 """What several test files share."""
 
+import os
+import shutil
+import signal
+
 import pytest
 import torch
+from faulty import calm_study
+from whole_studies import finish, in_confirmation, start, wait_for, write_study
 
 
 @pytest.fixture
@@ -11,3 +17,45 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def space(tmp_path_factory):
+    """A question whose study takes seconds."""
+    return write_study(tmp_path_factory.mktemp("space"))
+
+
+@pytest.fixture(scope="session")
+def uninterrupted(space, tmp_path_factory):
+    """Its study, run without a fault: results folder, stdout, stderr."""
+    return finish(space, tmp_path_factory.mktemp("results"))
+
+
+@pytest.fixture(scope="session")
+def killed_half_way(space, tmp_path_factory):
+    """The results of its study, killed in confirmation; every checkpoint was kept so far. Copy it before use."""
+    results = tmp_path_factory.mktemp("half")
+    process = start(space, results, "keep=all")
+    folder = wait_for(results, in_confirmation, process)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    return folder
+
+
+@pytest.fixture
+def half_way(killed_half_way, tmp_path):
+    """A copy of a half-finished study, in tmp_path/results."""
+    return shutil.copytree(killed_half_way, tmp_path / "results" / killed_half_way.name)
+
+
+@pytest.fixture(scope="session")
+def calm(tmp_path_factory):
+    """By number of workers: the results of the study of tests/faulty.py without its fault."""
+    known = {}
+
+    def results(workers):
+        if workers not in known:
+            known[workers] = finish(*calm_study(tmp_path_factory.mktemp("calm"), workers))[0]
+        return known[workers]
+
+    return results

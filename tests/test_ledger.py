@@ -1,5 +1,6 @@
 """The ledger survives a cut at any byte, and nothing else."""
 
+import errno
 import json
 import os
 
@@ -210,3 +211,22 @@ def test_write_whole_leaves_the_old_text_where_it_fails(tmp_path, monkeypatch, f
 def test_text_is_written_as_utf8(tmp_path):
     write_whole(tmp_path / "table.md", "50 % ± 1 → ✓\n")
     assert (tmp_path / "table.md").read_bytes() == "50 % ± 1 → ✓\n".encode()
+
+
+def test_half_a_line_never_stays_when_the_disk_is_full(tmp_path, monkeypatch):
+    ledger = Ledger(tmp_path / "ledger.jsonl")
+    ledger.append(record(0))
+    before = ledger.path.read_bytes()
+
+    def full(number):
+        ledger.path.write_bytes(before + b"half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="No space left"):
+            ledger.append(record(1))
+    assert ledger.path.read_bytes() == before
+    assert ledger.records == [record(0)]
+    ledger.append(record(1))
+    assert list(read_ledger(ledger.path)) == [record(0), record(1)]

@@ -41,7 +41,7 @@ def problem_in(tmp_path, text):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("arms:", "armz:", "FILE:5: armz: unknown key, did you mean arms?; known here: arms, max_failures"),
+        ("arms:", "armz:", "FILE:5: armz: unknown key, did you mean arms?; known here: arms, keep, max_failures"),
         ("stage1]", "stage9]", "FILE:4: trial.branches.taps: must be taps of resnet (stage1, stage2), got"),
         ("dense: {", "dense: {optimiser.lr: 1e-4, ", 'arms.dense.optimiser.lr: must be a valid number, got "1e'),
         ("pairing: none", "pairing: on", "FILE:6: arms.baseline.loss.pairing: "),
@@ -267,11 +267,12 @@ def test_whatever_changes_the_content_changes_the_hash():
         "report_seeds=[0, 1, 2, 3, 4, 6]",
         "question=Another?",
         "table.reference=ds",
-        "max_failures=2",
+        "out_of_memory=accumulate",
     ]
     studies = [load_study("dense_vs_oneway", None, [change]) for change in changes] + [load_study("dense_vs_oneway")]
     assert len({study.content_hash() for study in studies}) == len(studies)
-    assert load_study("dense_vs_oneway", None, ["trial.epochs=15"]).content_hash() == studies[-1].content_hash()
+    for same in ("trial.epochs=15", "max_failures=9", "keep=none"):  # what can change while a study runs
+        assert load_study("dense_vs_oneway", None, [same]).content_hash() == studies[-1].content_hash()
 
 
 @pytest.mark.parametrize(

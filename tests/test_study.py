@@ -2,96 +2,25 @@
 
 import json
 import os
+import re
 import signal
 import struct
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-
-from dks_study.ledger import read_ledger
-from dks_study.spec import ResourceSpec
-
-ROOT = Path(__file__).resolve().parent.parent
-SPACE = """
-question: Does it work?
-profile: {profile}
-arms:
-  baseline: {{branches.taps: [], loss.pairing: none}}
-  dense: {{branches.taps: [stage1, stage2], loss.pairing: dense}}
-search:
-  axes:
-    optimiser.lr: {{float: [0.01, 0.3], log: true}}
-table: {{title: Small, reference: baseline}}
-"""
-PROFILE = """
-about: seconds
-trial:
-  backbone: {name: resnet, depth: 8, base_channels: 4}
-  data: {name: digits, label_noise: 0.4}
-  optimiser: {lr: 0.05, batch_size: 256}
-  epochs: 6
-search: {trials: 2, epochs: 4, seed: 99}
-report_seeds: [0, 1, 2]
-"""
-TRIALS = 2 * (2 + 3)
-
-
-@pytest.fixture(scope="module")
-def space(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("space")
-    (folder / "tiny.yaml").write_text(PROFILE)
-    path = folder / "small.yaml"
-    path.write_text(SPACE.format(profile=folder / "tiny.yaml"))
-    return path
-
-
-def command(space, results, *sets, options=()):
-    overrides = [word for each in sets for word in ("--set", each)]
-    where = ["--space", str(space), "--results", str(results), *options]
-    return [sys.executable, str(ROOT / "run_study.py"), *where, *overrides]
-
-
-def start(space, results, *sets, cwd=None, options=()):
-    environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "PYTHONUNBUFFERED": "1"}
-    return subprocess.Popen(
-        command(space, results, *sets, options=options),
-        cwd=cwd,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True,
-    )  # fmt: skip
-
-
-def finish(space, results, *sets, code=0, cwd=None, options=()):
-    """Run to the end; return (results folder, stdout, stderr)."""
-    process = start(space, results, *sets, cwd=cwd, options=options)
-    out, err = process.communicate(timeout=400)
-    assert process.returncode == code, f"{out}\n{err}"
-    return next(Path(cwd or ".", results).glob("small-*")), out, err
-
-
-def records(folder):
-    return list(read_ledger(folder / "ledger.jsonl"))
-
-
-def lasting(folder):
-    """What must not depend on when a trial ran: outcomes without measured times."""
-    return {
-        r.cell.id: (r.cell, r.outcome.status, {k: v for k, v in r.outcome.metrics.items() if not _timed(k)})
-        for r in records(folder)
-    }
-
-
-def _timed(key):
-    return "time/" in key or "per_s" in key
-
-
-@pytest.fixture(scope="module")
-def uninterrupted(space, tmp_path_factory):
-    return finish(space, tmp_path_factory.mktemp("results"))
+from whole_studies import (
+    PATIENCE_S,
+    TRIALS,
+    finish,
+    in_confirmation,
+    in_search,
+    lasting,
+    records,
+    same_tables,
+    start,
+    wait_for,
+)
 
 
 @pytest.mark.slow
@@ -125,25 +54,6 @@ def test_the_same_command_again_trains_nothing_and_gives_the_same_table(space, u
     assert len(json.loads((folder / "provenance.json").read_text())["sessions"]) == 1, "Ray was not even started"
 
 
-def wait_for(results, condition, process):
-    deadline = time.monotonic() + 200
-    while time.monotonic() < deadline:
-        folder = next(Path(results).glob("small-*"), None)
-        if folder is not None and condition(folder):
-            return folder
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.05)
-    raise TimeoutError("the study did not come so far")
-
-
-def in_search(folder):
-    return any(folder.glob("trials/*-search-0/outcome.json")) and len(records(folder)) > 0
-
-
-def in_confirmation(folder):
-    return len(records(folder)) >= 5 and any(folder.glob("trials/*confirm*/last.pt"))
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", [in_search, in_confirmation])
 def test_a_killed_study_goes_on_to_the_same_table(space, uninterrupted, tmp_path, moment):
@@ -154,8 +64,7 @@ def test_a_killed_study_goes_on_to_the_same_table(space, uninterrupted, tmp_path
     settled = {r.cell.id: r.ended for r in records(folder)}
     assert 0 < len(settled) < TRIALS
     finish(space, tmp_path)
-    assert (folder / "table.md").read_bytes() == (uninterrupted[0] / "table.md").read_bytes()
-    assert (folder / "table.csv").read_bytes() == (uninterrupted[0] / "table.csv").read_bytes()
+    assert same_tables(folder, uninterrupted[0])
     ended = {r.cell.id: r.ended for r in records(folder)}
     assert len(records(folder)) == len(ended) == TRIALS, "no trial lost, none twice"
     assert settled.items() <= ended.items(), "no finished trial is repeated"
@@ -167,13 +76,17 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(space, uninterrupted, tmp_pa
     process = start(space, tmp_path)
     folder = wait_for(tmp_path, in_search, process)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-    _, err = process.communicate(timeout=100)
+    out, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130
+    assert "Ending after the epochs that are running. Ctrl-C again: now" in out
     assert err.splitlines()[-1].startswith("Interrupted:")
     assert "Traceback" not in err
     assert "again to go on" in err
     finish(space, tmp_path)
-    assert (folder / "table.md").read_bytes() == (uninterrupted[0] / "table.md").read_bytes()
+    assert same_tables(folder, uninterrupted[0])
+    for log in folder.glob("trials/*/log.txt"):
+        epochs = re.findall(r"epoch (\d+):", log.read_text())
+        assert len(epochs) == len(set(epochs)), "no epoch is trained twice"
 
 
 @pytest.mark.slow
@@ -238,17 +151,3 @@ def test_a_relative_data_root_is_found_from_every_process(space, tmp_path, worke
     )
     folder, _, _ = finish(space, "results", *where, *small, cwd=tmp_path)
     assert [record.outcome.status for record in records(folder)] == ["complete"] * 2
-
-
-def test_concurrency_is_what_fits_and_the_impossible_is_refused():
-    pytest.importorskip("ray")
-    from dks_study.arm_checks import StudyError
-    from dks_study.cluster import check_possible, concurrency
-
-    assert concurrency(ResourceSpec(), {"CPU": 2.0}) == 2
-    assert concurrency(ResourceSpec(workers=2), {"CPU": 5.0}) == 2
-    assert concurrency(ResourceSpec(gpus_per_worker=0.25), {"CPU": 16.0, "GPU": 2.0}) == 8
-    with pytest.raises(StudyError, match=r"trial\.resources.cpus_per_worker: a trial needs 4 CPU, but there are 2"):
-        check_possible(ResourceSpec(cpus_per_worker=4), {"CPU": 2.0})
-    with pytest.raises(StudyError, match="needs 1 GPU, but there are 0"):
-        check_possible(ResourceSpec(gpus_per_worker=1), {"CPU": 2.0})

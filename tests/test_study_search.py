@@ -3,9 +3,8 @@
 import optuna
 import pandas as pd
 import pytest
-import test_study
 from optuna.trial import TrialState
-from test_study import finish, records
+from whole_studies import finish, records
 
 from dks_study.mirror import open_storage
 
@@ -95,10 +94,9 @@ def test_several_objectives_end_with_a_front_whose_members_are_confirmed(tmp_pat
 
 
 @pytest.mark.slow
-def test_a_storage_that_cannot_be_reached_is_refused_before_anything_starts(tmp_path, monkeypatch):
-    bare = test_study.command
+def test_a_storage_that_cannot_be_reached_is_refused_before_anything_starts(tmp_path):
     url = "sqlite:////nowhere/at/all.db"
-    monkeypatch.setattr(test_study, "command", lambda *words: [*bare(*words), "--optuna-storage", url])
-    _, out, err = finish(write(tmp_path, STOPPING), tmp_path / "results", code=2)
+    space = write(tmp_path, STOPPING)
+    _, out, err = finish(space, tmp_path / "results", code=2, options=("--optuna-storage", url))
     assert err == f"run_study: --optuna-storage {url}: unable to open database file\n"
     assert "Ray" not in out

@@ -1,0 +1,66 @@
+"""How many trials fit into a cluster that changes, and what is refused; without Ray running."""
+
+import pytest
+
+from dks_study import cluster
+from dks_study.arm_checks import StudyError
+from dks_study.cluster import NodeError, Slots, check_node, check_possible, concurrency, possible
+from dks_study.provenance import PROVENANCE, code_hash
+from dks_study.spec import ResourceSpec
+
+
+@pytest.fixture
+def size(monkeypatch):
+    """The cluster's size, and a clock that is moved by hand."""
+    now = {"CPU": 2.0, "clock": 100.0}
+    monkeypatch.setattr(cluster, "possible", lambda: {"CPU": now["CPU"]})
+    monkeypatch.setattr(cluster.time, "monotonic", lambda: now["clock"])
+    return now
+
+
+def test_what_fits_is_counted_and_the_impossible_refused():
+    assert concurrency(ResourceSpec(), {"CPU": 2.0}) == 2
+    assert concurrency(ResourceSpec(workers=2), {"CPU": 5.0}) == 2
+    assert concurrency(ResourceSpec(gpus_per_worker=0.25), {"CPU": 16.0, "GPU": 2.0}) == 8
+    with pytest.raises(StudyError, match=r"trial\.resources.cpus_per_worker: a trial needs 4 CPU, but there are 2"):
+        check_possible(ResourceSpec(cpus_per_worker=4), {"CPU": 2.0})
+    with pytest.raises(StudyError, match="needs 1 GPU, but there are 0"):
+        check_possible(ResourceSpec(gpus_per_worker=1), {"CPU": 2.0})
+
+
+def test_a_change_is_noted_once_and_asked_for_every_two_seconds(size):
+    notes = []
+    slots = Slots(ResourceSpec(), notes.append)
+    assert (slots.now(), notes) == (2, ["2 trials at a time"])
+    size["CPU"] = 5.0
+    assert slots.now() == 2, "not asked yet"
+    size["clock"] += cluster.ASKED_EVERY_S
+    assert (slots.now(), slots.now()) == (5, 5)
+    size["CPU"], size["clock"] = 0.0, size["clock"] + 2
+    assert slots.now() == 0
+    size["CPU"], size["clock"] = 5.0, size["clock"] + 2
+    assert slots.now() == 5
+    assert notes[1:] == ["5 trials at a time", "no trial fits now: waiting for the cluster", "5 trials at a time"]
+
+
+def test_a_study_that_can_never_run_is_refused(size):
+    with pytest.raises(StudyError, match="a trial needs 3 CPU, but there are 2"):
+        Slots(ResourceSpec(cpus_per_worker=3), print)
+
+
+def test_what_an_autoscaler_may_start_counts(monkeypatch):
+    monkeypatch.setattr(cluster, "present", lambda: {"CPU": 1.0, "GPU": 2.0})
+    monkeypatch.setattr(cluster.state, "get_max_resources_from_cluster_config", lambda: {"CPU": 8})
+    assert possible() == {"CPU": 8, "GPU": 2.0}
+    monkeypatch.setattr(cluster.state, "get_max_resources_from_cluster_config", lambda: None)
+    assert possible() == {"CPU": 1.0, "GPU": 2.0}
+
+
+def test_a_node_without_the_results_or_with_other_code_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(cluster, "_host", lambda: "there")
+    with pytest.raises(NodeError, match="must be a folder that every node sees; it is not there on there"):
+        check_node(tmp_path, code_hash())
+    (tmp_path / PROVENANCE).touch()
+    check_node(tmp_path, code_hash())
+    with pytest.raises(NodeError, match=f"same code on every node, got {code_hash()} on there instead of other"):
+        check_node(tmp_path, "other")
