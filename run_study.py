@@ -11,6 +11,8 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from dks_study.planner import planned
+from dks_study.problem import Problem
+from dks_study.progress import Display, make_display
 from dks_study.ray_settings import use_ray_settings
 from dks_study.space import ArmSpace, arm_space, sampler_of
 from dks_study.specfile import SPACES, load_study
@@ -33,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         study = load_study(options.space, options.profile, options.set)
         folder = Path(options.results) / f"{study.name}-{study.content_hash()}"
         return _dry_run(study, folder) if options.dry_run else _run(study, folder, options)
-    except SpecError as error:
+    except Problem as error:
         print(f"run_study: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT
 
@@ -77,14 +79,10 @@ def _list() -> int:
 
 
 def _status(path: Path) -> int:
-    from dks_study.ledger import LedgerError
-    from dks_study.status import StatusError, find_studies, line, read_status, render
+    from dks_study.status import find_studies, line, read_status, render
 
     console = Console(soft_wrap=True, highlight=False)
-    try:
-        studies = [read_status(folder) for folder in find_studies(path)]
-    except (StatusError, LedgerError) as error:
-        raise SpecError(str(error)) from error
+    studies = [read_status(folder) for folder in find_studies(path)]
     if len(studies) == 1:
         console.print(Text(str(studies[0].folder)))
         console.print(render(studies[0]))
@@ -140,55 +138,44 @@ def _run(study: StudySpec, folder: Path, options: argparse.Namespace) -> int:
     use_ray_settings(alone=options.address is None)
     from analysis.report import try_report
     from analysis.tables import write_tables
-    from dks_study.arm_checks import StudyError
-    from dks_study.data import DataError
-    from dks_study.event_files import EventFiles
-    from dks_study.gauges import StudyGauges
-    from dks_study.ledger import LedgerError
-    from dks_study.mirror import MirrorError
-    from dks_study.mlflow_runs import MLflowError, MLflowRuns
-    from dks_study.observers import Observed, Recorder
-    from dks_study.progress import make_display
-    from dks_study.provenance import ProvenanceError
-    from dks_study.results import ResultsError, load_results
-    from dks_study.search import SearchError
+    from dks_study.results import load_results
     from dks_study.siblings import other_results
-    from dks_study.storage import StorageError
     from dks_study.study import Where, publish, run_study
 
     is_new = not folder.exists()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SpecError(f"--results {folder.parent}: cannot be written: {error.strerror}") from error
-    console = Console()
     print(study.question)
     print(f"results: {folder}", flush=True)
-    if is_new and (note := other_results(study, folder)):
-        print(note, flush=True)
     where = Where(options.address, options.optuna_storage, options.disk_gib, options.storage)
     try:
-        recorders: list[Recorder] = [EventFiles(folder), StudyGauges(study, folder.name)]
-        if options.mlflow is not None:
-            recorders.append(MLflowRuns(options.mlflow, study, folder))
-        display = Observed(make_display(study, console), recorders)
-        ending = run_study(study, folder, display, where)
+        folder.mkdir(parents=True, exist_ok=True)
+        if is_new and (note := other_results(study, folder)):
+            print(note, flush=True)
+        ending = run_study(study, folder, _display(study, folder, options.mlflow), where)
         if not ending.complete:
             return _interrupted()
         results = load_results(folder)
         text, report = write_tables(results, folder), try_report(results, folder)
         publish(folder, where)
-    except (DataError, StudyError, SearchError, ResultsError, LedgerError, ProvenanceError) as error:
-        raise SpecError(str(error)) from error
-    except (MirrorError, MLflowError, StorageError) as error:
-        raise SpecError(str(error)) from error
     except OSError as error:
-        raise SpecError(f"{error.filename or folder}: {error.strerror or error}") from error
+        raise SpecError(f"--results {error.filename or folder}: {error.strerror or error}") from error
     except KeyboardInterrupt:
         return _interrupted()
     print(text)
     print(report)
     return EXIT_FAILED_TRIALS if ending.without_result else 0
+
+
+def _display(study: StudySpec, folder: Path, mlflow: str | None) -> Display:
+    """Return what shows the study to people, and to whatever else keeps a record of it."""
+    from dks_study.event_files import EventFiles
+    from dks_study.gauges import StudyGauges
+    from dks_study.mlflow_runs import MLflowRuns
+    from dks_study.observers import Observed, Recorder
+
+    recorders: list[Recorder] = [EventFiles(folder), StudyGauges(study, folder.name)]
+    if mlflow is not None:
+        recorders.append(MLflowRuns(mlflow, study, folder))
+    return Observed(make_display(study, Console()), recorders)
 
 
 def _interrupted() -> int:

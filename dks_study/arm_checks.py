@@ -4,12 +4,13 @@ import torch
 
 from dks_study.data import batch_sizes, load
 from dks_study.networks import build_network
+from dks_study.problem import Problem
 from dks_study.study_spec import StudySpec, arm_run
 
 _MOMENTS = {"sgd": 1, "adamw": 2}  # what the optimiser keeps of each weight
 
 
-class StudyError(RuntimeError):
+class StudyError(Problem, RuntimeError):
     """The study cannot start; the message is one line."""
 
 

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from dks_study.problem import Problem
 from dks_study.spec import Setting
 
 OUTCOME, ERROR = "outcome.json", "error.txt"
@@ -87,7 +88,7 @@ class Record:
     ended: str  # ISO 8601, UTC
 
 
-class LedgerError(ValueError):
+class LedgerError(Problem, ValueError):
     """The ledger cannot be trusted; the message names file and line."""
 
 

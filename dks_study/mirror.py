@@ -16,6 +16,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from dks_study.ledger import Cell, Outcome, Record
+from dks_study.problem import Problem
 from dks_study.search import directions, frozen
 from dks_study.space import arm_space
 from dks_study.study_spec import StudySpec
@@ -32,7 +33,7 @@ _STATES = {
 }
 
 
-class MirrorError(RuntimeError):
+class MirrorError(Problem, RuntimeError):
     """Optuna's storage cannot be used; the message is one line and holds no password."""
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from dks_study.ledger import Cell, Outcome, read_epochs
+from dks_study.problem import Problem
 from dks_study.progress import Metrics
 from dks_study.study_spec import StudySpec
 from dks_study.urls import error_line, without_password
@@ -29,7 +30,7 @@ _SETTINGS = {
 }
 
 
-class MLflowError(RuntimeError):
+class MLflowError(Problem, RuntimeError):
     """MLflow cannot be used; the message is one line and holds no password."""
 
 

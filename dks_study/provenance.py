@@ -15,13 +15,14 @@ from typing import Any
 import psutil
 
 from dks_study.ledger import write_whole
+from dks_study.problem import Problem
 from dks_study.study_spec import StudySpec
 
 PROVENANCE = "provenance.json"
 PACKAGES = ("dks_study", "ray", "torch", "torchvision", "optuna", "numpy", "pandas", "scikit-learn")
 
 
-class ProvenanceError(ValueError):
+class ProvenanceError(Problem, ValueError):
     """provenance.json cannot be trusted; the message is one line."""
 
 

@@ -8,11 +8,12 @@ import pandas as pd
 from pyarrow import ArrowException
 
 from dks_study.ledger import Record, read_epochs, read_ledger
+from dks_study.problem import Problem
 from dks_study.provenance import ProvenanceError, read_provenance
 from dks_study.study_spec import StudySpec
 
 
-class ResultsError(ValueError):
+class ResultsError(Problem, ValueError):
     """A folder does not hold the results of a study; the message says what is missing."""
 
 

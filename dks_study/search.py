@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from dks_study.objectives import MAXIMISED
 from dks_study.planner import Suggest, Tried
+from dks_study.problem import Problem
 from dks_study.search_spec import AxisSpec
 from dks_study.space import ArmSpace, arm_space, sampler_of, searched
 from dks_study.spec import Scalar, Setting
@@ -29,7 +30,7 @@ ATTEMPTS = 100  # suggestions that are asked for before an arm is said to have n
 _REPLAYED = ("cmaes", "nsga2", "qmc")
 
 
-class SearchError(RuntimeError):
+class SearchError(Problem, RuntimeError):
     """No further setting can be found; the message is one line."""
 
 

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from dks_study.ledger import Cell, Record, read_epochs, read_ledger
 from dks_study.planner import Planner, Step, Tried
+from dks_study.problem import Problem
 from dks_study.progress import LEAST_EPOCHS, Tracker, arms_table, ending, summary
 from dks_study.spec import Setting
 from dks_study.study_spec import StudySpec
@@ -25,7 +26,7 @@ _CELL = re.compile(r"(?P<arm>.+)-(?:search-(?P<index>\d+)|confirm(?P<member>\d*)
 _HOLDER = re.compile(r"process (?P<pid>\d+) on (?P<host>\S+) since (?P<since>[\d-]+ [\d:]+)")
 
 
-class StatusError(ValueError):
+class StatusError(Problem, ValueError):
     """A folder does not hold a study; the message is one line."""
 
 

@@ -25,13 +25,14 @@ from pyarrow import ArrowException
 from pyarrow.fs import FileSelector, FileSystem, FileType, LocalFileSystem
 
 from dks_study.ledger import ERROR, OUTCOME, Outcome, outcome_text, write_outcome
+from dks_study.problem import Problem
 
 CHECKPOINTS = ("last.pt", "best.pt", "last.tmp", "best.tmp")
 _OWNER, HOLDER, SCRATCH = "owner", "holder.json", ".tune"
 BEAT_S = 30.0  # a holder on another machine that was not heard of for three of these is dead
 
 
-class StorageError(RuntimeError):
+class StorageError(Problem, RuntimeError):
     """A home cannot be used; the message is one line and holds no password."""
 
 

@@ -10,10 +10,12 @@ from typing import Any
 
 import yaml
 
+from dks_study.problem import Problem
+
 Key = tuple[str | int, ...]
 
 
-class SpecError(ValueError):
+class SpecError(Problem, ValueError):
     """A description that cannot be used; the message is one line: file, key, rule and the value received."""
 
 
