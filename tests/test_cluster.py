@@ -7,6 +7,7 @@ from dks_study.arm_checks import StudyError
 from dks_study.cluster import NodeError, Slots, check_node, check_possible, concurrency, possible
 from dks_study.provenance import PROVENANCE, code_hash
 from dks_study.spec import ResourceSpec
+from dks_study.storage import Files, home_of
 
 
 @pytest.fixture
@@ -58,9 +59,11 @@ def test_what_an_autoscaler_may_start_counts(monkeypatch):
 
 def test_a_node_without_the_results_or_with_other_code_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(cluster, "_host", lambda: "there")
+    place = Files(tmp_path, None).place("dense-search-0")
     with pytest.raises(NodeError, match="must be a folder that every node sees; it is not there on there"):
-        check_node(tmp_path, code_hash())
+        check_node(place, code_hash())
+    check_node(Files(tmp_path, home_of(str(tmp_path / "home"), "study")).place("dense-search-0"), code_hash())
     (tmp_path / PROVENANCE).touch()
-    check_node(tmp_path, code_hash())
+    check_node(place, code_hash())
     with pytest.raises(NodeError, match=f"same code on every node, got {code_hash()} on there instead of other"):
-        check_node(tmp_path, "other")
+        check_node(place, "other")

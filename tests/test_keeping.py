@@ -4,8 +4,9 @@ import pytest
 from studies import small_study
 
 from dks_study.arm_checks import StudyError
-from dks_study.keeping import CHECKPOINTS, GIB, Checkpoints
+from dks_study.keeping import GIB, Checkpoints
 from dks_study.ledger import Cell, Outcome, Record
+from dks_study.storage import CHECKPOINTS, Files
 
 SIZES = {"baseline": 100, "ds": 300, "dense": 200}
 
@@ -33,7 +34,7 @@ def kept(folder):
 
 
 def run(folder, keep):
-    checkpoints = Checkpoints(study(keep), folder, SIZES, None)
+    checkpoints = Checkpoints(study(keep), Files(folder, None), SIZES, None)
     ended = [settled(folder, checkpoints, "dense", 0, 99.0, phase="search")]
     for index, accuracy in enumerate([50.0, 70.0, 70.0, 60.0]):
         ended.append(settled(folder, checkpoints, "dense", index, accuracy))
@@ -48,7 +49,7 @@ def test_the_best_confirmed_trial_of_each_row_stays_the_first_of_equals(tmp_path
 
 
 def test_a_trial_that_failed_is_nobodys_best(tmp_path):
-    checkpoints = Checkpoints(study("best_per_arm"), tmp_path, SIZES, None)
+    checkpoints = Checkpoints(study("best_per_arm"), Files(tmp_path, None), SIZES, None)
     settled(tmp_path, checkpoints, "ds", 0, 0.0, status="diverged")
     assert kept(tmp_path) == []
 
@@ -63,7 +64,7 @@ def test_all_or_none_stay(tmp_path, keep, trials):
 def test_a_resume_at_any_point_leaves_the_same(tmp_path, cut):
     records = run(tmp_path, "all")
     for session in (records[:cut], records):  # a resume goes through what is on record once more
-        checkpoints = Checkpoints(study("best_per_arm"), tmp_path, SIZES, None)
+        checkpoints = Checkpoints(study("best_per_arm"), Files(tmp_path, None), SIZES, None)
         for record in session:
             checkpoints.settled(record)
     assert kept(tmp_path) == ["dense-confirm-seed1", "ds-confirm-seed1"]
@@ -73,23 +74,23 @@ def test_a_resume_at_any_point_leaves_the_same(tmp_path, cut):
 @pytest.mark.parametrize(("keep", "at_the_end"), [("none", 0), ("best_per_arm", 2 * 600), ("all", 2 * 4 * 600)])
 def test_a_budget_must_hold_what_runs_and_what_stays(tmp_path, keep, at_the_end):
     needed = 3 * 300 * 2 + at_the_end
-    Checkpoints(study(keep), tmp_path, SIZES, needed / GIB).check_room(slots=2)
+    Checkpoints(study(keep), Files(tmp_path, None), SIZES, needed / GIB).check_room(slots=2)
     with pytest.raises(StudyError, match=r"^--disk-gib: must hold the checkpoints of .*, 0\.00 GiB, got "):
-        Checkpoints(study(keep), tmp_path, SIZES, (needed - 1) / GIB).check_room(slots=2)
+        Checkpoints(study(keep), Files(tmp_path, None), SIZES, (needed - 1) / GIB).check_room(slots=2)
 
 
 def test_a_disk_without_room_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(Checkpoints, "_free", lambda self: 1000)
+    monkeypatch.setattr(Files, "free_bytes", lambda self: 1000)
     with pytest.raises(StudyError, match=r"checkpoints need .* GiB, .* are free: free some, or keep less"):
-        Checkpoints(study("all"), tmp_path, SIZES, None).check_room(slots=2)
+        Checkpoints(study("all"), Files(tmp_path, None), SIZES, None).check_room(slots=2)
 
 
 def test_there_is_room_while_the_budget_and_the_disk_last(tmp_path, monkeypatch):
-    checkpoints = Checkpoints(study("all"), tmp_path, SIZES, (3 * 300 + 40) / GIB)
+    checkpoints = Checkpoints(study("all"), Files(tmp_path, None), SIZES, (3 * 300 + 40) / GIB)
     assert checkpoints.has_room()
     settled(tmp_path, checkpoints, "ds", 0, 50.0)
     assert checkpoints.has_room(), "forty bytes are kept"
     settled(tmp_path, checkpoints, "ds", 1, 50.0)
     assert not checkpoints.has_room()
-    monkeypatch.setattr(Checkpoints, "_free", lambda self: 899)
-    assert not Checkpoints(study("all"), tmp_path / "other", SIZES, None).has_room()
+    monkeypatch.setattr(Files, "free_bytes", lambda self: 899)
+    assert not Checkpoints(study("all"), Files(tmp_path / "other", None), SIZES, None).has_room()

@@ -12,22 +12,9 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from test_study import (
-    TRIALS,
-    finish,
-    in_confirmation,
-    in_search,
-    lasting,
-    records,
-    space,
-    start,
-    uninterrupted,
-    wait_for,
-)
+from whole_studies import TRIALS, finish, in_search, lasting, records, start, wait_for
 
 from dks_study.storage import BEAT_S, Files, Place, StorageError, home_of, shown
-
-__all__ = ["space", "uninterrupted"]  # fixtures
 
 
 def files_of(tmp_path, storage="home"):
@@ -101,7 +88,7 @@ def test_other_workers_push_what_went_wrong_alone(tmp_path):
     with place.opened(writer=False) as (folder, _):
         for name in ("error.txt", "outcome.json", "log.txt", "last.pt"):
             (folder / name).write_text("x")
-    assert set(place.home.sizes()) == {"error.txt", "outcome.json"}
+    assert set(place.home.sizes()) == {"error.txt"}
 
 
 def test_the_results_folder_and_the_home_are_brought_to_the_longer_ledger(tmp_path):
@@ -173,18 +160,18 @@ def bucket():
         server.wait()
 
 
+def has_confirmed(folder):
+    return len(records(folder)) >= 5  # checkpoints are not in the results folder
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("moment", [in_search, in_confirmation])
+@pytest.mark.parametrize("moment", [in_search, has_confirmed])
 def test_a_study_killed_on_one_machine_goes_on_on_another_from_the_bucket_alone(
     space, uninterrupted, tmp_path, bucket, moment
 ):
     where = ("--storage", bucket.replace("/ours", f"/{moment.__name__}"))
     process = start(space, tmp_path / "first", options=where)
-
-    def so_far(folder):
-        return moment(folder) if moment is in_search else len(records(folder)) >= 5
-
-    killed = wait_for(tmp_path / "first", so_far, process)
+    killed = wait_for(tmp_path / "first", moment, process)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     shutil.rmtree(tmp_path / "first")

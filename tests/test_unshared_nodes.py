@@ -10,9 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
-from test_study import finish, records, space
+from whole_studies import finish, records
 
-__all__ = ["space"]  # a fixture
 RAY = str(Path(sys.executable).with_name("ray"))
 
 
