@@ -98,10 +98,14 @@ def growing(folder, most):
     config = {
         "cluster_name": "fake",
         "max_workers": most,
-        "provider": {"type": "fake_multinode", "module": FAKE},
+        "provider": {"type": "fake_multinode"},
         "available_node_types": kinds,
         "head_node_type": "ray.head.default",
         "idle_timeout_minutes": 5,
+        "upscaling_speed": 1.0,
+        **dict.fromkeys(("auth", "docker", "file_mounts"), {}),
+        **dict.fromkeys(COMMANDS, []),
+        **{f"{prefix}{kind}_commands": [] for kind in ("setup", "start_ray") for prefix in ("", "head_", "worker_")},
     }
     path, port = Path(folder, "config.json"), free_port()
     path.write_text(json.dumps(config))
@@ -111,17 +115,12 @@ def growing(folder, most):
     with subprocess.Popen(
         [sys.executable, "-m", "ray.scripts.scripts", *words], env=environment, stdout=subprocess.DEVNULL
     ) as ray:
-        wait_until(lambda: answers(port) or ray.poll() is not None)
+        wait_until(lambda: Path(folder, "ray_current_cluster").exists(), ray)  # written last
         say(f"127.0.0.1:{port}")
         sys.stdin.read()
 
 
-FAKE = "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider"
-
-
-def answers(port):
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+COMMANDS = ("initialization_commands", "cluster_synced_files", "rsync_exclude", "rsync_filter")
 
 
 if __name__ == "__main__":
