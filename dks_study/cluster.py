@@ -3,6 +3,7 @@
 A cluster may grow and shrink while a study runs: how many trials run at a time is asked anew whenever one could start.
 """
 
+import json
 import logging
 import os
 import socket
@@ -12,7 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import ray
-from ray._private.state import state
+from ray._private.ray_constants import DEBUG_AUTOSCALING_STATUS
+from ray.autoscaler.v2.sdk import get_cluster_status
+from ray.experimental.internal_kv import _internal_kv_get
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from dks_study.arm_checks import StudyError
@@ -85,11 +88,15 @@ def present() -> Resources:
     return resources
 
 
-def possible() -> Resources:
-    """Return what the cluster can have: what it has now, or what its autoscaler may start if that is more."""
-    most: Resources = state.get_max_resources_from_cluster_config() or {}
-    now = present()
-    return {name: max(now.get(name, 0), most.get(name, 0)) for name in {*now, *most}}
+def grows() -> bool:
+    """Does an autoscaler start nodes for what waits? It gives nodes types of its own; without, theirs are made up."""
+    address = ray.get_runtime_context().gcs_address
+    while (status := _internal_kv_get(DEBUG_AUTOSCALING_STATUS)) is None:  # the cluster has just been started
+        time.sleep(ASKED_EVERY_S)
+    first = json.loads(status)["autoscaler_report"]["node_type_mapping"] or {}
+    second = get_cluster_status(address)
+    types = [*first.values(), *(node.ray_node_type_name for node in (*second.active_nodes, *second.idle_nodes))]
+    return any(not kind.startswith("node_") for kind in types)
 
 
 def check_possible(resources: ResourceSpec, available: Resources) -> None:
@@ -156,28 +163,29 @@ def _host() -> str:
 
 
 class Slots:
-    """How many trials may run at a time, as the cluster grows and shrinks; every change is noted."""
+    """How many trials may be started, as the cluster grows and shrinks; every change is noted."""
 
-    def __init__(self, resources: ResourceSpec, note: Callable[[str], None]) -> None:
-        """Count once, which `note` is told of.
+    def __init__(self, resources: ResourceSpec, note: Callable[[str], None], *, growing: bool) -> None:
+        """Count once, which `note` is told of; an autoscaler of a `growing` cluster starts nodes for trials that wait.
 
         Raises:
-            StudyError: if a trial could never run.
+            StudyError: if no trial could run.
         """
-        check_possible(resources, possible())
-        self._resources, self._note = resources, note
-        self._slots, self._asked = -1, 0.0
+        if not growing:
+            check_possible(resources, present())
+        self._resources, self._note, self._growing = resources, note, growing
+        self._fit, self._asked = -1, 0.0
         self.now()
 
     def now(self) -> int:
         """Return the number; the cluster is asked at most every two seconds.
 
-        An autoscaler starts nodes for trials that wait, so that what it may start counts.
+        Where there is an autoscaler, as many trials as run wait besides: without any it would see no need to grow.
         """
-        if time.monotonic() - self._asked >= ASKED_EVERY_S or self._slots < 0:
+        if time.monotonic() - self._asked >= ASKED_EVERY_S or self._fit < 0:
             self._asked = time.monotonic()
-            slots = concurrency(self._resources, possible())
-            if slots != self._slots:
-                self._note(f"{slots} trials at a time" if slots else "no trial fits now: waiting for the cluster")
-            self._slots = slots
-        return self._slots
+            fit = concurrency(self._resources, present())
+            if fit != self._fit:
+                self._note(f"{fit} trials at a time" if fit else "no trial fits now: waiting for the cluster")
+            self._fit = fit
+        return self._fit + max(1, self._fit) if self._growing else self._fit

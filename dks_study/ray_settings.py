@@ -1,7 +1,6 @@
 """Environment variables that Ray reads when it is imported: set before that, in the process that starts a study."""
 
 import os
-from pathlib import Path
 
 # Each was measured or seen to matter; a value set by the user wins.
 _ALWAYS = {
@@ -28,12 +27,5 @@ _ALONE = {
 
 def use_ray_settings(*, alone: bool) -> None:
     """Set them for a Ray that is started here for this machine `alone`, or for a cluster that is joined."""
-    joining = {"RAY_AUTH_MODE": "token"} if _has_token() else {}
-    for name, value in (_ALWAYS | (_ALONE if alone else joining)).items():
+    for name, value in (_ALWAYS | _ALONE if alone else _ALWAYS).items():
         os.environ.setdefault(name, value)
-
-
-def _has_token() -> bool:
-    """Is a token at hand? `ray start` asks for it then, but who joins must say so (Ray 2.60)."""
-    given = os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH")
-    return bool(given) or (Path.home() / ".ray" / "auth_token").exists()

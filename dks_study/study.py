@@ -15,7 +15,7 @@ from pathlib import Path
 
 from dks_study import provenance
 from dks_study.arm_checks import StudyError, check_arms
-from dks_study.cluster import Slots, check_nodes, joined, present
+from dks_study.cluster import Slots, check_nodes, grows, joined, present
 from dks_study.failures import first_line, is_disk_full
 from dks_study.interrupts import ending_on_interrupt
 from dks_study.keeping import Checkpoints
@@ -112,7 +112,7 @@ def _run(study: StudySpec, files: Files, display: Display, where: Where) -> Endi
     mirror.restore(record.records)
     if not complete:
         with joined(where.address, display.note):
-            slots = Slots(study.trial.resources, display.note)
+            slots = Slots(study.trial.resources, display.note, growing=where.address is not None and grows())
             checkpoints.check_room(slots.now())
             _run_session(study, Hands(files, record, slots, checkpoints, mirror, display, provenance.code_hash()))
         for trial in checkpoints.held if files.home else ():

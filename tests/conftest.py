@@ -7,7 +7,14 @@ import signal
 import pytest
 import torch
 from faulty import calm_study
-from whole_studies import finish, in_confirmation, start, wait_for, write_study
+from whole_studies import end_what_was_started, finish, in_confirmation, start, wait_for, write_study
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_running():
+    """Leave no study behind, whatever a test comes to."""
+    yield
+    end_what_was_started()
 
 
 @pytest.fixture

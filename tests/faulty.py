@@ -27,19 +27,19 @@ trial:
   backbone: {name: "faulty:Net"}
   branches: {taps: [stage1], recipe: linear}
   data: {name: digits, label_noise: 0.4}
-  optimiser: {lr: 0.05, batch_size: 256}
+  optimiser: {lr: 0.3, batch_size: 64}
   epochs: 4
 search: {trials: 0}
 report_seeds: [0, 1]
 """
-STEPS_PER_EPOCH = 4
+STEPS_PER_EPOCH = 18  # 1,213 images in batches of 64
 
 
 class Net(WithStages):
     """Two stages and perhaps a trap."""
 
-    def __init__(self, in_channels: int, classes: int, **trap: object) -> None:
-        super().__init__(in_channels, classes)
+    def __init__(self, in_channels: int, classes: int, width: int = 4, **trap: object) -> None:
+        super().__init__(in_channels, classes, width)
         if trap:
             self.stem.append(Trap(**trap))
 

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -52,10 +52,9 @@ def nodes(*words):
         try:
             yield Nodes(process)
         finally:
-            family = psutil.Process(process.pid).children(recursive=True)
-            process.stdin.close()
-            for each in (*family, process):
-                if each.is_running():
+            head = psutil.Process(process.pid)
+            for each in (*head.children(recursive=True), head):
+                with suppress(psutil.NoSuchProcess):
                     each.kill()
 
 
@@ -103,8 +102,8 @@ def growing(folder, most):
         "head_node_type": "ray.head.default",
         "idle_timeout_minutes": 5,
         "upscaling_speed": 1.0,
-        **dict.fromkeys(("auth", "docker", "file_mounts"), {}),
-        **dict.fromkeys(COMMANDS, []),
+        **{key: {} for key in ("auth", "docker", "file_mounts")},
+        **{key: [] for key in COMMANDS},
         **{f"{prefix}{kind}_commands": [] for kind in ("setup", "start_ray") for prefix in ("", "head_", "worker_")},
     }
     path, port = Path(folder, "config.json"), free_port()

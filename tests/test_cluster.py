@@ -4,7 +4,7 @@ import pytest
 
 from dks_study import cluster
 from dks_study.arm_checks import StudyError
-from dks_study.cluster import NodeError, Slots, check_node, check_possible, concurrency, possible
+from dks_study.cluster import NodeError, Slots, check_node, check_possible, concurrency
 from dks_study.provenance import PROVENANCE, code_hash
 from dks_study.spec import ResourceSpec
 from dks_study.storage import Files, home_of
@@ -14,7 +14,7 @@ from dks_study.storage import Files, home_of
 def size(monkeypatch):
     """The cluster's size, and a clock that is moved by hand."""
     now = {"CPU": 2.0, "clock": 100.0}
-    monkeypatch.setattr(cluster, "possible", lambda: {"CPU": now["CPU"]})
+    monkeypatch.setattr(cluster, "present", lambda: {"CPU": now["CPU"]})
     monkeypatch.setattr(cluster.time, "monotonic", lambda: now["clock"])
     return now
 
@@ -31,7 +31,7 @@ def test_what_fits_is_counted_and_the_impossible_refused():
 
 def test_a_change_is_noted_once_and_asked_for_every_two_seconds(size):
     notes = []
-    slots = Slots(ResourceSpec(), notes.append)
+    slots = Slots(ResourceSpec(), notes.append, growing=False)
     assert (slots.now(), notes) == (2, ["2 trials at a time"])
     size["CPU"] = 5.0
     assert slots.now() == 2, "not asked yet"
@@ -46,15 +46,15 @@ def test_a_change_is_noted_once_and_asked_for_every_two_seconds(size):
 
 def test_a_study_that_can_never_run_is_refused(size):
     with pytest.raises(StudyError, match="a trial needs 3 CPU, but there are 2"):
-        Slots(ResourceSpec(cpus_per_worker=3), print)
+        Slots(ResourceSpec(cpus_per_worker=3), print, growing=False)
 
 
-def test_what_an_autoscaler_may_start_counts(monkeypatch):
-    monkeypatch.setattr(cluster, "present", lambda: {"CPU": 1.0, "GPU": 2.0})
-    monkeypatch.setattr(cluster.state, "get_max_resources_from_cluster_config", lambda: {"CPU": 8})
-    assert possible() == {"CPU": 8, "GPU": 2.0}
-    monkeypatch.setattr(cluster.state, "get_max_resources_from_cluster_config", lambda: None)
-    assert possible() == {"CPU": 1.0, "GPU": 2.0}
+def test_where_an_autoscaler_waits_for_waiting_trials_there_are_some(size):
+    notes = []
+    slots = Slots(ResourceSpec(cpus_per_worker=3), notes.append, growing=True)
+    assert (slots.now(), notes) == (1, ["no trial fits now: waiting for the cluster"])
+    size["CPU"], size["clock"] = 12.0, size["clock"] + 2
+    assert (slots.now(), notes[1:]) == (4 + 4, ["4 trials at a time"])
 
 
 def test_a_node_without_the_results_or_with_other_code_is_refused(tmp_path, monkeypatch):

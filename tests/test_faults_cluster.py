@@ -1,5 +1,7 @@
 """Studies on clusters of several nodes, which are lost and which come."""
 
+import uuid
+
 import pytest
 from faulty import STEPS_PER_EPOCH, group_of, trapped_process, trapped_study
 from nodes import nodes
@@ -11,6 +13,15 @@ THIRD_EPOCH = 2 * STEPS_PER_EPOCH + 1
 def complete(folder):
     ended = {record.cell.id: record.outcome.status for record in records(folder)}
     return len(ended) == len(records(folder)) and set(ended.values()) == {"complete"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def token():
+    """Clusters and studies here share a token of their own."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("RAY_AUTH_MODE", "token")
+        patched.setenv("RAY_AUTH_TOKEN", uuid.uuid4().hex)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -92,7 +92,7 @@ def test_what_raises_once_is_trained_and_what_always_raises_is_listed_and_not_re
 
 @pytest.mark.slow
 def test_a_trial_without_memory_is_listed_and_not_tried_again(tmp_path):
-    space, trapped = trapped_study(tmp_path, "hoard", images=200, once=False)
+    space, trapped = trapped_study(tmp_path, "hoard", images=50, once=False)
     folder, out, err = finish(space, tmp_path / "results", code=1)
     assert err == ""
     assert [statuses(folder)[f"{arm}-confirm-seed0"] for arm in ("free", "trapped")] == ["complete", "out_of_memory"]
@@ -103,7 +103,7 @@ def test_a_trial_without_memory_is_listed_and_not_tried_again(tmp_path):
 
 @pytest.mark.slow
 def test_a_trial_without_memory_is_trained_in_parts_where_asked_even_after_a_kill(tmp_path, one_thread):
-    space, _ = trapped_study(tmp_path, "hoard", images=100, once=False)
+    space, _ = trapped_study(tmp_path, "hoard", images=20, once=False)
     sets = ("out_of_memory=accumulate", "report_seeds=[0]")
     process = start(space, tmp_path / "results", *sets)
     folder = wait_for(tmp_path / "results", lambda folder: any(folder.glob("trials/*/parts.json")), process)
@@ -111,7 +111,7 @@ def test_a_trial_without_memory_is_trained_in_parts_where_asked_even_after_a_kil
     process.communicate()
     _, out, err = finish(space, tmp_path / "results", *sets)
     assert err == ""
-    assert "out of memory: trapped-confirm-seed0 (in 4)." in out, "256, then 128, then 64 images at a time"
+    assert "out of memory: trapped-confirm-seed0 (in 4)." in out, "64, then 32, then 16 images at a time"
     ended = {record.cell.id: record.outcome for record in records(folder)}
     assert {name: outcome.accumulate for name, outcome in ended.items()} == {
         "free-confirm-seed0": None,
@@ -126,7 +126,7 @@ def test_a_trial_without_memory_is_trained_in_parts_where_asked_even_after_a_kil
 
 @pytest.mark.slow
 def test_one_worker_of_two_without_memory_is_enough(tmp_path):
-    space, _ = trapped_study(tmp_path, "hoard", images=100, rank=1, once=False)
+    space, _ = trapped_study(tmp_path, "hoard", images=20, rank=1, once=False)
     sets = ("out_of_memory=accumulate", "report_seeds=[0]", "trial.resources.workers=2")
     folder, out, err = finish(space, tmp_path / "results", *sets)
     assert err == ""

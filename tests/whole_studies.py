@@ -33,6 +33,7 @@ search: {trials: 2, epochs: 4, seed: 99}
 report_seeds: [0, 1, 2]
 """
 TRIALS = 2 * (2 + 3)
+_STARTED: list[subprocess.Popen[str]] = []
 
 
 def write_study(folder, space=SPACE, profile=PROFILE):
@@ -57,11 +58,22 @@ def start(space, results, *sets, cwd=None, options=(), root=ROOT, log=None):
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     output = log.open("a") if log else nullcontext(subprocess.PIPE)
     with output as out:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             command(space, results, *sets, options=options, root=root),
             cwd=cwd, text=True, env=environment, start_new_session=True,
             stdout=out, stderr=subprocess.STDOUT if log else out,
         )  # fmt: skip
+    _STARTED.append(process)
+    return process
+
+
+def end_what_was_started():
+    """Kill the studies that a failed test left running."""
+    while _STARTED:
+        process = _STARTED.pop()
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
 
 
 def finish(space, results, *sets, code=0, cwd=None, options=(), root=ROOT):
