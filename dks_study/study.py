@@ -17,6 +17,7 @@ from dks_study import provenance
 from dks_study.arm_checks import StudyError, check_arms
 from dks_study.cluster import Slots, check_nodes, grows, joined, present
 from dks_study.failures import first_line, is_disk_full
+from dks_study.home import StorageError, home_of, shown
 from dks_study.interrupts import ending_on_interrupt
 from dks_study.keeping import Checkpoints
 from dks_study.ledger import Ledger
@@ -25,7 +26,7 @@ from dks_study.planner import Planner, Step
 from dks_study.progress import Display
 from dks_study.results import write_results
 from dks_study.search import optuna_suggest
-from dks_study.storage import Files, StorageError, home_of, shown
+from dks_study.storage import Files
 from dks_study.study_spec import StudySpec
 from dks_study.tuning import Hands, PlannedSearch, tune_study
 

@@ -5,9 +5,10 @@ import pytest
 from dks_study import cluster
 from dks_study.arm_checks import StudyError
 from dks_study.cluster import NodeError, Slots, check_node, check_possible, concurrency
+from dks_study.home import home_of
 from dks_study.provenance import PROVENANCE, code_hash
 from dks_study.spec import ResourceSpec
-from dks_study.storage import Files, home_of
+from dks_study.storage import Files
 
 
 @pytest.fixture
