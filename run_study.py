@@ -1,10 +1,12 @@
 """Run a study: python run_study.py --space dense_vs_oneway.yaml. Nothing heavy is imported until one starts."""
 
 import argparse
+import math
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from rich.console import Console
 from rich.table import Column, Table
@@ -24,8 +26,8 @@ EXIT_FAILED_TRIALS, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return 0 done, 1 done with failed trials, 2 bad input, 130 interrupted."""
-    options = _parser().parse_args(arguments)
     try:
+        options = _parser().parse_args(arguments)
         if options.list:
             return _list()
         if options.status is not None:
@@ -40,8 +42,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_BAD_INPUT
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Say it in one line, as everything else is said."""
+        raise SpecError(message.removeprefix("argument "))
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="run_study.py",
         description="Does deep supervision with knowledge synergy help my network, and how should it be set up?",
         epilog="Running the same command again goes on where it stopped.",
@@ -56,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--optuna-storage", metavar="URL", help=storage)
     home = "keep the study there, too, and let trials write there: needed where nodes do not share --results"
     parser.add_argument("--storage", metavar="FOLDER|URL", help=home)
-    parser.add_argument("--disk-gib", metavar="GIB", type=float, help="what checkpoints may take (all that is free)")
+    parser.add_argument("--disk-gib", metavar="GIB", type=_gib, help="what checkpoints may take (all that is free)")
     mlflow = "show every trial as a run in the MLflow at this URI, such as sqlite:///mlflow.db"
     parser.add_argument("--mlflow", metavar="URI", help=mlflow)
     status = "print what the study in this folder is doing, or each study in a folder of studies, and start nothing"
@@ -64,6 +72,16 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--dry-run", action="store_true", help="print the plan and its size, start nothing")
     parser.add_argument("--list", action="store_true", help="list the spaces, profiles and recipes that ship")
     return parser
+
+
+def _gib(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number of GiB above 0, got {text!r}")
+    return value
 
 
 def _list() -> int:

@@ -76,6 +76,15 @@ def _join(address: str) -> str:
     return f"http://{context.address_info['webui_url']}"
 
 
+def is_lost() -> bool:
+    """Has a process of the Ray that was started here ended?"""
+    try:
+        node = ray._private.worker._global_node
+        return bool(node and node.head and node.dead_processes())
+    except AttributeError:  # not Ray's public interface: another version may lack it
+        return False
+
+
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from dks_study import provenance
 from dks_study.arm_checks import StudyError, check_arms
-from dks_study.cluster import Slots, check_nodes, grows, joined, present
+from dks_study.cluster import Slots, check_nodes, grows, is_lost, joined, present
 from dks_study.failures import first_line, is_disk_full
 from dks_study.home import StorageError, home_of, shown
 from dks_study.interrupts import ending_on_interrupt
@@ -145,7 +145,7 @@ def _run_session(study: StudySpec, hands: Hands) -> None:
         hands.display.note("Ending after the epochs that are running. Ctrl-C again: now (nothing finished is lost).")
 
     try:
-        with ending_on_interrupt(end):
+        with ending_on_interrupt(end, is_lost):
             tune_study(study, hands.files.scratch, searcher)
         if searcher.error:
             raise searcher.error
