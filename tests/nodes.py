@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
+from ray.util import get_node_ip_address
 from whole_studies import ROOT, wait_until
 
 ANSWER = "nodes: "
@@ -90,6 +91,8 @@ def fixed(folder, cpus):
 
 def growing(folder, most):
     """Serve a cluster whose head has no CPU, with an autoscaler that can start `most` nodes."""
+    port = free_port()
+    address = f"{get_node_ip_address()}:{port}"
     kinds = {
         "ray.head.default": {"resources": {}, "node_config": {}, "max_workers": 0},
         "one": {"resources": {"CPU": 1}, "node_config": {}, "min_workers": 0, "max_workers": most},
@@ -97,7 +100,7 @@ def growing(folder, most):
     config = {
         "cluster_name": "fake",
         "max_workers": most,
-        "provider": {"type": "fake_multinode"},
+        "provider": {"type": "fake_multinode", "gcs_address": address},
         "available_node_types": kinds,
         "head_node_type": "ray.head.default",
         "idle_timeout_minutes": 5,
@@ -106,7 +109,7 @@ def growing(folder, most):
         **{key: [] for key in COMMANDS},
         **{f"{prefix}{kind}_commands": [] for kind in ("setup", "start_ray") for prefix in ("", "head_", "worker_")},
     }
-    path, port = Path(folder, "config.json"), free_port()
+    path = Path(folder, "config.json")
     path.write_text(json.dumps(config))
     words = ["start", "--head", "--block", "--num-cpus=0", f"--port={port}", f"--temp-dir={folder}"]
     words += ["--dashboard-host=127.0.0.1", f"--dashboard-port={free_port()}", f"--autoscaling-config={path}"]
@@ -115,7 +118,7 @@ def growing(folder, most):
         [sys.executable, "-m", "ray.scripts.scripts", *words], env=environment, stdout=subprocess.DEVNULL
     ) as ray:
         wait_until(lambda: Path(folder, "ray_current_cluster").exists(), ray)  # written last
-        say(f"127.0.0.1:{port}")
+        say(address)
         sys.stdin.read()
 
 
