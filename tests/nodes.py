@@ -100,7 +100,7 @@ def growing(folder, most):
     config = {
         "cluster_name": "fake",
         "max_workers": most,
-        "provider": {"type": "fake_multinode", "gcs_address": address},
+        "provider": {"type": "fake_multinode", "gcs_address": address, **NOT_OVER_SSH},
         "available_node_types": kinds,
         "head_node_type": "ray.head.default",
         "idle_timeout_minutes": 5,
@@ -122,6 +122,7 @@ def growing(folder, most):
         sys.stdin.read()
 
 
+NOT_OVER_SSH = {"disable_node_updaters": True, "disable_launch_config_check": True, "worker_liveness_check": False}
 COMMANDS = ("initialization_commands", "cluster_synced_files", "rsync_exclude", "rsync_filter")
 
 
