@@ -28,12 +28,12 @@ def test_changed_code_is_refused_until_it_is_put_back(space, uninterrupted, half
     module, before = repository / "dks_study" / "metrics.py", content(half_way)
     original = module.read_text()
     module.write_text(original + "# another line\n")
-    _, _, err = finish(space, half_way.parent, "keep=all", code=2, root=repository)
+    _, _, err = finish(space, half_way.parent, "keep=all", code=2, root=repository, cwd=repository)
     assert "the code of a study must not change, as its table would mix trials of both: begun with " in err
     assert len(err.splitlines()) == 1
     assert content(half_way) == before
     module.write_text(original)
-    finish(space, half_way.parent, "keep=all", root=repository)
+    finish(space, half_way.parent, "keep=all", root=repository, cwd=repository)
     assert same_tables(half_way, uninterrupted[0])
 
 
@@ -42,7 +42,7 @@ def test_changed_code_still_prints_the_table_of_a_finished_study(space, uninterr
     folder = shutil.copytree(uninterrupted[0], tmp_path / "results" / uninterrupted[0].name)
     with (repository / "dks_study" / "metrics.py").open("a") as module:
         module.write("# another line\n")
-    _, out, _ = finish(space, folder.parent, root=repository)
+    _, out, _ = finish(space, folder.parent, root=repository, cwd=repository)
     assert (uninterrupted[0] / "table.md").read_text() in out
     assert same_tables(folder, uninterrupted[0])
 
@@ -68,7 +68,7 @@ def test_code_that_changes_while_a_study_runs_ends_it_and_fails_no_trial(tmp_pat
     module = repository / "dks_study" / "metrics.py"
     original = module.read_text()
     alone = f"trial.resources.cpus_per_worker={os.cpu_count()}"  # no process that has the old code takes over
-    process = start(space, tmp_path / "results", alone, root=repository)
+    process = start(space, tmp_path / "results", alone, root=repository, cwd=repository)
     pid = trapped_process(trapped, process)
     module.write_text(original + "# another line\n")
     os.kill(pid, signal.SIGKILL)  # the process that takes its place has the new code
@@ -79,5 +79,5 @@ def test_code_that_changes_while_a_study_runs_ends_it_and_fails_no_trial(tmp_pat
     assert len(err.splitlines()) == 1, err
     assert all(record.outcome.status == "complete" for record in records(folder))
     module.write_text(original)
-    finish(space, tmp_path / "results", alone, root=repository)
+    finish(space, tmp_path / "results", alone, root=repository, cwd=repository)
     assert [record.outcome.status for record in records(folder)] == ["complete"] * 4
