@@ -144,6 +144,8 @@ def _differences(treated: Sequence[float], reference: Sequence[float]) -> Vector
 
 
 def _sign_flip(differences: Vector) -> float:
+    if len(differences) == 1:  # either sign is as far from 0; scipy takes two or more
+        return 1.0
     test = stats.permutation_test(
         (differences,), np.mean, permutation_type="samples", n_resamples=RESAMPLES, rng=np.random.default_rng(0)
     )

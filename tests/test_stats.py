@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis import stats
-from analysis.stats import holm, paired_difference, smallest_p
+from analysis.stats import holm, paired_difference, smallest_p, wilcoxon_p
 
 
 def brute_force_p(differences):
@@ -129,3 +129,7 @@ def test_no_effect_is_found_exactly_as_often_as_p_says(monkeypatch):
     ]
     assert sorted(found) == pytest.approx([2 * k / 128 for k in range(1, 65) for _ in range(2)])
     assert np.mean([p < 0.05 for p in found]) == 6 / 128
+
+
+def test_one_pair_that_differs_says_nothing():
+    assert wilcoxon_p([1.0, 2.0, 5.0], [1.0, 2.0, 3.0]) == 1.0
