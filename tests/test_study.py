@@ -89,10 +89,15 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(space, uninterrupted, tmp_pa
         assert len(epochs) == len(set(epochs)), "no epoch is trained twice"
 
 
+def held(folder):
+    """Does somebody hold the study? Its folder is there a moment before its lock."""
+    return (folder / "lock").exists() and "process" in (folder / "lock").read_text()
+
+
 @pytest.mark.slow
 def test_a_second_command_on_the_same_study_says_who_holds_it(space, tmp_path):
     first = start(space, tmp_path)
-    wait_for(tmp_path, lambda folder: "process" in (folder / "lock").read_text(), first)
+    wait_for(tmp_path, held, first)
     _, _, err = finish(space, tmp_path, code=2)
     assert f"this study is being run by process {first.pid} on" in err
     assert len(err.splitlines()) == 1
