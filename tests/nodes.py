@@ -4,15 +4,18 @@
 process, and touches no other Ray on the machine.
 """
 
+import json
 import os
 import socket
 import subprocess
 import sys
 import tempfile
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import psutil
-from whole_studies import ROOT
+from ray.util import get_node_ip_address
+from whole_studies import ROOT, wait_until
 
 ANSWER = "nodes: "
 
@@ -38,7 +41,7 @@ class Nodes:
 
 @contextmanager
 def nodes(*words):
-    """Start a head and further nodes with so many CPUs each."""
+    """Start a head and further nodes with so many CPUs each; or, of `growing N`, one that starts up to N with one."""
     paths = [str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")]
     environment = os.environ | {"RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": os.pathsep.join(filter(None, paths))}
     process = subprocess.Popen(
@@ -66,7 +69,7 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def serve(folder, cpus):
+def fixed(folder, cpus):
     """Serve a cluster whose nodes come and go as they are told."""
     from ray.cluster_utils import Cluster
 
@@ -86,6 +89,52 @@ def serve(folder, cpus):
         say("done" if what == "add" or mine else "it is the head's")
 
 
+def growing(folder, most):
+    """Serve a cluster whose head has no CPU, with an autoscaler that can start `most` nodes."""
+    port = free_port()
+    address = f"{get_node_ip_address()}:{port}"
+    kinds = {
+        "ray.head.default": {"resources": {}, "node_config": {}, "max_workers": 0},
+        "one": {"resources": {"CPU": 1}, "node_config": {}, "min_workers": 0, "max_workers": most},
+    }
+    config = {
+        "cluster_name": "fake",
+        "max_workers": most,
+        "provider": {"type": "fake_multinode", "gcs_address": address, **ONE_MACHINE},
+        "available_node_types": kinds,
+        "head_node_type": "ray.head.default",
+        "idle_timeout_minutes": 5,
+        "upscaling_speed": 1.0,
+        **{key: {} for key in ("auth", "docker", "file_mounts")},
+        **{key: [] for key in COMMANDS},
+        **{f"{prefix}{kind}_commands": [] for kind in ("setup", "start_ray") for prefix in ("", "head_", "worker_")},
+    }
+    path = Path(folder, "config.json")
+    path.write_text(json.dumps(config))
+    words = ["start", "--head", "--block", "--num-cpus=0", f"--port={port}", f"--temp-dir={folder}"]
+    words += ["--dashboard-host=127.0.0.1", f"--dashboard-port={free_port()}", f"--autoscaling-config={path}"]
+    environment = os.environ | {"RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1"}
+    with subprocess.Popen(
+        [sys.executable, "-m", "ray.scripts.scripts", *words], env=environment, stdout=subprocess.DEVNULL
+    ) as ray:
+        wait_until(lambda: Path(folder, "ray_current_cluster").exists(), ray)  # written last
+        say(address)
+        sys.stdin.read()
+
+
+# All nodes have the address of this machine: the autoscaler must tell them apart by their ids, and needs no SSH.
+ONE_MACHINE = {
+    "use_node_id_as_ip": True,
+    "disable_node_updaters": True,
+    "disable_launch_config_check": True,
+    "worker_liveness_check": False,
+}
+COMMANDS = ("initialization_commands", "cluster_synced_files", "rsync_exclude", "rsync_filter")
+
+
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as scratch:
-        serve(scratch, [int(word) for word in sys.argv[1:]])
+        if sys.argv[1] == "growing":
+            growing(scratch, int(sys.argv[2]))
+        else:
+            fixed(scratch, [int(word) for word in sys.argv[1:]])

@@ -73,3 +73,18 @@ def test_a_node_that_comes_takes_its_share_of_the_trials(tmp_path):
         (trapped / "go").touch()
         assert process.wait(timeout=PATIENCE_S) == 0, log.read_text()
     assert complete(study_folder(tmp_path / "results"))
+
+
+@pytest.mark.slow
+def test_a_cluster_without_a_cpu_grows_for_the_trials_that_wait(tmp_path):
+    space, trapped = trapped_study(tmp_path, "wait", once=False)
+    log = tmp_path / "log"
+    with nodes("growing", 2) as cluster:
+        process = start(space, tmp_path / "results", options=("--address", cluster.address), log=log)
+        trapped_process(trapped, process)
+        wait_until(lambda: len(set((trapped / "attempts").read_text().split())) == 2, process)
+        (trapped / "go").touch()
+        assert process.wait(timeout=PATIENCE_S) == 0, log.read_text()
+    notes = [line for line in log.read_text().splitlines() if "trial fits" in line or "trials at a time" in line]
+    assert notes == ["no trial fits now: waiting for the cluster", "1 trials at a time", "2 trials at a time"]
+    assert complete(study_folder(tmp_path / "results"))

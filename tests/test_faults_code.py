@@ -5,7 +5,8 @@ import shutil
 import signal
 
 import pytest
-from whole_studies import ROOT, finish, same_tables, start, study_folder, wait_until
+from faulty import STEPS_PER_EPOCH, trapped_process, trapped_study
+from whole_studies import PATIENCE_S, ROOT, finish, records, same_tables, start, study_folder, wait_until
 
 
 @pytest.fixture
@@ -59,3 +60,24 @@ def test_a_changed_description_has_a_folder_of_its_own_and_the_other_is_named(sp
     assert content(folder) == before
     assert study_folder(folder.parent)
     assert len(list(folder.parent.glob("small-*"))) == 2
+
+
+@pytest.mark.slow
+def test_code_that_changes_while_a_study_runs_ends_it_and_fails_no_trial(tmp_path, repository):
+    space, trapped = trapped_study(tmp_path, "wait", at=STEPS_PER_EPOCH + 1)
+    module = repository / "dks_study" / "metrics.py"
+    original = module.read_text()
+    alone = f"trial.resources.cpus_per_worker={os.cpu_count()}"  # no process that has the old code takes over
+    process = start(space, tmp_path / "results", alone, root=repository, cwd=repository)
+    pid = trapped_process(trapped, process)
+    module.write_text(original + "# another line\n")
+    os.kill(pid, signal.SIGKILL)  # the process that takes its place has the new code
+    _, err = process.communicate(timeout=PATIENCE_S)
+    folder = study_folder(tmp_path / "results")
+    assert process.returncode == 2
+    assert err.startswith(f"run_study: {folder}: dks_study must be the same code on every node, got ")
+    assert len(err.splitlines()) == 1, err
+    assert all(record.outcome.status == "complete" for record in records(folder))
+    module.write_text(original)
+    finish(space, tmp_path / "results", alone, root=repository, cwd=repository)
+    assert [record.outcome.status for record in records(folder)] == ["complete"] * 4
