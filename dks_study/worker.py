@@ -7,10 +7,11 @@ from typing import Any
 import ray.train
 import ray.train.torch
 from ray.train import FailureConfig, RunConfig, ScalingConfig
-from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.torch import TorchTrainer
 from ray.tune.integration.ray_train import TuneReportCallback
 
 from dks_study.cluster import check_node
+from dks_study.meeting import Meeting
 from dks_study.naming import NAME
 from dks_study.sharing import SharedData
 from dks_study.spec import TrialSpec
@@ -33,7 +34,7 @@ def train_in_group(trial: TrialSpec, config: dict[str, Any], data: SharedData) -
     trainer = TorchTrainer(
         _train_loop,
         train_loop_config={**config, "data": data},
-        torch_config=TorchConfig(backend="nccl" if resources.gpus_per_worker else "gloo"),
+        torch_config=Meeting(backend="nccl" if resources.gpus_per_worker else "gloo"),
         scaling_config=ScalingConfig(
             num_workers=resources.workers,
             use_gpu=resources.gpus_per_worker > 0,
