@@ -2,19 +2,18 @@
 
 import json
 import re
-import socket
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-import psutil
 from pydantic import ValidationError
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from dks_study.holder import holder_of
 from dks_study.ledger import Cell, Record, read_epochs, read_ledger
 from dks_study.planner import Planner, Step, Tried
 from dks_study.problem import Problem
@@ -23,7 +22,6 @@ from dks_study.spec import Setting
 from dks_study.study_spec import StudySpec
 
 _CELL = re.compile(r"(?P<arm>.+)-(?:search-(?P<index>\d+)|confirm(?P<member>\d*)-seed(?P<seed>\d+))")
-_HOLDER = re.compile(r"process (?P<pid>\d+) on (?P<host>\S+) since (?P<since>[\d-]+ [\d:]+)")
 
 
 class StatusError(Problem, ValueError):
@@ -44,7 +42,7 @@ class Status:
     """What the files of a study say.
 
     Attributes:
-        holder: who ran it last, as the lock says.
+        holder: who ran it last.
         alive: whether that process is; None if it is on another machine.
         written: when anything was written last, seconds since 1970.
         seconds_left: an estimate, while it runs.
@@ -96,7 +94,7 @@ def read_status(folder: Path) -> Status:
     for record in records:
         tracker.settle(record.cell, record.outcome)
     running = list(_running(folder, study, tracker.settled.keys()))
-    holder, alive = _holder(folder)
+    holder, alive = holder_of(folder)
     for trial in running if alive is not False else ():
         tracker.start(trial.cell, trial.epochs)
     complete = _is_complete(study, records)
@@ -152,22 +150,6 @@ def _who(status: Status) -> str:
         return f"running: {status.holder}; {wrote}"
     by = f" ({status.holder} has ended)" if status.holder else ""
     return f"not running{by}, {wrote}; the command that began it goes on"
-
-
-def _holder(folder: Path) -> tuple[str, bool | None]:
-    """Return what the lock says, and whether that process is alive; None if it is not of this machine."""
-    path = folder / "lock"
-    text = path.read_text(encoding="utf-8").strip() if path.exists() else ""
-    holder = _HOLDER.match(text)
-    if holder is None:
-        return text, False
-    if holder["host"] != socket.gethostname():
-        return text, None
-    began = datetime.strptime(holder["since"], "%Y-%m-%d %H:%M:%S").timestamp()
-    try:  # the number of a process that has ended may be another's by now
-        return text, psutil.Process(int(holder["pid"])).create_time() < began + 1
-    except psutil.NoSuchProcess:
-        return text, False
 
 
 def _running(folder: Path, study: StudySpec, settled: Iterable[str]) -> Iterator[Running]:

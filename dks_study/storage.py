@@ -17,16 +17,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import psutil
-
+from dks_study.holder import BEAT_S, HOLDER, LOCK, is_alive, named
 from dks_study.home import Home, StorageError, shown
 from dks_study.ledger import ERROR, OUTCOME, Outcome, outcome_text, write_outcome
 
 CHECKPOINTS = ("last.pt", "best.pt", "last.tmp", "best.tmp")
-_OWNER, HOLDER, SCRATCH = "owner", "holder.json", ".tune"
-BEAT_S = 30.0  # a holder on another machine that was not heard of for three of these is dead
+_OWNER, SCRATCH = "owner", ".tune"
 
 
 @dataclass(frozen=True)
@@ -88,14 +85,6 @@ class Place:
                 shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _is_alive(holder: dict[str, Any]) -> bool:
-    if not holder:
-        return False
-    if holder["host"] == socket.gethostname():
-        return holder["process"] != os.getpid() and psutil.pid_exists(holder["process"])
-    return bool(time.time() - holder["beat"] < 3 * BEAT_S)
-
-
 class _Copy:
     """A scratch folder and its home."""
 
@@ -125,7 +114,7 @@ class _Copy:
         files = {
             path.relative_to(self._scratch).as_posix(): path.stat()
             for path in self._scratch.rglob("*")
-            if path.is_file() and path.name != "lock" and path.suffix != ".tmp"
+            if path.is_file() and path.name != LOCK and path.suffix != ".tmp"
         }
         return {
             name: (stat.st_mtime_ns, stat.st_size, stat.st_ino)
@@ -173,9 +162,8 @@ class Files:
             return
         home, mine = self.home, {"process": os.getpid(), "host": socket.gethostname()}
         other = json.loads(home.read(HOLDER) or b"{}")
-        if _is_alive(other):
-            who = f"process {other['process']} on {other['host']}"
-            raise StorageError(f"--storage {shown(home.url)}: this study is being run by {who}")
+        if other and is_alive(other):
+            raise StorageError(f"--storage {shown(home.url)}: this study is being run by {named(other)}")
         over = threading.Event()
 
         def beat() -> None:
@@ -229,7 +217,7 @@ class Files:
         """Copy everything home that is not a trial's."""
         for path in self.folder.rglob("*") if self.home else ():
             name = path.relative_to(self.folder)
-            if path.is_file() and name.parts[0] not in ("trials", "lock", SCRATCH):
+            if path.is_file() and name.parts[0] not in ("trials", LOCK, SCRATCH):
                 self.save(name.as_posix())
 
     def start_anew(self, trial: str, remembered: str) -> None:

@@ -17,6 +17,7 @@ from dks_study import provenance
 from dks_study.arm_checks import StudyError, check_arms
 from dks_study.cluster import Slots, check_nodes, grows, is_lost, joined, present
 from dks_study.failures import first_line, is_disk_full
+from dks_study.holder import LOCK
 from dks_study.home import StorageError, home_of, shown
 from dks_study.interrupts import ending_on_interrupt
 from dks_study.keeping import Checkpoints
@@ -158,7 +159,7 @@ def _run_session(study: StudySpec, hands: Hands) -> None:
 @contextmanager
 def _only_one(folder: Path) -> Iterator[None]:
     """Hold the study's lock, so that two commands never write one ledger."""
-    with (folder / "lock").open("a+") as file:
+    with (folder / LOCK).open("a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -110,6 +110,16 @@ def test_a_complete_study_is_told_as_such(folder):
     assert not status.running
 
 
+@pytest.mark.parametrize(
+    ("silent_s", "told"), [(10, "running: process 7 on far-away"), (999, "not running (process 7")]
+)
+def test_a_home_tells_of_a_study_on_another_machine(folder, silent_s, told):
+    (folder / "lock").unlink()
+    holder = {"process": 7, "host": "far-away", "beat": time.time() - silent_s}
+    (folder / "holder.json").write_text(json.dumps(holder))
+    assert told in text(folder)
+
+
 def test_a_study_that_has_only_just_begun(folder):
     for path in ("ledger.jsonl", "lock", "trials/dense-confirm-seed0/trial.json"):
         (folder / path).unlink()

@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 from whole_studies import TRIALS, finish, in_search, lasting, records, start, wait_for
 
+from dks_study.holder import BEAT_S
 from dks_study.home import StorageError, home_of, shown
-from dks_study.storage import BEAT_S, Files, Place
+from dks_study.storage import Files, Place
 
 
 def files_of(tmp_path, storage="home"):
