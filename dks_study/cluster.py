@@ -14,6 +14,7 @@ from pathlib import Path
 
 import ray
 from ray._private.ray_constants import DEBUG_AUTOSCALING_STATUS
+from ray._private.services import canonicalize_bootstrap_address
 from ray.autoscaler.v2.sdk import get_cluster_status
 from ray.experimental.internal_kv import _internal_kv_get
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -30,6 +31,7 @@ class NodeError(RuntimeError):
 
 Resources = Mapping[str, float]  # Ray's names: CPU, GPU
 ASKED_EVERY_S = 2.0
+CONNECT_TIMEOUT_S = 10.0
 PROBE = "probe.txt"
 
 
@@ -65,15 +67,32 @@ def _start_here() -> str:
 
 
 def _join(address: str) -> str:
-    if address.startswith("ray://"):
-        raise StudyError(f"--address: must be auto or HOST:PORT; the driver runs on a node of its own, got {address}")
     try:
-        context = ray.init(address=address, logging_level="ERROR", log_to_driver=False)
+        found = _answering(address)
+    except (OSError, OverflowError, ValueError) as error:
+        raise StudyError(f"--address {address}: cannot be joined: {error}") from error
+    try:
+        context = ray.init(address=found, logging_level="ERROR", log_to_driver=False)
     except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
         why = str(error).strip().splitlines()[0]
         hint = "" if "RAY_AUTH_MODE" in os.environ else " (if it asks for a token, set RAY_AUTH_MODE=token)"
         raise StudyError(f"--address {address}: cannot be joined: {why}{hint}") from error
     return f"http://{context.address_info['webui_url']}"
+
+
+def _answering(address: str) -> str:
+    """Return HOST:PORT of `address` once somebody answers there: Ray would wait for minutes, or for ever, for nobody.
+
+    Raises:
+        OSError: if nobody does.
+        ValueError, OverflowError: if it is neither auto nor HOST:PORT.
+    """
+    found = str(canonicalize_bootstrap_address(address)) if address == "auto" else address
+    host, _, port = found.rpartition(":")
+    if not host or "//" in host or not port.isdecimal():
+        raise ValueError(f"must be auto or HOST:PORT; the driver runs on a node of its own, got {found}")
+    socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_TIMEOUT_S).close()
+    return found
 
 
 def is_lost() -> bool:
