@@ -101,6 +101,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--compile", action="store_true", help="compile the network of the side with all on")
     arguments.add_argument("--rounds", type=int, default=ROUNDS)
+    arguments.add_argument("--only", choices=["wrn", "resnet"])
     asked = arguments.parse_args()
     torch.set_num_threads(1)
     print(machine())
