@@ -10,9 +10,7 @@ import psutil
 import torch
 
 
-def seconds_of(
-    action: Callable[[], object], calls: int = 1, clock: Callable[[], float] = time.perf_counter
-) -> float:
+def seconds_of(action: Callable[[], object], calls: int = 1, clock: Callable[[], float] = time.perf_counter) -> float:
     """Return how long one call of `action` takes, in seconds: the mean of `calls` in a row.
 
     Args:

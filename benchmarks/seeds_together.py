@@ -49,13 +49,13 @@ class Apart:
         """Take a step with each of them."""
         parts = zip(self._networks, self._optimisers, self._images, self._targets, strict=True)
         for network, optimiser, images, targets in parts:
-            self._objective(network(images), targets).total.backward()
+            self._objective(network(images), targets).total.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             optimiser.zero_grad()
 
     def weights(self) -> dict[str, Tensor]:
         """Return parameters by name, [S, ...]."""
-        return stack_module_state(list(self._networks))[0]  # type: ignore[arg-type]
+        return stack_module_state(list(self._networks))[0]
 
 
 class Together:
@@ -64,9 +64,9 @@ class Together:
     def __init__(self, seeds: int, dtype: torch.dtype = torch.float32) -> None:
         """Stack the networks."""
         members, (self._images, self._targets) = networks(seeds, dtype), batches(seeds, dtype)
-        self._parameters, self._buffers = stack_module_state(list(members))  # type: ignore[arg-type]
+        self._parameters, self._buffers = stack_module_state(list(members))
         self._objective = objective_for(TRIAL.loss, TRIAL.classifiers)
-        self._optimiser = build_optimiser(list(self._parameters.values()), TRIAL.optimiser)  # type: ignore[arg-type]
+        self._optimiser = build_optimiser(list(self._parameters.values()), TRIAL.optimiser)
         plain = members[0]
 
         def forward(parameters: dict[str, Tensor], buffers: dict[str, Tensor], images: Tensor) -> dict[str, Tensor]:

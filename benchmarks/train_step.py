@@ -39,12 +39,12 @@ def ours(trial: TrialSpec, data: DataSet) -> Callable[[], EpochReport]:
 def bare(trial: TrialSpec, data: DataSet) -> Callable[[], Network]:
     """Return what trains the next epoch in a loop written by hand, with our loss and optimiser."""
     network = build_network(trial, data.image_shape[0], data.classes, trial.seed).train()
-    optimiser, objective = build_optimiser(network.parameters(), trial.optimiser), objective_for(trial.loss, network.names)
-    epochs = _epochs(trial, data)
+    optimiser = build_optimiser(network.parameters(), trial.optimiser)
+    objective, epochs = objective_for(trial.loss, trial.classifiers), _epochs(trial, data)
 
     def epoch() -> Network:
         for images, targets in next(epochs):
-            objective(network(images), targets).total.backward()
+            objective(network(images), targets).total.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             optimiser.zero_grad()
         return network
@@ -101,7 +101,6 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--compile", action="store_true", help="compile the network of the side with all on")
     arguments.add_argument("--rounds", type=int, default=ROUNDS)
-    arguments.add_argument("--only", choices=["wrn", "resnet"])
     asked = arguments.parse_args()
     torch.set_num_threads(1)
     print(machine())
