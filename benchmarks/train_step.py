@@ -96,23 +96,26 @@ def measure(values: dict[str, Any], data: DataSet, compute: dict[str, bool], rou
     return alternate({name: timed(epoch) for name, epoch in sides(values, data, compute).items()}, rounds)
 
 
+def cases() -> dict[str, tuple[dict[str, Any], DataSet]]:
+    """Return by name a description and data."""
+    return {"WRN-16-2": (WRN_16_2, made_up(2 * BATCH)), "ResNet-8": (RESNET_8, digits(repeats=4))}
+
+
 def main() -> None:
-    """Measure both networks."""
+    """Measure one network or both."""
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--compile", action="store_true", help="compile the network of the side with all on")
-    arguments.add_argument("--rounds", type=int, default=ROUNDS)
+    arguments.add_argument("--rounds", type=int, default=ROUNDS, help="how many measurements of each side are kept")
+    arguments.add_argument("--only", choices=list(cases()), help="one of the networks")
     asked = arguments.parse_args()
     torch.set_num_threads(1)
     print(machine())
-    compute = {"channels_last": True, "compile": asked.compile}
-    for title, values, data in (
-        ("WRN-16-2, batch 128, 3x32x32", WRN_16_2, made_up(2 * BATCH)),
-        ("ResNet-8, digits, batch 128", RESNET_8, digits(repeats=4)),
-    ):
-        print(f"\n{title}")
-        seconds = measure(values, data, compute, asked.rounds)
-        for side, against, target in (("ours", "bare", 1.03), ("all on", "published", 0.85)):
-            show({name: seconds[name] for name in (side, against)}, side, against, target)
+    for title, (values, data) in cases().items():
+        if asked.only in (None, title):
+            print(f"\n{title}, batch {BATCH}")
+            seconds = measure(values, data, {"channels_last": True, "compile": asked.compile}, asked.rounds)
+            for side, against, target in (("ours", "bare", 1.03), ("all on", "published", 0.85)):
+                show({name: seconds[name] for name in (side, against)}, side, against, target)
 
 
 if __name__ == "__main__":
