@@ -1,4 +1,4 @@
-"""Number format, memory layout and compilation of a network, as ComputeSpec describes them."""
+"""Number format, memory layout and compilation of a network, as ComputeSpec describes them; a trial's share."""
 
 from contextlib import AbstractContextManager, nullcontext
 from typing import TypeVar
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from dks_study.compute_spec import ComputeSpec
-from dks_study.spec import ResourceSpec
+from dks_study.spec import ResourceSpec, TrialSpec
 
 _HALF = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 Network = TypeVar("Network", bound=nn.Module)
@@ -52,8 +52,15 @@ def compiled(model: nn.Module, spec: ComputeSpec) -> nn.Module:
 
 def own_device(resources: ResourceSpec) -> torch.device:
     """Return the device of a trial that trains in its own process: the GPU it was given, or the CPU."""
-    if not resources.gpus_per_worker:
-        return torch.device("cpu")
-    if resources.gpus_per_worker < 1:
-        torch.cuda.set_per_process_memory_fraction(resources.gpus_per_worker)
-    return torch.device("cuda", 0)
+    return torch.device("cuda", 0) if resources.gpus_per_worker else torch.device("cpu")
+
+
+def keep_to_share(trial: TrialSpec, device: torch.device) -> None:
+    """Let this process use no more of its machine than the trial was given, beside whatever else runs there.
+
+    It computes with the CPUs that the processes which decode images leave (at least one); a part of a GPU is that part
+    of its memory, too.
+    """
+    torch.set_num_threads(max(1, trial.resources.cpus_per_worker - trial.data.decode_workers))
+    if device.type == "cuda" and 0 < trial.resources.gpus_per_worker < 1:
+        torch.cuda.set_per_process_memory_fraction(trial.resources.gpus_per_worker, device)

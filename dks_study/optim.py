@@ -21,9 +21,15 @@ def build_optimiser(parameters: Iterable[nn.Parameter], spec: OptimiserSpec) -> 
     decayed = trained if spec.decay_batch_norm else [parameter for parameter in trained if parameter.ndim >= 2]
     groups = [{"params": decayed, "weight_decay": spec.weight_decay}, {"params": exempt, "weight_decay": 0.0}]
     groups = [group for group in groups if group["params"]]
+    # Fused: one pass over all weights; and a GPU is not waited for to learn whether float16 gradients overflowed.
     if spec.name == "adamw":
-        return torch.optim.AdamW(groups, lr=spec.lr, betas=spec.betas)
-    return torch.optim.SGD(groups, lr=spec.lr, momentum=spec.momentum, nesterov=spec.nesterov)
+        return torch.optim.AdamW(groups, lr=spec.lr, betas=spec.betas, fused=True)
+    optimiser = torch.optim.SGD(groups, lr=spec.lr, momentum=spec.momentum, nesterov=spec.nesterov, fused=True)
+    if spec.momentum:
+        # Its own first step would take memory as it comes for momentum if the gradients of that step overflowed.
+        for parameter in trained:
+            optimiser.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return optimiser
 
 
 def lr_at(spec: OptimiserSpec, progress: float) -> float:
@@ -47,7 +53,7 @@ def prepare_step(optimiser: torch.optim.Optimizer, spec: OptimiserSpec, done: in
     """Set the rate for the step after `done` of all `steps`; with `reset_momentum` forget momentum at milestones."""
     set_lr(optimiser, lr_at(spec, done / steps))
     if spec.reset_momentum and _milestones_by(spec, done / steps) > _milestones_by(spec, (done - 1) / steps):
-        optimiser.state.clear()  # all the state that SGD has
+        torch._foreach_zero_([state["momentum_buffer"] for state in optimiser.state.values()])
 
 
 def take_step(optimiser: torch.optim.Optimizer, scaler: torch.amp.GradScaler, spec: OptimiserSpec) -> None:

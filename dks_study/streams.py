@@ -29,6 +29,18 @@ def generator(seed: int, *name: str | int) -> torch.Generator:
     return torch.Generator().manual_seed(derive(seed, *name))
 
 
+def seed_step(device: torch.device, seed: int) -> None:
+    """Let what a network draws on `device` (dropout) follow from `seed`, as torch.manual_seed would.
+
+    That one seeds every kind of device there is, and while CUDA is not in use it writes down a stack trace for each:
+    most of a millisecond.
+    """
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)
+
+
 @contextmanager
 def seeded(seed: int, *name: str | int) -> Iterator[None]:
     """Let code that draws from the global CPU generator (module construction) draw from the stream `name`.

@@ -7,6 +7,7 @@ ordered pairs of classifiers, where the teacher t is a constant. Every weight is
 
 import math
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -46,7 +47,7 @@ def pairwise_kl(logits: Tensor, temperature: float = 1.0, smoothing: float = 0.0
         temperature: above 0; the paper uses 1.
         smoothing: 0 for the exact KL; with e > 0, that of (p + e) / (1 + C e) (the authors' code: 1e-8).
     """
-    with torch.autocast(logits.device.type, enabled=False):
+    with _no_autocast(logits.device.type):
         return _kl_matrix(_smoothed(_log_softmax(logits, temperature), smoothing))
 
 
@@ -90,28 +91,28 @@ class Objective:
             KeyError: if a classifier has no logits.
         """
         loss = self.loss
-        with torch.autocast(targets.device.type, enabled=False):
+        with _no_autocast(targets.device.type):
             stacked = torch.stack([logits[name] for name in self.names])
             log_p = _log_softmax(stacked, 1.0)
             softened = log_p if loss.temperature == 1 else _log_softmax(stacked, loss.temperature)
             supervised = _cross_entropies(log_p, targets)
-            total = (self._scheduled(supervised.detach(), progress) * _smooth_labels(supervised, log_p, loss)).sum()
+            total = self._scheduled(supervised.detach(), progress) @ _smooth_labels(supervised, log_p, loss)
             synergy = _kl_matrix(_smoothed(softened, loss.smoothing), detach_teacher=loss.detach_teacher)
             if self.has_synergy:
-                weights = _constant(self.pair_weights, synergy.device, synergy.dtype)
-                total = total + _synergy_factor(loss, progress) * (self._kept(weights, draws) * synergy).sum()
+                weights = self._kept(_constant(self.pair_weights, synergy.device, synergy.dtype), draws)
+                total = total + (_synergy_factor(loss, progress) * weights).flatten() @ synergy.flatten()
         return LossTerms(self.names, total, supervised.detach(), synergy.detach())
 
     def _scheduled(self, supervised: Tensor, progress: float) -> Tensor:
         """Weights [K] of the cross-entropies at this point of training; those of `main` never change."""
         weights = _constant(self.supervised_weights, supervised.device, supervised.dtype)
+        if self.loss.branch_schedule == "constant":
+            return weights
         is_main = tuple(float(_is_main(name)) for name in self.names)
         main = _constant(is_main, supervised.device, supervised.dtype)
         if self.loss.branch_schedule == "linear":
             return weights * (main + (1 - main) * (1 - progress))
-        if self.loss.branch_schedule == "threshold":
-            return weights * torch.maximum(main, (supervised > self.loss.branch_threshold).to(supervised.dtype))
-        return weights
+        return weights * torch.maximum(main, (supervised > self.loss.branch_threshold).to(supervised.dtype))
 
     def _kept(self, weights: Tensor, draws: torch.Generator | None) -> Tensor:
         if not self.loss.pair_dropout or draws is None:
@@ -160,9 +161,16 @@ def _synergy_factor(loss: LossSpec, progress: float) -> float:
     return risen * (loss.temperature**2 if loss.temperature_squared else 1.0)
 
 
+def _no_autocast(device_type: str) -> AbstractContextManager[object]:
+    """Return the context in which products are not rounded to half precision."""
+    # Entering autocast to switch it off takes a tenth of the loss's time, and it is rarely on here.
+    return torch.autocast(device_type, enabled=False) if torch.is_autocast_enabled(device_type) else nullcontext()
+
+
 def _log_softmax(logits: Tensor, temperature: float) -> Tensor:
     exact = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    return F.log_softmax(exact / temperature, dim=-1)
+    # Dividing by 1 would change nothing and cost a pass over all logits, and another one for the gradient.
+    return F.log_softmax(exact if temperature == 1 else exact / temperature, dim=-1)
 
 
 def _smoothed(log_p: Tensor, smoothing: float) -> Tensor:

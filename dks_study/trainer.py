@@ -22,7 +22,7 @@ from dks_study.metrics import Tally
 from dks_study.networks import Network, build_network
 from dks_study.optim import build_optimiser, prepare_step, take_step
 from dks_study.spec import TrialSpec
-from dks_study.streams import derive, generator
+from dks_study.streams import derive, generator, seed_step
 from dks_study.synergy import Objective, objective_for
 
 
@@ -132,13 +132,14 @@ def _train_epoch(run: Run, epoch: int) -> dict[str, float]:
         done, steps = (epoch - 1) * len(sizes) + step, trial.epochs * len(sizes)
         prepare_step(run.optimiser, trial.optimiser, done, steps)
         # Dropout draws from the global stream: a function of seed and step, the same for every arm.
-        torch.manual_seed(derive(trial.seed, "forward", epoch, step, team.rank))
+        seed_step(team.device, derive(trial.seed, "forward", epoch, step, team.rank))
         loss = torch.zeros((), device=team.device)
         parts = _parts(trial.optimiser.accumulate, sizes[step] // team.size)
         for part, (x, y) in enumerate(zip(images.tensor_split(parts), targets.tensor_split(parts), strict=True), 1):
             with _averaged_gradients(run.model, part == parts):
                 logits = _forward(run, run.model, x)
-                terms = run.objective(logits, y, done / steps, generator(trial.seed, "pairs", epoch, step))
+                draws = generator(trial.seed, "pairs", epoch, step) if trial.loss.pair_dropout else None
+                terms = run.objective(logits, y, done / steps, draws)
                 # DDP averages gradients over workers; shares may differ by one image, the mean is over images.
                 share = terms.total * (len(y) * team.size / sizes[step])
                 run.scaler.scale(share).backward()  # type: ignore[no-untyped-call]

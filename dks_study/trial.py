@@ -24,6 +24,7 @@ from pathlib import Path
 import torch
 
 from dks_study.checkpoint import load_state
+from dks_study.compute import keep_to_share
 from dks_study.data import DataSet, load
 from dks_study.data_spec import DataSpec
 from dks_study.failures import causes, first_line
@@ -79,7 +80,7 @@ def _train(
     watch: Watch | None,
     read: Callable[[DataSpec], DataSet],
 ) -> None:
-    torch.set_num_threads(trial.resources.cpus_per_worker)
+    keep_to_share(trial, team.device)
     state = load_state(folder / "last.pt", trial.content_hash())
     kept = _keep_epochs(folder, state.epoch if state else 0, write=team.rank == 0)
     if state and len(kept) < state.epoch:  # lines are damaged: they can only be had again by training

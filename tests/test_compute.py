@@ -11,7 +11,7 @@ from test_trainer import lasting, reports, trial_of
 from torch import nn
 
 from dks_study import trainer
-from dks_study.compute import compiled, lay_out, loss_scaler, place, precision
+from dks_study.compute import compiled, keep_to_share, lay_out, loss_scaler, own_device, place, precision
 from dks_study.compute_spec import ComputeSpec
 from dks_study.networks import build_network
 from dks_study.spec import RunSpec
@@ -149,6 +149,29 @@ def test_what_cannot_work_is_refused(values, message):
     assert message in str(caught.value)
     good = {"compute": {"sync_batch_norm": True}, "resources": {"workers": 2, "gpus_per_worker": 1}}
     assert trial_of(**good).compute.sync_batch_norm
+
+
+@pytest.mark.parametrize(
+    ("cpus", "decoders", "gpus", "device", "threads", "memory"),
+    [
+        (1, 0, 0, "cpu", 1, []),
+        (4, 0, 0, "cpu", 4, []),
+        (4, 3, 0, "cpu", 1, []),
+        (2, 6, 0, "cpu", 1, []),
+        (8, 6, 1, "cuda", 2, []),
+        (1, 0, 0.25, "cuda", 1, [0.25]),
+    ],
+)
+def test_a_trial_keeps_to_its_share_of_the_machine(monkeypatch, cpus, decoders, gpus, device, threads, memory):
+    set_threads, set_memory = [], []
+    monkeypatch.setattr(torch, "set_num_threads", set_threads.append)
+    monkeypatch.setattr("torch.cuda.set_per_process_memory_fraction", lambda part, of: set_memory.append((part, of)))
+    data = {"name": "imagenet", "root": "none", "decode_workers": decoders} if decoders else {"name": "digits"}
+    trial = trial_of(data=data, resources={"cpus_per_worker": cpus, "gpus_per_worker": gpus})
+    keep_to_share(trial, torch.device(device))
+    assert set_threads == [threads]
+    assert set_memory == [(part, torch.device(device)) for part in memory]
+    assert own_device(trial.resources) == (torch.device("cuda", 0) if gpus else CPU)
 
 
 def test_all_arms_compute_alike():

@@ -176,6 +176,36 @@ def test_clipping_sees_gradients_without_the_loss_scale():
     assert weight.tolist() == [[-1.0, -2.0]]
 
 
+def test_a_first_step_that_overflowed_leaves_weights_and_momentum_as_they_were(monkeypatch):
+    monkeypatch.setattr(torch, "empty_like", lambda like: torch.full_like(like, 7.0))  # memory as it comes
+    spec = OptimiserSpec(lr=1.0, momentum=0.5, weight_decay=0.0, schedule="constant")
+    weight, scaler = torch.nn.Parameter(torch.zeros(1, 2)), torch.amp.GradScaler("cpu", init_scale=4.0)
+    optimiser = build_optimiser([weight], spec)
+    for factor, expected in ((float("inf"), [0.0, 0.0]), (1.0, [-1.0, -2.0]), (0.0, [-1.5, -3.0])):
+        scaler.scale((weight * torch.tensor([[1.0, 2.0]])).sum()).backward()
+        weight.grad *= factor if factor else 1e-30
+        take_step(optimiser, scaler, spec)
+        assert weight.tolist() == [expected]
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_the_layout_of_weights_does_not_matter(name):
+    """Fused kernels go through memory: weights, gradients and momentum have to lie there in the same order."""
+    spec, weights = OptimiserSpec(name=name, lr=0.1, schedule="constant"), []
+    for memory_format in (torch.contiguous_format, torch.channels_last):
+        torch.manual_seed(0)
+        layer = torch.nn.Conv2d(3, 4, 3)
+        images = torch.rand(2, 3, 6, 6)
+        layer.to(memory_format=memory_format)
+        optimiser = build_optimiser(layer.parameters(), spec)
+        for _ in range(3):
+            layer(images).square().sum().backward()
+            take_step(optimiser, NO_SCALE, spec)
+        weights.append(layer.weight.detach())
+    assert weights[0].stride() != weights[1].stride()
+    torch.testing.assert_close(weights[0], weights[1], rtol=1e-4, atol=1e-5)
+
+
 def test_the_rate_warms_up_on_a_straight_line_and_then_follows_its_schedule():
     flat = OptimiserSpec(lr=0.4, schedule="constant", warmup=0.1)
     assert lr_at(flat, 0.0) == pytest.approx(0.004)

@@ -1,9 +1,10 @@
 import hashlib
+from contextlib import nullcontext
 
 import pytest
 import torch
 
-from dks_study.streams import derive, generator, seeded
+from dks_study.streams import derive, generator, seed_step, seeded
 
 
 def test_a_stream_is_the_same_on_every_machine():
@@ -61,3 +62,19 @@ def test_seeded_leaves_accelerators_alone(monkeypatch):
     monkeypatch.setattr(torch.cuda, "manual_seed_all", refuse)
     with seeded(1, "x"):
         torch.rand(1)
+
+
+def test_a_step_draws_what_it_would_after_torch_manual_seed(monkeypatch):
+    torch.manual_seed(2**62 + 3)
+    expected = torch.nn.functional.dropout(torch.ones(50))
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda seed: pytest.fail("other devices are not seeded"))
+    seed_step(torch.device("cpu"), 2**62 + 3)
+    assert torch.equal(torch.nn.functional.dropout(torch.ones(50)), expected)
+
+
+def test_a_step_on_a_gpu_seeds_it_alone(monkeypatch):
+    entered, seeds = [], []
+    monkeypatch.setattr(torch.cuda, "device", lambda device: nullcontext(entered.append(device)))
+    monkeypatch.setattr(torch.cuda, "manual_seed", seeds.append)
+    seed_step(torch.device("cuda", 1), 7)
+    assert (entered, seeds) == ([torch.device("cuda", 1)], [7])

@@ -7,6 +7,7 @@ import torch
 from pictures import write_folders
 from plain import Plain, plain_trial
 from studies import small_study
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from dks_study import trainer
 from dks_study.checkpoint import load_state
@@ -139,6 +140,39 @@ def test_a_resumed_run_is_bit_identical(tmp_path, stop_after):
     assert lasting(rest[-1].metrics) == lasting(whole[-1].metrics)
     for name, weights in whole[-1].state.network.items():
         assert torch.equal(weights, rest[-1].state.network[name]), name
+
+
+class Waits(TorchDispatchMode):
+    """Counts the operations for which a GPU would be waited for: their result is needed on the host."""
+
+    NAMES = ("_local_scalar_dense", "nonzero", "is_nonzero", "equal", "masked_select", "unique")
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if any(name in func.__name__ for name in self.NAMES):
+            self.seen.append(func.__name__)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_no_step_waits_for_the_device(precision):
+    """However many steps an epoch has, results are needed on the host at its end alone."""
+    waits = []
+    for batch_size in (200, 50):
+        small = {"name": "resnet", "depth": 8, "base_channels": 2}
+        data = {"name": "digits", "crop_pad_pixels": 1, "flip": True, "cutout_pixels": 2}
+        optimiser = {"batch_size": batch_size, "clip_norm": 1.0, "ema_decay": 0.9}
+        changes = {"data": data, "optimiser": optimiser, "compute": {"precision": precision}}
+        trial = trial_of(setting={"loss.pair_dropout": 0.2}, epochs=1, backbone=small, **changes)
+        load(trial.data)
+        with Waits() as mode:
+            reports(trial)
+        waits.append(mode.seen)
+    assert waits[0] == waits[1]
+    assert waits[0]
 
 
 def test_a_loss_that_is_not_finite_names_epoch_and_step():

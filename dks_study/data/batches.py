@@ -120,7 +120,7 @@ def _pictures(split: AnySplit, spec: DataSpec, steps: list[_Step], epoch: int, s
         yield from split.decode((step.chosen for step in steps), epoch, seed)
         return
     for step in steps:
-        images = split.images[_copied(step.chosen, split.images)]
+        images = split.images.index_select(0, _copied(step.chosen, split.images))  # copies whole images, [...] bytes
         if spec.flip or spec.crop_pad_pixels:
             moves = draw_moves(len(step.indices), spec, step.draws("augment"))
             images = move(images, _copied(moves[step.share.needed], images), spec)

@@ -1,6 +1,7 @@
-"""Shift and mirror a batch: one gather, whatever each image's own shift."""
+"""Shift and mirror a batch: one copy of rows, whatever each image's own shift."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from dks_study.data_spec import DataSpec
@@ -19,25 +20,27 @@ def move(images: Tensor, moves: Tensor, spec: DataSpec) -> Tensor:
 
     What comes in at the border is the image reflected, or 0 (black), as `crop_pad_mode` says.
     """
-    height, width = images.shape[-2:]
-    rows = torch.arange(height, device=images.device) + moves[:, :1]
-    columns = torch.arange(width, device=images.device) + moves[:, 1:2]
-    columns = torch.where(moves[:, 2:3].bool(), columns.flip(1), columns)
-    batch = torch.arange(len(images), device=images.device).view(-1, 1, 1)
-    inwards = _reflect if spec.crop_pad_mode == "reflect" else _nearest
-    rows_in, columns_in = inwards(rows, height), inwards(columns, width)
-    # Advanced indices around the channel slice put the channels last; move them back.
-    moved = images[batch, :, rows_in.unsqueeze(2), columns_in.unsqueeze(1)].permute(0, 3, 1, 2)
-    if spec.crop_pad_mode == "reflect":
-        return moved
-    inside = (rows == rows_in).unsqueeze(2) & (columns == columns_in).unsqueeze(1)
-    return moved * inside.unsqueeze(1)
+    count, channels, height, width = images.shape
+    padded = _pad(images, spec.crop_pad_pixels, spec.crop_pad_mode)
+    either = torch.cat([padded, padded.flip(3)])  # [2 B, C, H + 2 pad, W + 2 pad]: as they are, then mirrored
+    down, right, mirrored = moves.unbind(1)
+    top, left = spec.crop_pad_pixels + down, spec.crop_pad_pixels + right * (1 - 2 * mirrored)
+    which = mirrored * count + torch.arange(count, device=images.device)
+    # A row of the result is `width` neighbours in memory, wherever they begin: all rows are copied at once, as rows.
+    per_image, per_channel, per_row, _ = either.stride()
+    first = which * per_image + top * per_row + left
+    channel = torch.arange(channels, device=images.device) * per_channel
+    row = torch.arange(height, device=images.device) * per_row
+    starts = first.view(-1, 1, 1) + channel.view(-1, 1) + row  # [B, C, H]
+    return either.flatten().unfold(0, width, 1).index_select(0, starts.flatten()).view(images.shape)
 
 
-def _reflect(position: Tensor, size: int) -> Tensor:
-    position = position.abs()
-    return (size - 1) - (size - 1 - position).abs()
-
-
-def _nearest(position: Tensor, size: int) -> Tensor:
-    return position.clamp(0, size - 1)
+def _pad(images: Tensor, pad: int, mode: str) -> Tensor:
+    """Return images [B, C, H, W] with `pad` more pixels at each border; torch's own cannot reflect bytes."""
+    if mode == "zero":
+        return F.pad(images, (pad, pad, pad, pad))
+    for side in (2, 3):
+        size = images.shape[side]
+        before, after = images.narrow(side, 1, pad), images.narrow(side, size - 1 - pad, pad)
+        images = torch.cat([before.flip(side), images, after.flip(side)], side)
+    return images

@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -89,9 +90,11 @@ class DataSet:
 
     def normalise(self, images: Tensor) -> Tensor:
         """Turn [B, C, H, W] of 0 to 255 into float32 of mean 0 and variance 1 per channel of the training images."""
-        # A blocking copy would wait for everything that the device has still to do.
-        mean, std = (
-            torch.tensor(numbers).view(1, -1, 1, 1).to(images.device, non_blocking=True)
-            for numbers in (self.mean, self.std)
-        )
-        return (images.float() / 255 - mean) / std
+        return (images / 255).sub_(_per_channel(self.mean, images.device)).div_(_per_channel(self.std, images.device))
+
+
+@lru_cache(maxsize=8)
+def _per_channel(numbers: tuple[float, ...], device: torch.device) -> Tensor:
+    """Return numbers by channel, to be combined with images; copied to the device once."""
+    with torch.inference_mode(False):  # an inference tensor would be of no use in training
+        return torch.tensor(numbers).view(1, -1, 1, 1).to(device)

@@ -1,0 +1,122 @@
+"""What `fit` adds to a training step, and what it saves: python benchmarks/train_step.py.
+
+One thread. For WRN-16-2 (CIFAR size, 2 branches and main, made-up images) and for ResNet-8 on digits (the default
+study's network), in turn in one process, in CPU time of the process:
+
+- ours: `fit`, an epoch at a time;
+- bare: a hand-written loop over the same batches with the same network, loss and optimiser, and nothing else;
+- published: the same network in the default layout with the published loss and PyTorch's default SGD;
+- all on: `fit` with channels_last (and compiled, with --compile, where a C++ compiler is).
+"""
+
+import argparse
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from alternating import alternate, machine, seconds_of, show
+from published import published_step
+from setups import BATCH, RESNET_8, WRN_16_2, digits, labelled, made_up, trial_of
+from torch import Tensor
+
+from dks_study.data import DataSet, batch_sizes, train_batches
+from dks_study.networks import Network, build_network
+from dks_study.optim import build_optimiser
+from dks_study.spec import TrialSpec
+from dks_study.synergy import objective_for
+from dks_study.trainer import EpochReport, Team, fit
+
+ROUNDS = 15
+
+
+def ours(trial: TrialSpec, data: DataSet) -> Callable[[], EpochReport]:
+    """Return what trains the next epoch by `fit`."""
+    run = fit(trial, data, Team.here(torch.device("cpu")))
+    return lambda: next(run)
+
+
+def bare(trial: TrialSpec, data: DataSet) -> Callable[[], Network]:
+    """Return what trains the next epoch in a loop written by hand, with our loss and optimiser."""
+    network = build_network(trial, data.image_shape[0], data.classes, trial.seed).train()
+    optimiser = build_optimiser(network.parameters(), trial.optimiser)
+    objective, epochs = objective_for(trial.loss, trial.classifiers), _epochs(trial, data)
+
+    def epoch() -> Network:
+        for images, targets in next(epochs):
+            objective(network(images), targets).total.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            optimiser.zero_grad()
+        return network
+
+    return epoch
+
+
+def published(trial: TrialSpec, data: DataSet) -> Callable[[], Network]:
+    """Return what trains the next epoch with the published loss, in PyTorch's default layout and with its SGD."""
+    network = build_network(trial, data.image_shape[0], data.classes, trial.seed).train()
+    spec, epochs = trial.optimiser, _epochs(trial, data)
+    optimiser = torch.optim.SGD(network.parameters(), spec.lr, spec.momentum, weight_decay=spec.weight_decay)
+
+    def epoch() -> Network:
+        published_step(network, optimiser, next(epochs))
+        return network
+
+    return epoch
+
+
+def _epochs(trial: TrialSpec, data: DataSet) -> Iterator[Iterator[tuple[Tensor, Tensor]]]:
+    """Yield the normalised batches of one epoch after another, the same as in `fit`."""
+    train, number = labelled(data, trial), 0
+    sizes = batch_sizes(len(train), trial.optimiser.batch_size, False, workers=1)
+    while True:
+        number += 1
+        raw = train_batches(train, trial.data, sizes, seed=trial.seed, epoch=number, rank=0, workers=1)
+        yield ((data.normalise(images), targets) for images, targets in raw)
+
+
+def sides(values: dict[str, Any], data: DataSet, compute: dict[str, bool]) -> dict[str, Callable[[], object]]:
+    """Return what is compared: each call trains an epoch."""
+    trial = trial_of(values)
+    return {
+        "ours": ours(trial, data),
+        "bare": bare(trial, data),
+        "all on": ours(trial_of(values, compute=compute), data),
+        "published": published(trial, data),
+    }
+
+
+def measure(values: dict[str, Any], data: DataSet, compute: dict[str, bool], rounds: int) -> dict[str, list[float]]:
+    """Return CPU seconds per step of every side."""
+    steps = len(data.train) // BATCH
+
+    def timed(epoch: Callable[[], object]) -> Callable[[], float]:
+        return lambda: seconds_of(epoch, clock=time.process_time) / steps
+
+    return alternate({name: timed(epoch) for name, epoch in sides(values, data, compute).items()}, rounds)
+
+
+def cases() -> dict[str, tuple[dict[str, Any], DataSet]]:
+    """Return by name a description and data."""
+    return {"WRN-16-2": (WRN_16_2, made_up(2 * BATCH)), "ResNet-8": (RESNET_8, digits(repeats=4))}
+
+
+def main() -> None:
+    """Measure one network or both."""
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--compile", action="store_true", help="compile the network of the side with all on")
+    arguments.add_argument("--rounds", type=int, default=ROUNDS, help="how many measurements of each side are kept")
+    arguments.add_argument("--only", choices=list(cases()), help="one of the networks")
+    asked = arguments.parse_args()
+    torch.set_num_threads(1)
+    print(machine())
+    for title, (values, data) in cases().items():
+        if asked.only in (None, title):
+            print(f"\n{title}, batch {BATCH}")
+            seconds = measure(values, data, {"channels_last": True, "compile": asked.compile}, asked.rounds)
+            for side, against, target in (("ours", "bare", 1.03), ("all on", "published", 0.85)):
+                show({name: seconds[name] for name in (side, against)}, side, against, target)
+
+
+if __name__ == "__main__":
+    main()
