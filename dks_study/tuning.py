@@ -69,6 +69,10 @@ class PlannedSearch(Searcher):  # type: ignore[misc]  # Ray has no types
         self.stopping = False  # no new trials; those that run end after their epoch
         self.error: Exception | None = None  # to be raised outside of Tune
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune pickles what it is given, which nobody reads, and a display on a terminal cannot be pickled."""
+        return {}
+
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         # Not by Tune's max_concurrent_trials, which is fixed: a cluster may grow and shrink.
         if self.stopping or self.error:
