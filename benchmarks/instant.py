@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 from rich.console import Console
 
-from dks_study import trial, tuning
+from dks_study import trial, tuning, worker
 from dks_study.checkpoint import State
 from dks_study.data import DataSet
 from dks_study.event_files import EventFiles
@@ -29,7 +29,7 @@ from dks_study.study import Ending, Where, run_study
 from dks_study.study_spec import StudySpec
 from dks_study.trainer import EpochReport, Team
 
-_RUN_CELL = tuning._run_cell
+_RUN_CELL, _TRAIN_LOOP = tuning._run_cell, worker._train_loop
 
 
 def instant_study(searches: int, seeds: int, arms: int = 1, **resources: int) -> StudySpec:
@@ -78,7 +78,14 @@ def instant_fit(
 def instant_cell(config: dict[str, Any], data: SharedData) -> None:
     """Stand in for `tuning._run_cell`: the same, with `instant_fit`."""
     trial.fit = instant_fit  # type: ignore[attr-defined, assignment]  # in the process of the trial
+    worker._train_loop = instant_loop
     _RUN_CELL(config, data)
+
+
+def instant_loop(config: dict[str, Any]) -> None:
+    """Stand in for `worker._train_loop`: the same, with `instant_fit`."""
+    trial.fit = instant_fit  # type: ignore[attr-defined, assignment]  # in a process of the group
+    _TRAIN_LOOP(config)
 
 
 class _Nowhere(StringIO):
