@@ -91,7 +91,9 @@ def moments_s(space: Path, results: Path, trial: str) -> dict[str, float]:
     words = [sys.executable, "run_study.py", "--space", str(space), "--results", str(results)]
     environment = os.environ | {"PYTHONUNBUFFERED": "1"}
     started, seen = time.perf_counter(), dict[str, float]()
-    process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=environment)
+    process = subprocess.Popen(
+        words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
+    )
 
     def listen() -> None:
         for line in process.stdout or ():

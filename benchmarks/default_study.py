@@ -1,0 +1,98 @@
+"""How much of the default study's time on all cores is spent in training, from the moment Ray has started to the end.
+
+Training is what happens in `trainer.fit`: the preparation of a trial, its epochs, validation after each of them, and the
+test at its end. Not training: Ray's processes and imports, planning, reports, checkpoints and other files, cores
+that wait for the last trials, tables and report, Ray's end. The command is the real one; it runs in this process.
+"""
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from alternating import machine
+
+from dks_study.ray_settings import use_ray_settings
+
+use_ray_settings(alone=True)
+
+import run_study  # noqa: E402
+from timed import SPANS, timed_cell  # noqa: E402
+
+from dks_study import cluster, tuning  # noqa: E402
+
+TARGET = 0.85
+
+
+@dataclass(frozen=True)
+class Span:
+    """A time in `fit`, in seconds since 1970, and the CPU time that its process used meanwhile."""
+
+    process: int
+    start: float
+    end: float
+    cpu_s: float
+
+
+def shares(spans: Sequence[Span], begin: float, end: float, cores: int) -> dict[str, float]:
+    """Return what the `cores` were used for between two moments, in core seconds.
+
+    Each process of `spans` is taken to have a core of its own.
+    """
+    by_process: dict[int, list[Span]] = defaultdict(list)
+    for span in spans:
+        by_process[span.process].append(span)
+    last = max(span.end for span in spans)
+    trained = sum(span.end - span.start for span in spans)
+    before = sum(min(span.start for span in own) - begin for own in by_process.values())
+    tail = sum(last - max(span.end for span in own) for own in by_process.values())
+    after = cores * (end - last)
+    all_ = cores * (end - begin)
+    return {
+        "in training": trained,
+        "before the first epoch": before,
+        "between epochs and trials": all_ - trained - before - tail - after,
+        "waiting for the last trial": tail,
+        "after the last epoch": after,
+        "all": all_,
+    }
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--space", default="dense_vs_oneway.yaml")
+    options = parser.parse_args()
+    tuning._run_cell = timed_cell
+    start_here, ready = cluster._start_here, list[float]()
+
+    def noted_start() -> str:
+        address = start_here()
+        ready.append(time.time())
+        return address
+
+    cluster._start_here = noted_start
+    before, started, cores = machine(), time.time(), os.cpu_count() or 1
+    with tempfile.TemporaryDirectory(prefix="dks-") as folder:
+        run_study.main(["--space", options.space, "--results", folder])
+        end = time.time()
+        lines = [line for path in Path(folder).rglob(SPANS) for line in path.read_text().splitlines()]
+    spans = [Span(**json.loads(line)) for line in lines]
+    print(f"{before}; at the end: {machine()}")
+    print(f"the command took {end - started:.1f} s, Ray was there after {ready[0] - started:.1f} s;")
+    cpu_s = sum(span.cpu_s for span in spans)
+    print(f"{len({span.process for span in spans})} processes trained, and used {cpu_s:.1f} CPU seconds in it")
+    found = shares(spans, ready[0], end, cores)
+    print("| core seconds | s | share |\n|---|---|---|")
+    for name, seconds in found.items():
+        print(f"| {name} | {seconds:.1f} | {seconds / found['all']:.3f} |")
+    print(f"target: in training at least {TARGET} of all")
+
+
+if __name__ == "__main__":
+    main()
