@@ -1,6 +1,6 @@
 """How much of the default study's time on all cores is spent in training, from the moment Ray has started to the end.
 
-Training is what happens in `trainer.fit`: the preparation of a trial, its epochs, validation after each of them, and the
+Training is what happens in `trainer.fit`: the preparation of a trial, its epochs, validation after them, and the
 test at its end. Not training: Ray's processes and imports, planning, reports, checkpoints and other files, cores
 that wait for the last trials, tables and report, Ray's end. The command is the real one; it runs in this process.
 """
@@ -21,9 +21,9 @@ from dks_study.ray_settings import use_ray_settings
 
 use_ray_settings(alone=True)
 
-import run_study  # noqa: E402
 from timed import SPANS, timed_cell  # noqa: E402
 
+import run_study  # noqa: E402
 from dks_study import cluster, tuning  # noqa: E402
 
 TARGET = 0.85

@@ -19,7 +19,7 @@ def timed_cell(config: dict[str, Any], data: SharedData) -> None:
     """Stand in for `tuning._run_cell`: the same, and a line for each epoch in the trial's folder."""
     path = Path(config["place"].folder) / SPANS
 
-    def fit(*words: Any, **named: Any) -> Iterator[EpochReport]:
+    def fit(*words: object, **named: object) -> Iterator[EpochReport]:
         epochs = _FIT(*words, **named)
         while True:
             started, used = time.time(), time.process_time()

@@ -193,6 +193,13 @@ class _Listener(FIFOScheduler):  # type: ignore[misc]  # Ray has no types
         super().__init__()
         self._searcher = searcher
 
+    def choose_trial_to_run(self, controller: object) -> None:
+        """Choose none: Tune starts them in their order by itself.
+
+        One that is chosen takes the process that another trial has left, and the one that was starting for it is given
+        up. Trials that are shorter than such a start would run one at a time for ever.
+        """
+
     def on_trial_result(self, controller: object, trial: Trial, result: dict[str, Any]) -> str:
         return str(self.STOP if self._searcher.stopping or self._searcher.error else self.CONTINUE)
 
