@@ -10,9 +10,6 @@ import json
 import os
 import tempfile
 import time
-from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from alternating import machine
@@ -21,46 +18,12 @@ from dks_study.ray_settings import use_ray_settings
 
 use_ray_settings(alone=True)
 
-from timed import SPANS, timed_cell  # noqa: E402
+from timed import SPANS, Span, shares, timed_cell  # noqa: E402
 
 import run_study  # noqa: E402
 from dks_study import cluster, tuning  # noqa: E402
 
 TARGET = 0.85
-
-
-@dataclass(frozen=True)
-class Span:
-    """A time in `fit`, in seconds since 1970, and the CPU time that its process used meanwhile."""
-
-    process: int
-    start: float
-    end: float
-    cpu_s: float
-
-
-def shares(spans: Sequence[Span], begin: float, end: float, cores: int) -> dict[str, float]:
-    """Return what the `cores` were used for between two moments, in core seconds.
-
-    Each process of `spans` is taken to have a core of its own.
-    """
-    by_process: dict[int, list[Span]] = defaultdict(list)
-    for span in spans:
-        by_process[span.process].append(span)
-    last = max(span.end for span in spans)
-    trained = sum(span.end - span.start for span in spans)
-    before = sum(min(span.start for span in own) - begin for own in by_process.values())
-    tail = sum(last - max(span.end for span in own) for own in by_process.values())
-    after = cores * (end - last)
-    all_ = cores * (end - begin)
-    return {
-        "in training": trained,
-        "before the first epoch": before,
-        "between epochs and trials": all_ - trained - before - tail - after,
-        "waiting for the last trial": tail,
-        "after the last epoch": after,
-        "all": all_,
-    }
 
 
 def main() -> None:

@@ -6,9 +6,10 @@ live table are all written as ever. Ray's settings (dks_study.ray_settings) must
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import StringIO
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,28 @@ class Moment:
     wall_s: float
     cpu_s: float
     rss_mib: float
+
+
+def gaps_ms(moments: Sequence[Moment]) -> list[float]:
+    """Return the time between neighbours, in milliseconds."""
+    return [1e3 * (after.wall_s - before.wall_s) for before, after in pairwise(moments)]
+
+
+def parts_ms(moments: Sequence[Moment]) -> dict[str, list[float]]:
+    """Return the parts of each trial but the first, in milliseconds, of trials that ran one at a time."""
+    moments = moments[3:]  # a start, a report and an end: the first trial's process starts as well
+    steps = {"plan": ("end", "start"), "start": ("start", "report"), "end": ("report", "end")}
+    found: dict[str, list[float]] = {name: [] for name in steps}
+    for before, after in pairwise(moments):
+        for name, step in steps.items():
+            if (before.event, after.event) == step:
+                found[name].append(1e3 * (after.wall_s - before.wall_s))
+    return found
+
+
+def cost_s(ends: Sequence[Moment]) -> float:
+    """Return the driver's CPU time for each trial after the first, in seconds."""
+    return (ends[-1].cpu_s - ends[0].cpu_s) / (len(ends) - 1)
 
 
 class Clock:

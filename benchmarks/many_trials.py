@@ -11,7 +11,6 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -21,17 +20,12 @@ from dks_study.ray_settings import use_ray_settings
 
 use_ray_settings(alone=True)  # the cluster listens on 127.0.0.1 alone
 
-from instant import Clock, Moment, instant_study, run_instant  # noqa: E402
+from instant import Clock, Moment, cost_s, instant_study, run_instant  # noqa: E402
 from ray.cluster_utils import Cluster  # noqa: E402
 
 from dks_study.study import Where  # noqa: E402
 
 ARMS, NODES = 5, 4
-
-
-def cost_s(ends: Sequence[Moment]) -> float:
-    """Return the driver's CPU time for each trial after the first, in seconds."""
-    return (ends[-1].cpu_s - ends[0].cpu_s) / (len(ends) - 1)
 
 
 def drive(trials: int, address: str) -> None:

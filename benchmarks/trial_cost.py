@@ -9,7 +9,6 @@ import os
 import statistics
 import tempfile
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 
 from alternating import machine
@@ -18,31 +17,15 @@ from dks_study.ray_settings import use_ray_settings
 
 use_ray_settings(alone=True)
 
-from instant import Clock, Moment, instant_study, run_instant  # noqa: E402
+from instant import Clock, gaps_ms, instant_study, parts_ms, run_instant  # noqa: E402
 
 PART = 100  # trials that are compared: the first of a phase, and the last
-
-
-def gaps_ms(moments: Sequence[Moment]) -> list[float]:
-    """Return the time between neighbours, in milliseconds."""
-    return [1e3 * (after.wall_s - before.wall_s) for before, after in pairwise(moments)]
 
 
 def line(name: str, values: Sequence[float]) -> str:
     """Return a line of a table: median and range."""
     middle = statistics.median(values)
     return f"| {name} | {middle:.1f} | {min(values):.1f} to {max(values):.1f} | {len(values)} |"
-
-
-def parts_ms(moments: Sequence[Moment]) -> dict[str, list[float]]:
-    """Return the parts of each trial but the first, in milliseconds, of trials that ran one at a time."""
-    steps = {"plan": ("end", "start"), "start": ("start", "report"), "end": ("report", "end")}
-    found: dict[str, list[float]] = {name: [] for name in steps}
-    for before, after in pairwise(moments):
-        for name, step in steps.items():
-            if (before.event, after.event) == step:
-                found[name].append(1e3 * (after.wall_s - before.wall_s))
-    return found
 
 
 def main() -> None:
