@@ -3,13 +3,11 @@
 cluster/grafana_dashboard.json draws them.
 """
 
-from collections import Counter
 from itertools import product
 
 from ray.util.metrics import Gauge
 
 from dks_study.ledger import Cell, Outcome, Phase, Status
-from dks_study.objectives import ACCURACY
 from dks_study.progress import Metrics, Tracker
 from dks_study.study_spec import StudySpec
 
@@ -34,6 +32,7 @@ class StudyGauges:
     def __init__(self, study: StudySpec, title: str) -> None:
         """Count from nothing; `title` becomes the tag `study`."""
         self._tracker = Tracker(study)
+        self._begun = False
         self._speeds: dict[str, float] = {}  # images per second by trial
         self._gauges = {name: Gauge(name, about, TAGS[name]) for name, about in ABOUT.items()}
         for gauge in self._gauges.values():
@@ -42,8 +41,11 @@ class StudyGauges:
     def started(self, cell: Cell) -> None:
         """`cell` begins to train."""
         self._tracker.start(cell)
-        for arm, phase in product(self._tracker.planned, PHASES):  # all: Ray was not there for those before it
-            self._set(arm, phase)
+        if not self._begun:  # Ray was not there for those that ended before
+            for arm, phase in product(self._tracker.planned, PHASES):
+                self._set(arm, phase)
+        self._begun = True
+        self._set(cell.arm, cell.phase)
 
     def epoch(self, cell: Cell, metrics: Metrics) -> None:
         """`cell` has finished an epoch."""
@@ -56,21 +58,20 @@ class StudyGauges:
         self._tracker.settle(cell, outcome)
         self._speeds.pop(cell.id, None)
         if not earlier:
-            self._set(cell.arm, cell.phase)
+            for phase in PHASES:  # what an arm confirms is known when its search has ended
+                self._set(cell.arm, phase)
 
     def end(self) -> None:
         """Nothing: Ray ends with the session, and its gauges with it."""
 
     def _set(self, arm: str, phase: Phase) -> None:
-        outcomes = [o for cell, o in self._tracker.settled.values() if (cell.arm, cell.phase) == (arm, phase)]
+        tally = self._tracker.tally(arm, phase)
         running = [c.id for c, _ in self._tracker.running.values() if (c.arm, c.phase) == (arm, phase)]
         tags = {"arm": arm, "phase": phase}
-        states = Counter(outcome.status for outcome in outcomes)
         most = self._tracker.planned[arm][PHASES.index(phase)]
-        counts = {"planned": max(0, most - len(outcomes) - len(running)), "running": len(running)}
-        for state, count in (counts | {state: states[state] for state in ENDED}).items():
+        counts = {"planned": max(0, most - tally.ended - len(running)), "running": len(running)}
+        for state, count in (counts | {state: tally.states.get(state, 0) for state in ENDED}).items():
             self._gauges[TRIALS].set(count, tags | {"state": state})
         self._gauges[SPEED].set(sum(self._speeds.get(name, 0.0) for name in running), tags)
-        best = max((o.metrics[ACCURACY] for o in outcomes if o.status == "complete"), default=None)
-        if best is not None:
-            self._gauges[BEST].set(best, tags)
+        if tally.best is not None:
+            self._gauges[BEST].set(tally.best, tags)

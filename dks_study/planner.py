@@ -66,6 +66,7 @@ class Planner:
         self._searches = {arm: searched(study, arm) for arm in study.arms}
         self._grids = {arm: _grid(study, space) for arm, space in self._spaces.items()}
         self._fronts: dict[tuple[str, bool], int] = {}
+        self._seeds_begun = 0  # so many of the first report seeds have all their trials
         for record in records:
             self._cells[record.cell.id] = record.cell
             self._outcomes[record.cell.id] = record.outcome
@@ -147,7 +148,8 @@ class Planner:
         return order[index % len(order)]
 
     def _next_confirmation(self) -> Cell | None:
-        for position, seed in enumerate(self._study.report_seeds):  # seed by seed: a cut table is still paired
+        seeds = enumerate(self._study.report_seeds)  # seed by seed: a cut table is still paired
+        for position, seed in islice(seeds, self._seeds_begun, None):
             for arm in self._study.arms:
                 members = self.members(arm)
                 for number, setting in enumerate(members, start=1):
@@ -155,6 +157,8 @@ class Planner:
                     cell = Cell(arm, "confirm", position, seed, self._study.trial.epochs, setting, member)
                     if cell.id not in self._cells:
                         return cell
+            if all(self._front(arm, self._outcomes) == trials for arm, trials in self._searches.items()):
+                self._seeds_begun = position + 1  # nothing more will come with this seed
         return None
 
     def _front(self, arm: str, known: Collection[str]) -> int:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -10,7 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from dks_study.ledger import Cell, Outcome
+from dks_study.ledger import Cell, Outcome, Phase, Status
 from dks_study.objectives import ACCURACY
 from dks_study.planner import confirmed, planned, tried
 from dks_study.study_spec import StudySpec
@@ -47,6 +48,32 @@ class Display(Observer, Protocol):
         """Show one line for good."""
 
 
+@dataclass(frozen=True)
+class Tally:
+    """What is known of the ended trials of an arm and phase together, so that nobody has to go through them again.
+
+    Attributes:
+        states: how many ended in which way.
+        best: the best validation top-1 of those that completed, in percent.
+    """
+
+    states: Mapping[Status, int] = field(default_factory=dict)
+    best: float | None = None
+
+    def plus(self, outcome: Outcome) -> "Tally":
+        """Return the tally with one more trial."""
+        states = {**self.states, outcome.status: self.states.get(outcome.status, 0) + 1}
+        if outcome.status != "complete":
+            return Tally(states, self.best)
+        value = outcome.metrics[ACCURACY]
+        return Tally(states, value if self.best is None else max(self.best, value))
+
+    @property
+    def ended(self) -> int:
+        """Number of trials."""
+        return sum(self.states.values())
+
+
 class Tracker:
     """Counts of a study, by arm and phase, and how long the rest will take.
 
@@ -59,8 +86,10 @@ class Tracker:
         self.planned = planned(study)
         self.settled: Mapping[str, tuple[Cell, Outcome]] = {}
         self.running: Mapping[str, tuple[Cell, int]] = {}  # id -> cell, epochs done
+        self._tallies: Mapping[tuple[str, Phase], Tally] = {}
         several = len(study.search.objectives) > 1
         self.open_fronts = {arm for arm, (searches, _) in self.planned.items() if searches and several}
+        self._failed, self._epochs_settled = 0, 0
         self._epochs_now, self._started = 0.0, time.monotonic()
 
     def start(self, cell: Cell, epochs_done: int = 0) -> None:
@@ -76,6 +105,9 @@ class Tracker:
         """Count a trial that has ended."""
         self.running = {name: value for name, value in self.running.items() if name != cell.id}
         self.settled = {**self.settled, cell.id: (cell, outcome)}
+        self._tallies = {**self._tallies, (cell.arm, cell.phase): self.tally(cell.arm, cell.phase).plus(outcome)}
+        self._failed += outcome.lost
+        self._epochs_settled += cell.epochs
         if cell.phase == "search" and self.done(cell.arm, "search") == self.planned[cell.arm][0]:
             self._end_search(cell.arm)
 
@@ -89,18 +121,21 @@ class Tracker:
         self.planned = {**self.planned, arm: (self.planned[arm][0], seeds)}
         self.open_fronts = self.open_fronts - {arm}
 
-    def done(self, arm: str, phase: str) -> int:
+    def tally(self, arm: str, phase: Phase) -> Tally:
+        """Return what is known of the ended trials of an arm and phase."""
+        return self._tallies.get((arm, phase), Tally())
+
+    def done(self, arm: str, phase: Phase) -> int:
         """Return the number of ended trials of an arm and phase."""
-        return sum(cell.arm == arm and cell.phase == phase for cell, _ in self.settled.values())
+        return self.tally(arm, phase).ended
 
     def failed(self) -> int:
         """Return the number of trials that ended without a result."""
-        return sum(outcome.lost for _, outcome in self.settled.values())
+        return self._failed
 
     def best(self, arm: str) -> float | None:
         """Return the best validation top-1 of the arm's search, in percent."""
-        ended = [outcome for cell, outcome in self.settled.values() if cell.arm == arm and cell.phase == "search"]
-        return max((outcome.metrics[ACCURACY] for outcome in ended if outcome.status == "complete"), default=None)
+        return self.tally(arm, "search").best
 
     @property
     def trials(self) -> int:
@@ -111,7 +146,7 @@ class Tracker:
         """Return how many of the planned epochs are still to train."""
         search, full = self.study.search.epochs, self.study.trial.epochs
         total = sum(trials * search + seeds * full for trials, seeds in self.planned.values())
-        done = sum(cell.epochs for cell, _ in self.settled.values()) + sum(n for _, n in self.running.values())
+        done = self._epochs_settled + sum(n for _, n in self.running.values())
         return max(0, total - done)
 
     def seconds_left(self) -> float | None:

@@ -2,15 +2,17 @@
 
 Every suggestion comes from a fresh sampler, seeded by the study's search seed, that is shown the arm's history. So a
 resumed study suggests what the uninterrupted one would have, and arms differ only by their results (same seed, own
-sampler).
+sampler). What is kept from one suggestion to the next saves time and changes none.
 """
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, NSGAIISampler, QMCSampler, RandomSampler, TPESampler
+from optuna.storages import InMemoryStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
@@ -38,24 +40,39 @@ def optuna_suggest(study: StudySpec) -> Suggest:
     """Return the samplers of `study`: by default multivariate TPE that is random for the first third of the trials."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     spaces = {arm: arm_space(study, arm) for arm in study.arms}
+    histories = {arm: _Growing(study, space) for arm, space in spaces.items()}
 
     def suggest(arm: str, index: int, tried: Sequence[Tried]) -> Setting:
-        history = _history(study, arm, spaces[arm], index, tried)
-        known = [trial.setting for trial in tried]
-        repeated: Setting | None = None
-        for _ in range(ATTEMPTS):
-            setting = spaces[arm].tied(_ask(history, spaces[arm]))
-            if not spaces[arm].allows(setting):
-                continue
-            if setting not in known:
-                return setting
-            repeated = repeated or setting
-        if repeated is None:
-            listed = ", ".join(study.search.constraints)
-            raise SearchError(f"{arm}: none of {ATTEMPTS} suggestions meets search.constraints ({listed})")
-        return repeated  # the space is exhausted, or nearly: the planner gives it another seed
+        space, kind = spaces[arm], sampler_of(study, spaces[arm])
+        stream = ("search",) if kind in _REPLAYED else ("search", index)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            sampler = _SAMPLERS[kind](study, arm, space, derive(study.search.seed, *stream) % 2**32)
+        if kind in _REPLAYED:
+            return _first_new(study, arm, space, _replayed(study, space, tried, sampler).ask, tried)
+        with histories[arm].asked(tried, sampler) as ask:
+            return _first_new(study, arm, space, ask, tried)
 
     return suggest
+
+
+def _first_new(
+    study: StudySpec, arm: str, space: ArmSpace, ask: Callable[[], optuna.Trial], tried: Sequence[Tried]
+) -> Setting:
+    """Ask until a setting is allowed and was not tried."""
+    known = [trial.setting for trial in tried]
+    repeated: Setting | None = None
+    for _ in range(ATTEMPTS):
+        setting = space.tied(_suggest_all(ask(), space))
+        if not space.allows(setting):
+            continue
+        if setting not in known:
+            return setting
+        repeated = repeated or setting
+    if repeated is None:
+        listed = ", ".join(study.search.constraints)
+        raise SearchError(f"{arm}: none of {ATTEMPTS} suggestions meets search.constraints ({listed})")
+    return repeated  # the space is exhausted, or nearly: the planner gives it another seed
 
 
 def directions(study: StudySpec) -> list[StudyDirection]:
@@ -93,19 +110,61 @@ def frozen(
     )
 
 
-def _history(study: StudySpec, arm: str, space: ArmSpace, index: int, tried: Sequence[Tried]) -> optuna.Study:
-    kind = sampler_of(study, space)
-    stream = ("search",) if kind in _REPLAYED else ("search", index)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        sampler = _SAMPLERS[kind](study, arm, space, derive(study.search.seed, *stream) % 2**32)
+class _Growing:
+    """An arm's history as an Optuna study that grows with it: building all of it anew takes longer every time."""
+
+    def __init__(self, study: StudySpec, space: ArmSpace) -> None:
+        self._directions, self._space = directions(study), space
+        self._begin()
+
+    def _begin(self) -> None:
+        self._storage = InMemoryStorage()
+        self._history = optuna.create_study(directions=self._directions, storage=self._storage)
+        self._study_id = self._storage.get_study_id_from_name(self._history.study_name)
+        self._shown: list[tuple[int, Tried]] = []  # Optuna's id of each, and as what it was shown
+
+    @contextmanager
+    def asked(self, tried: Sequence[Tried], sampler: BaseSampler) -> Iterator[Callable[[], optuna.Trial]]:
+        """Give out what asks `sampler` after the trials `tried`; nothing is left of what it was asked."""
+        if len(tried) < len(self._shown) or not all(map(_is_later, tried, (before for _, before in self._shown))):
+            self._begin()  # a history of its own
+        for index, trial in enumerate(tried):
+            self._show(index, trial)
+        self._history.sampler = sampler
+        asked: list[optuna.Trial] = []
+
+        def ask() -> optuna.Trial:
+            asked.append(self._history.ask())
+            return asked[-1]
+
+        try:
+            yield ask
+        finally:
+            for each in asked:  # samplers pass over trials that failed
+                self._history.tell(each, state=TrialState.FAIL)
+
+    def _show(self, index: int, trial: Tried) -> None:
+        state = TrialState.COMPLETE if trial.values else TrialState.PRUNED if trial.steps else TrialState.RUNNING
+        if index == len(self._shown):
+            shown = frozen(self._space, trial.setting, state, trial.values, trial.steps)
+            self._shown.append((self._storage.create_new_trial(self._study_id, template_trial=shown), trial))
+        elif trial != self._shown[index][1]:  # it was running
+            number, _ = self._shown[index]
+            for epoch, value in enumerate(trial.steps, start=1):
+                self._storage.set_trial_intermediate_value(number, epoch, value)
+            self._storage.set_trial_state_values(number, state, trial.values)
+            self._shown[index] = number, trial
+
+
+def _is_later(trial: Tried, before: Tried) -> bool:
+    """Is `trial` what was seen `before`, or what became of it?"""
+    return trial == before or before == Tried(trial.setting, None)
+
+
+def _replayed(study: StudySpec, space: ArmSpace, tried: Sequence[Tried], sampler: BaseSampler) -> optuna.Study:
     history = optuna.create_study(directions=directions(study), sampler=sampler)
     for trial in tried:
-        if kind in _REPLAYED:
-            _replay(history, space, trial)
-        else:
-            state = TrialState.COMPLETE if trial.values else TrialState.PRUNED if trial.steps else TrialState.RUNNING
-            history.add_trial(frozen(space, trial.setting, state, trial.values, trial.steps))
+        _replay(history, space, trial)
     return history
 
 
@@ -119,10 +178,6 @@ def _replay(history: optuna.Study, space: ArmSpace, trial: Tried) -> None:
         for epoch, value in enumerate(trial.steps, start=1):
             asked.report(value, epoch)
         history.tell(asked, state=TrialState.PRUNED)
-
-
-def _ask(history: optuna.Study, space: ArmSpace) -> dict[str, Scalar]:
-    return _suggest_all(history.ask(), space)
 
 
 def _suggest_all(trial: optuna.Trial, space: ArmSpace) -> dict[str, Scalar]:

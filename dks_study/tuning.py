@@ -69,6 +69,10 @@ class PlannedSearch(Searcher):  # type: ignore[misc]  # Ray has no types
         self.stopping = False  # no new trials; those that run end after their epoch
         self.error: Exception | None = None  # to be raised outside of Tune
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune pickles what it is given, which nobody reads, and a display on a terminal cannot be pickled."""
+        return {}
+
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         # Not by Tune's max_concurrent_trials, which is fixed: a cluster may grow and shrink.
         if self.stopping or self.error:
@@ -188,6 +192,13 @@ class _Listener(FIFOScheduler):  # type: ignore[misc]  # Ray has no types
     def __init__(self, searcher: PlannedSearch) -> None:
         super().__init__()
         self._searcher = searcher
+
+    def choose_trial_to_run(self, controller: object) -> None:
+        """Choose none: Tune starts them in their order by itself.
+
+        One that is chosen takes the process that another trial has left, and the one that was starting for it is given
+        up. Trials that are shorter than such a start would run one at a time for ever.
+        """
 
     def on_trial_result(self, controller: object, trial: Trial, result: dict[str, Any]) -> str:
         return str(self.STOP if self._searcher.stopping or self._searcher.error else self.CONTINUE)

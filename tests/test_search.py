@@ -53,5 +53,34 @@ def test_tpe_searches_where_results_were_good():
     assert sorted(rates)[10] > 0.1, "the optimum is at 0.16"
 
 
+@pytest.mark.parametrize(
+    "search",
+    [
+        {"sampler": "tpe"},
+        {"sampler": "tpe", "objectives": ["val/top1/main", "cost/macs_train"]},
+        {"sampler": "tpe", "constraints": ["optimiser.batch_size < 200"]},
+        {"sampler": "gp"},
+        {"sampler": "random"},
+        {"sampler": "cmaes"},
+    ],
+    ids=str,
+)
+def test_what_is_kept_between_suggestions_changes_none(search):
+    values = study(trials=30).model_dump(mode="json", by_alias=True)
+    values["search"] |= search
+    values["search"]["axes"]["loss.branch_weight"] = {"float": [0.2, 2.0], "when": {"branches.recipe": "paper"}}
+    made = StudySpec.model_validate_json(json.dumps(values))
+    more = (1.0,) * (len(made.search.objectives) - 1)
+    suggest, ended = optuna_suggest(made), []
+    for index in range(15 if search["sampler"] != "gp" else 6):
+        shown = [trial if i < index - index % 3 else Tried(trial.setting, None) for i, trial in enumerate(ended)]
+        setting = suggest("dense", index, shown)
+        assert setting == optuna_suggest(made)("dense", index, shown), "the same as without a past"
+        steps = (70.0, 60.0 + index) if index % 4 == 1 and not more else ()
+        failed = steps or index % 5 == 4
+        ended.append(Tried(setting, None, steps=steps) if failed else Tried(setting, 80.0 + index % 6, more))
+    assert suggest("dense", 4, ended[:4]) == optuna_suggest(made)("dense", 4, ended[:4]), "another past than before"
+
+
 def test_running_and_failed_trials_do_not_break_a_suggestion():
     assert optuna_suggest(study())("dense", 6, history([80.0, None, 81.0, None, None, 70.0]))

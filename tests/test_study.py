@@ -2,9 +2,12 @@
 
 import json
 import os
+import pty
 import re
 import signal
 import struct
+import subprocess
+from contextlib import suppress
 
 import numpy as np
 import pandas as pd
@@ -12,6 +15,7 @@ import pytest
 from whole_studies import (
     PATIENCE_S,
     TRIALS,
+    command,
     finish,
     in_confirmation,
     in_search,
@@ -19,6 +23,7 @@ from whole_studies import (
     records,
     same_tables,
     start,
+    study_folder,
     wait_for,
 )
 
@@ -52,6 +57,22 @@ def test_the_same_command_again_trains_nothing_and_gives_the_same_table(space, u
     assert (folder / "table.md").read_bytes() == before
     assert (folder / "ledger.jsonl").read_bytes() == ledger
     assert len(json.loads((folder / "provenance.json").read_text())["sessions"]) == 1, "Ray was not even started"
+
+
+@pytest.mark.slow
+def test_a_study_on_a_terminal_is_drawn_and_ends_with_the_same_table(space, uninterrupted, tmp_path):
+    ours, theirs = pty.openpty()
+    environment = os.environ | {"TERM": "xterm", "COLUMNS": "120"}
+    process = subprocess.Popen(command(space, tmp_path), stdout=theirs, stderr=theirs, env=environment)
+    os.close(theirs)
+    shown = b""
+    with suppress(OSError):  # its other end is closed
+        while data := os.read(ours, 65536):
+            shown += data
+    os.close(ours)
+    assert process.wait(timeout=PATIENCE_S) == 0, shown.decode()
+    assert f"{TRIALS} of {TRIALS} trials" in shown.decode()
+    assert same_tables(study_folder(tmp_path), uninterrupted[0])
 
 
 @pytest.mark.slow
