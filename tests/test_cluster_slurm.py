@@ -71,7 +71,11 @@ def start(folder, nodes, stand_ins, **environment):
     known |= {"HOME": str(folder / "home"), "PATH": os.pathsep.join(path), "SLURMD_NODENAME": "first", **job}
     words = ["bash", str(SCRIPT), "--set", "search.trials=0"]
     with (folder / "log").open("w") as log:
-        return subprocess.Popen(words, cwd=folder, env=known | environment, stdout=log, stderr=log)
+        # SLURM's scripts hear SIGINT; a shell cannot trap it where it was ignored, as below a shell's `&`.
+        return subprocess.Popen(
+            words, cwd=folder, env=known | environment, stdout=log, stderr=log,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )  # fmt: skip
 
 
 @pytest.mark.parametrize("status", [0, 1, 2, 130])
