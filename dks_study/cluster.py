@@ -33,6 +33,9 @@ Resources = Mapping[str, float]  # Ray's names: CPU, GPU
 ASKED_EVERY_S = 2.0
 CONNECT_TIMEOUT_S = 10.0
 PROBE = "probe.txt"
+# Train's clean-up asks this dashboard, or one that it finds: perhaps of another Ray on this machine, or of one that has
+# ended, which it waits for at the end of every trial.
+ASKED = "RAY_API_SERVER_ADDRESS"
 
 
 @contextmanager
@@ -44,8 +47,7 @@ def joined(address: str | None, note: Callable[[str], None]) -> Iterator[None]:
     """
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a trial's error goes to its log and to the table
     dashboard = _start_here() if address is None else _join(address)
-    # Train's clean-up asks the dashboard of the own cluster, not of another one on this machine.
-    os.environ["RAY_API_SERVER_ADDRESS"] = dashboard
+    os.environ[ASKED] = dashboard
     try:
         note(f"Ray dashboard: {dashboard} (asked for a token? run: ray get-auth-token)")
         yield
@@ -55,6 +57,7 @@ def joined(address: str | None, note: Callable[[str], None]) -> Iterator[None]:
 
 def _start_here() -> str:
     port = _free_port()
+    os.environ[ASKED] = f"http://127.0.0.1:{port}"  # before Ray starts, whose processes inherit it
     ray.init(
         address="local",
         include_dashboard=True,
@@ -63,7 +66,7 @@ def _start_here() -> str:
         logging_level="ERROR",
         log_to_driver=False,
     )
-    return f"http://127.0.0.1:{port}"
+    return os.environ[ASKED]
 
 
 def _join(address: str) -> str:
