@@ -18,6 +18,8 @@ from typing import Any
 
 from alternating import alternate, machine, show
 
+DASHBOARD_PORT = 18265  # of the bare side
+
 
 def drive_ours(trials: int) -> list[float]:
     """Run trials through `run_study`; return when they ended, in seconds."""
@@ -61,7 +63,9 @@ def drive_bare(trials: int) -> list[float]:
             scale = ray.train.ScalingConfig(num_workers=1)
             TorchTrainer(train_loop, train_loop_config=config, scaling_config=scale, run_config=run).fit()
 
-        ray.init(address="local", dashboard_host="127.0.0.1")
+        # As run_study does: else Train's clean-up may wait for another Ray that is or was on this machine.
+        os.environ["RAY_API_SERVER_ADDRESS"] = f"http://127.0.0.1:{DASHBOARD_PORT}"
+        ray.init(address="local", dashboard_host="127.0.0.1", dashboard_port=DASHBOARD_PORT)
         tuner = tune.Tuner(
             trial,
             param_space={"number": tune.grid_search(list(range(trials)))},

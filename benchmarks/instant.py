@@ -83,10 +83,10 @@ def instant_cell(config: dict[str, Any], data: SharedData) -> None:
     _RUN_CELL(config, data)
 
 
-def instant_loop(config: dict[str, Any]) -> None:
+def instant_loop(packed: dict[str, Any]) -> None:
     """Stand in for `worker._train_loop`: the same, with `instant_fit`."""
     trial.fit = instant_fit  # type: ignore[attr-defined, assignment]  # in a process of the group
-    _TRAIN_LOOP(config)
+    _TRAIN_LOOP(packed)
 
 
 class _Nowhere(StringIO):

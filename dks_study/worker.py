@@ -4,6 +4,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+import ray
 import ray.train
 import ray.train.torch
 from ray.train import FailureConfig, RunConfig, ScalingConfig
@@ -18,6 +19,7 @@ from dks_study.spec import TrialSpec
 from dks_study.stopping import Watch
 from dks_study.trial import run_trial
 
+PACKED = "packed"
 CONTROLLER_FAILURES = 3  # the default, -1, waits for ever
 
 
@@ -33,7 +35,8 @@ def train_in_group(trial: TrialSpec, config: dict[str, Any], data: SharedData) -
     per_worker = {"CPU": float(resources.cpus_per_worker), "GPU": resources.gpus_per_worker}
     trainer = TorchTrainer(
         _train_loop,
-        train_loop_config={**config, "data": data},
+        # Behind a reference, as the controller unpacks what it is handed: it would import all that a worker needs.
+        train_loop_config={PACKED: ray.put({**config, "data": data})},
         torch_config=Meeting(backend="nccl" if resources.gpus_per_worker else "gloo"),
         scaling_config=ScalingConfig(
             num_workers=resources.workers,
@@ -61,7 +64,8 @@ def _naming(name: str) -> list[Any]:
         return []  # names are for people alone
 
 
-def _train_loop(config: dict[str, Any]) -> None:
+def _train_loop(packed: dict[str, Any]) -> None:
+    config = ray.get(packed[PACKED])
     trial, place = TrialSpec.model_validate_json(config["trial"]), config["place"]
     check_node(place, config["code"])  # a node may have come since the study began
     watch = Watch.read(config["watch"]) if config["watch"] else None
