@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 from rich.console import Console
 
-from dks_study import trial, tuning, worker
+from dks_study import cell, trial, tuning, worker
 from dks_study.checkpoint import State
 from dks_study.data import DataSet
 from dks_study.event_files import EventFiles
@@ -30,7 +30,7 @@ from dks_study.study import Ending, Where, run_study
 from dks_study.study_spec import StudySpec
 from dks_study.trainer import EpochReport, Team
 
-_RUN_CELL, _TRAIN_LOOP = tuning._run_cell, worker._train_loop
+_RUN_CELL, _TRAIN_LOOP = cell.run_cell, worker._train_loop
 
 
 def instant_study(searches: int, seeds: int, arms: int = 1, **resources: int) -> StudySpec:
@@ -77,7 +77,7 @@ def instant_fit(
 
 
 def instant_cell(config: dict[str, Any], data: SharedData) -> None:
-    """Stand in for `tuning._run_cell`: the same, with `instant_fit`."""
+    """Stand in for `cell.run_cell`: the same, with `instant_fit`."""
     trial.fit = instant_fit  # type: ignore[attr-defined, assignment]  # in the process of the trial
     worker._train_loop = instant_loop
     _RUN_CELL(config, data)
@@ -172,7 +172,7 @@ class Clock:
 
 def run_instant(study: StudySpec, folder: Path, clock: Clock, where: Where | None = None) -> None:
     """Run `study` in `folder` with trials that train nothing; its live table is drawn for nobody."""
-    tuning._run_cell = instant_cell
+    tuning.run_cell = instant_cell  # type: ignore[attr-defined]
     folder.mkdir(parents=True, exist_ok=True)
     display = make_display(study, Console(file=_Nowhere(), force_terminal=True))
     observed = Observed(display, [EventFiles(folder), StudyGauges(study, "instant"), clock])

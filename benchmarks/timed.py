@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dks_study import trial, tuning
+from dks_study import cell, trial
 from dks_study.checkpoint import State
 from dks_study.data import DataSet
 from dks_study.sharing import SharedData
 from dks_study.spec import TrialSpec
 from dks_study.trainer import EpochReport, Team
 
-_RUN_CELL, _FIT = tuning._run_cell, trial.fit  # type: ignore[attr-defined]
+_RUN_CELL, _FIT = cell.run_cell, trial.fit  # type: ignore[attr-defined]
 SPANS = "spans.jsonl"
 
 
@@ -55,7 +55,7 @@ def shares(spans: Sequence[Span], begin: float, end: float, cores: int) -> dict[
 
 
 def timed_cell(config: dict[str, Any], data: SharedData) -> None:
-    """Stand in for `tuning._run_cell`: the same, and a line for each epoch in the trial's folder."""
+    """Stand in for `cell.run_cell`: the same, and a line for each epoch in the trial's folder."""
     path = Path(config["place"].folder) / SPANS
 
     def fit(spec: TrialSpec, split: DataSet, team: Team, resume: State | None, *, costs: bool) -> Iterator[EpochReport]:

@@ -11,9 +11,9 @@ from ray.tune.search import Searcher
 
 from dks_study import provenance
 from dks_study.arm_checks import StudyError
-from dks_study.cluster import NodeError, Slots, check_node
-from dks_study.compute import own_device
-from dks_study.failures import causes, is_disk_full, is_out_of_memory, refused_memory
+from dks_study.cell import NO_MORE, NO_ROOM, run_cell
+from dks_study.cluster import Slots
+from dks_study.failures import is_out_of_memory
 from dks_study.keeping import Checkpoints
 from dks_study.ledger import ERROR, Cell, Ledger, Outcome, Record, Status, read_outcome
 from dks_study.mirror import Mirror
@@ -24,14 +24,9 @@ from dks_study.progress import Display
 from dks_study.search import SearchError
 from dks_study.sharing import SharedData
 from dks_study.spec import TrialSpec
-from dks_study.stopping import Watch
-from dks_study.storage import Files, Place
+from dks_study.storage import Files
 from dks_study.study_spec import StudySpec, arm_run, arm_trial
-from dks_study.trial import read_error, run_trial
-from dks_study.worker import train_in_group
-
-NO_MORE = "no_more"  # reported instead of an epoch: why the study cannot go on, which is not the trial's fault
-NO_ROOM = "there is no room for checkpoints: free some or raise --disk-gib, then run the same command again"
+from dks_study.trial import read_error
 
 
 @dataclass(frozen=True)
@@ -210,39 +205,6 @@ class _Listener(FIFOScheduler):  # type: ignore[misc]  # Ray has no types
             self._searcher.on_error(trial.trial_id, cloudpickle.loads(file.read_bytes()))
 
 
-def _run_cell(config: dict[str, Any], data: SharedData) -> None:
-    """Train one trial inside its Tune trial, or in a Ray Train group that it starts."""
-    trial, place = TrialSpec.model_validate_json(config["trial"]), config["place"]
-    try:
-        check_node(place, config["code"])
-        place.delete(ERROR)  # of an earlier attempt
-        if trial.resources.workers:
-            train_in_group(trial, config, data)
-        else:
-            _train_here(trial, place, config["watch"], data)
-    except Exception as error:
-        if is_disk_full(error):
-            tune.report({NO_MORE: NO_ROOM})
-        elif unfit := [str(cause) for cause in causes(error) if isinstance(cause, NodeError)]:
-            tune.report({NO_MORE: unfit[-1]})
-        elif refusal := refused_memory(error):  # to try the same again is of no use
-            place.end(Outcome("out_of_memory", {}, refusal))
-            tune.report({})
-        else:
-            raise
-
-
-def _train_here(trial: TrialSpec, place: Place, watch: dict[str, Any] | None, data: SharedData) -> None:
-    with place.opened(writer=True) as (folder, push):
-
-        def report(metrics: dict[str, float]) -> None:
-            push()
-            tune.report(metrics)
-
-        stops = Watch.read(watch) if watch else None
-        run_trial(trial, folder, own_device(trial.resources), report, stops, data)
-
-
 def tune_study(study: StudySpec, scratch: Path, searcher: PlannedSearch) -> None:
     """Run trials until `searcher` has no more, or an error, or is told to stop."""
     resources = study.trial.resources
@@ -252,7 +214,7 @@ def tune_study(study: StudySpec, scratch: Path, searcher: PlannedSearch) -> None
     data = SharedData(arm_run(study, arm, {}).data for arm in study.arms)
     reused = None if resources.workers else f"{study.name}, one trial after another"
     wanted = waiting if resources.workers else alone
-    trial = named_trials(tune.with_resources(tune.with_parameters(_run_cell, data=data), wanted), reused)
+    trial = named_trials(tune.with_resources(tune.with_parameters(run_cell, data=data), wanted), reused)
     tuner = tune.Tuner(
         trial,
         tune_config=tune.TuneConfig(

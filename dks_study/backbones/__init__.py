@@ -2,9 +2,8 @@
 
 from collections.abc import Callable, Mapping
 
-from dks_study.backbone_spec import BackboneSpec, kind_of
+from dks_study.backbone_spec import BackboneSpec, ExternalSpec, kind_of
 from dks_study.backbones.densenet import DenseNet
-from dks_study.backbones.external import External
 from dks_study.backbones.mobilenet import MobileNet
 from dks_study.backbones.preact_resnet import PreActResNet
 from dks_study.backbones.resnet import ResNet
@@ -15,6 +14,13 @@ from dks_study.streams import seeded
 
 __all__ = ["BUILDERS", "Backbone", "Staged", "Tap", "build_backbone"]
 
+
+def _external(spec: ExternalSpec, in_channels: int, classes: int) -> Backbone:
+    from dks_study.backbones.external import External  # needs torchvision, which takes a second to import
+
+    return External(spec, in_channels, classes)
+
+
 # kind of the spec -> (spec, in_channels, classes) -> backbone
 BUILDERS: Mapping[str, Callable[..., Backbone]] = {
     "resnet": ResNet,
@@ -23,9 +29,9 @@ BUILDERS: Mapping[str, Callable[..., Backbone]] = {
     "densenet": DenseNet,
     "mobilenet": MobileNet,
     "vgg_bn": VGG,
-    "torchvision": External,
-    "timm": External,
-    "module": External,
+    "torchvision": _external,
+    "timm": _external,
+    "module": _external,
 }
 
 

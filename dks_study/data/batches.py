@@ -15,7 +15,6 @@ from dks_study.data.error import DataError
 from dks_study.data.files import Files
 from dks_study.data.mixing import Share, draw_mix, mix_images, mix_labels, share_of
 from dks_study.data.moves import draw_moves, move
-from dks_study.data.rand_augment import draw_operations, rand_augment
 from dks_study.data.sets import AnySplit
 from dks_study.data_spec import DataSpec
 from dks_study.streams import generator
@@ -130,6 +129,8 @@ def _pictures(split: AnySplit, spec: DataSpec, steps: list[_Step], epoch: int, s
 def _rand_augmented(images: Tensor, spec: DataSpec, step: _Step, colour: Tensor) -> Tensor:
     if not spec.rand_augment_operations:
         return images
+    from dks_study.data.rand_augment import draw_operations, rand_augment  # needs torchvision, which takes a second
+
     drawn = draw_operations(len(step.indices), spec.rand_augment_operations, step.draws("rand_augment"))
     return rand_augment(images, drawn[step.share.needed], spec.rand_augment_magnitude, colour)
 

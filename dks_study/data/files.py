@@ -6,7 +6,7 @@ it, nor how many there are. Images leave here as uint8 [B, 3, P, P]; the batch d
 
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from multiprocessing import get_context, parent_process
 from typing import Any, NamedTuple
@@ -16,13 +16,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
-from torchvision.transforms import InterpolationMode, v2
 
 from dks_study.data.error import DataError
 from dks_study.streams import seeded
 
 CROP_AREAS = (0.08, 1.0)  # of the image, as published ImageNet recipes have it
 RESIZED_PER_CROP = 256 / 224
+
+Transform = Callable[[Image.Image], Tensor]
 
 
 class Key(NamedTuple):
@@ -41,19 +42,25 @@ class View:
     evaluation: str
     flip: bool
 
-    def training(self) -> v2.Compose:
+    def training(self) -> Transform:
         """Return a random part of the image, resized, mirrored or not."""
-        crop = v2.RandomResizedCrop(self.pixels, scale=CROP_AREAS, antialias=True)
-        return v2.Compose([crop, v2.RandomHorizontalFlip(0.5 if self.flip else 0.0), v2.PILToTensor()])
+        from torchvision.transforms import v2  # takes a second: not in processes that decode nothing
 
-    def evaluating(self) -> v2.Compose:
+        crop = v2.RandomResizedCrop(self.pixels, scale=CROP_AREAS, antialias=True)
+        training: Transform = v2.Compose([crop, v2.RandomHorizontalFlip(0.5 if self.flip else 0.0), v2.PILToTensor()])
+        return training
+
+    def evaluating(self) -> Transform:
         """Return the image, resized, without its border."""
+        from torchvision.transforms import InterpolationMode, v2
+
         side = round(self.pixels * RESIZED_PER_CROP)
         resize = {
             "torchvision": v2.Resize(side, InterpolationMode.BILINEAR, antialias=True),
             "squash": v2.Resize((side, side), InterpolationMode.BICUBIC, antialias=True),
         }[self.evaluation]
-        return v2.Compose([resize, v2.CenterCrop(self.pixels), v2.PILToTensor()])
+        evaluating: Transform = v2.Compose([resize, v2.CenterCrop(self.pixels), v2.PILToTensor()])
+        return evaluating
 
 
 def read_picture(path: str) -> Image.Image:

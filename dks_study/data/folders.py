@@ -11,8 +11,6 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision.datasets import ImageFolder
-from torchvision.transforms import v2
 
 from dks_study.data.error import DataError
 from dks_study.data.files import Decoder, Files, View, read_picture
@@ -45,6 +43,8 @@ def read_folders(spec: DataSpec) -> Source:
 
 
 def _scan(folder: Path) -> Any:  # noqa: ANN401 - torchvision has no types
+    from torchvision.datasets import ImageFolder
+
     try:
         return ImageFolder(str(folder))
     except OSError as error:
@@ -70,6 +70,8 @@ class _Shape:
         self._side, self._size = side, (side, side) if side else None
 
     def __call__(self, picture: Image.Image, path: str) -> Tensor:
+        from torchvision.transforms import v2
+
         if self._side and picture.size != self._size:
             picture = v2.CenterCrop(self._side)(v2.Resize(self._side, antialias=True)(picture))
         self._size = self._size or picture.size

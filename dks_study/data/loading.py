@@ -10,8 +10,6 @@ from dks_study.data.error import DataError
 from dks_study.data.files import Files
 from dks_study.data.noise import next_in_group
 from dks_study.data.sets import AnySplit, DataSet
-from dks_study.data.sources import read_source
-from dks_study.data.splits import long_tail, stratified, subset
 from dks_study.data_spec import DataSpec
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -37,6 +35,10 @@ def load(spec: DataSpec) -> DataSet:
 @lru_cache(maxsize=2)
 def read_and_split(spec: DataSpec) -> DataSet:
     """Do the work of `load`; kept for the specs asked for last."""
+    # scikit-learn and torchvision take seconds to import: not in processes that are handed the data.
+    from dks_study.data.sources import read_source
+    from dks_study.data.splits import stratified
+
     source = read_source(spec)
     pool, classes = source.pool, source.classes
     validation_images = round(len(pool) * spec.validation_fraction)
@@ -52,6 +54,8 @@ def read_and_split(spec: DataSpec) -> DataSet:
 
 
 def _thin(train: AnySplit, classes: int, spec: DataSpec) -> AnySplit:
+    from dks_study.data.splits import long_tail, subset
+
     if spec.imbalance > 1:
         train = train.take(long_tail(train.labels, classes, spec.imbalance, spec.split_seed))
     if spec.train_images is not None:

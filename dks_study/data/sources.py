@@ -3,12 +3,9 @@
 import pickle
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from sklearn.datasets import load_digits
-from torchvision import datasets
 
 from dks_study.data.custom import read_callable
 from dks_study.data.error import DataError
@@ -33,6 +30,8 @@ def read_source(spec: DataSpec) -> Source:
 
 
 def _digits(spec: DataSpec) -> Source:
+    from sklearn.datasets import load_digits
+
     bunch = load_digits()
     images = (bunch.images * 15).astype(np.uint8)  # grey levels 0 to 16 become 0 to 240
     whole = Split(torch.from_numpy(images).unsqueeze(1), torch.from_numpy(bunch.target).long())
@@ -41,33 +40,33 @@ def _digits(spec: DataSpec) -> Source:
 
 
 def _cifar10(spec: DataSpec) -> Source:
-    pool, classes = _torchvision(datasets.CIFAR10, spec, train=True)
-    test, _ = _torchvision(datasets.CIFAR10, spec, train=False)
+    pool, classes = _torchvision("CIFAR10", spec, train=True)
+    test, _ = _torchvision("CIFAR10", spec, train=False)
     return Source(pool, test, classes, CIFAR10_CONFUSIONS)
 
 
 def _cifar100(spec: DataSpec) -> Source:
-    pool, classes = _torchvision(datasets.CIFAR100, spec, train=True)
-    test, _ = _torchvision(datasets.CIFAR100, spec, train=False)
+    pool, classes = _torchvision("CIFAR100", spec, train=True)
+    test, _ = _torchvision("CIFAR100", spec, train=False)
     confusions = _cifar100_confusions(spec) if spec.label_noise_kind == "asymmetric" else ()
     return Source(pool, test, classes, confusions)
 
 
 def _fashion_mnist(spec: DataSpec) -> Source:
-    pool, classes = _torchvision(datasets.FashionMNIST, spec, train=True)
-    test, _ = _torchvision(datasets.FashionMNIST, spec, train=False)
+    pool, classes = _torchvision("FashionMNIST", spec, train=True)
+    test, _ = _torchvision("FashionMNIST", spec, train=False)
     return Source(pool, test, classes)
 
 
 def _svhn(spec: DataSpec) -> Source:
-    pool, _ = _torchvision(datasets.SVHN, spec, split="train")
-    test, _ = _torchvision(datasets.SVHN, spec, split="test")
+    pool, _ = _torchvision("SVHN", spec, split="train")
+    test, _ = _torchvision("SVHN", spec, split="test")
     return Source(pool, test, 10)
 
 
 def _stl10(spec: DataSpec) -> Source:
-    pool, classes = _torchvision(datasets.STL10, spec, split="train")
-    test, _ = _torchvision(datasets.STL10, spec, split="test")
+    pool, classes = _torchvision("STL10", spec, split="train")
+    test, _ = _torchvision("STL10", spec, split="test")
     return Source(pool, test, classes)
 
 
@@ -83,9 +82,11 @@ LOADERS: dict[str, Callable[[DataSpec], Source]] = {
 }
 
 
-def _torchvision(kind: Callable[..., Any], spec: DataSpec, **part: str | bool) -> tuple[Split, int]:
+def _torchvision(kind: str, spec: DataSpec, **part: str | bool) -> tuple[Split, int]:
+    from torchvision import datasets  # takes a second
+
     try:
-        source = kind(root=spec.root, download=spec.download, **part)
+        source = getattr(datasets, kind)(root=spec.root, download=spec.download, **part)
     except (RuntimeError, OSError, ValueError, AssertionError, EOFError) as error:
         hint = "give the folder that holds the files, or set data.download: true"
         raise DataError(f"data.root: {hint}; {spec.name} is not in {spec.root!r}") from error
