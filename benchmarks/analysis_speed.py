@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dks_study.provenance import new_session, write_provenance
-from dks_study.study_spec import StudySpec
+from dks_study.spec.study import StudySpec
+from dks_study.study.provenance import new_session, write_provenance
 
 ARMS = ("baseline", "ds", "top_down", "bottom_up", "dense")
 SEARCHES, SEEDS, EPOCHS = 380, 20, 200
@@ -84,9 +84,9 @@ def main() -> None:
         folder = Path(name)
         make(folder)
         marks = [("start", time.perf_counter())]
-        from analysis.report import write_report
-        from analysis.tables import write_tables
-        from dks_study.results import load_results
+        from dks_study.analysis.report.page import write_report
+        from dks_study.analysis.tables.study import write_tables
+        from dks_study.study.results import load_results
 
         marks.append(("import", time.perf_counter()))
         results = load_results(folder)

@@ -1,7 +1,7 @@
 """Whether branches cost what their arithmetic costs: python benchmarks/branch_throughput.py.
 
 One thread, CPU time of the process, in turn: a training step with branches against one without, beside the ratio of
-multiply-accumulates that dks_study.cost counts for the two networks.
+multiply-accumulates that dks_study.training.cost counts for the two networks.
 """
 
 import statistics
@@ -10,13 +10,13 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from alternating import alternate, machine, ratios, seconds_of, show
-from setups import OPTIMISER, RESNET_8, WRN_16_2, digits, made_up, trial_of
+from measuring.alternating import alternate, machine, ratios, seconds_of, show
+from measuring.setups import OPTIMISER, RESNET_8, WRN_16_2, digits, made_up, trial_of
 from train_step import bare
 
-from dks_study.cost import count_cost
-from dks_study.data import DataSet
-from dks_study.networks import build_network
+from dks_study.method.networks import build_network
+from dks_study.training.cost import count_cost
+from dks_study.training.data import DataSet
 
 ROUNDS, BATCH = 9, 64
 TARGET = 1.1  # times the ratio of the arithmetic

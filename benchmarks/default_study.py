@@ -12,16 +12,16 @@ import tempfile
 import time
 from pathlib import Path
 
-from alternating import machine
+from measuring.alternating import machine
 
-from dks_study.ray_settings import use_ray_settings
+from dks_study.engine.ray_settings import use_ray_settings
 
 use_ray_settings(alone=True)
 
-from timed import SPANS, Span, shares, timed_cell  # noqa: E402
+from measuring.timed import SPANS, Span, shares, timed_cell  # noqa: E402
 
 import run_study  # noqa: E402
-from dks_study import cluster, tuning  # noqa: E402
+from dks_study.engine import cluster, tuning  # noqa: E402
 
 TARGET = 0.85
 

@@ -16,17 +16,17 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from alternating import alternate, machine, show
+from measuring.alternating import alternate, machine, show
 
 DASHBOARD_PORT = 18265  # of the bare side
 
 
 def drive_ours(trials: int) -> list[float]:
     """Run trials through `run_study`; return when they ended, in seconds."""
-    from dks_study.ray_settings import use_ray_settings
+    from dks_study.engine.ray_settings import use_ray_settings
 
     use_ray_settings(alone=True)
-    from instant import Clock, instant_study, run_instant
+    from measuring.instant import Clock, instant_study, run_instant
 
     clock = Clock()
     with tempfile.TemporaryDirectory(prefix="dks-") as folder:

@@ -15,15 +15,15 @@ import time
 from collections.abc import Callable, Iterator
 
 import torch
-from alternating import alternate, machine, seconds_of, show
+from measuring.alternating import alternate, machine, seconds_of, show
+from measuring.setups import BATCH, made_up
 from PIL import Image
-from setups import BATCH, made_up
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from dks_study.data import DataSet, Split, train_batches
-from dks_study.data_spec import DataSpec
+from dks_study.spec.data import DataSpec
+from dks_study.training.data import DataSet, Split, train_batches
 
 ROUNDS, BATCHES, PAD_PIXELS = 15, 20, 4
 SPEC = DataSpec(name="cifar100", root="none", flip=True, crop_pad_pixels=PAD_PIXELS, crop_pad_mode="zero")

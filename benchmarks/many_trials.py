@@ -14,16 +14,16 @@ import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
-from alternating import alternate, machine, show
+from measuring.alternating import alternate, machine, show
 
-from dks_study.ray_settings import use_ray_settings
+from dks_study.engine.ray_settings import use_ray_settings
 
 use_ray_settings(alone=True)  # the cluster listens on 127.0.0.1 alone
 
-from instant import Clock, Moment, cost_s, instant_study, run_instant  # noqa: E402
+from measuring.instant import Clock, Moment, cost_s, instant_study, run_instant  # noqa: E402
 from ray.cluster_utils import Cluster  # noqa: E402
 
-from dks_study.study import Where  # noqa: E402
+from dks_study.engine.session import Where  # noqa: E402
 
 ARMS, NODES = 5, 4
 

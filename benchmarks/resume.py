@@ -21,16 +21,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import yaml
-from alternating import machine
+from measuring.alternating import machine
 
-from dks_study import provenance
-from dks_study.ledger import Cell, Ledger, Outcome, Record, search_id, write_outcome
-from dks_study.mirror import JOURNAL, Mirror
-from dks_study.objectives import ACCURACY
-from dks_study.planner import Planner
-from dks_study.search import optuna_suggest
-from dks_study.specfile import load_study
-from dks_study.study_spec import StudySpec, arm_trial
+from dks_study.spec.files import load_study
+from dks_study.spec.objectives import ACCURACY
+from dks_study.spec.study import StudySpec, arm_trial
+from dks_study.study import provenance
+from dks_study.study.ledger import Cell, Ledger, Outcome, Record, search_id, write_outcome
+from dks_study.study.planner import Planner
+from dks_study.study.search import optuna_suggest
+from dks_study.watch.mirror import JOURNAL, Mirror
 
 ROOT = Path(__file__).resolve().parent.parent
 ARMS, SEARCHES, SEEDS = 5, 321, 99  # 5 * (321 + 99) trials, of which 1 + 99 are still to do

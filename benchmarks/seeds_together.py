@@ -10,14 +10,14 @@ import time
 from collections.abc import Callable
 
 import torch
-from alternating import alternate, machine, seconds_of, show
-from setups import BATCH, RESNET_8, trial_of
+from measuring.alternating import alternate, machine, seconds_of, show
+from measuring.setups import BATCH, RESNET_8, trial_of
 from torch import Tensor
 from torch.func import functional_call, stack_module_state, vmap
 
-from dks_study.networks import Network, build_network
-from dks_study.optim import build_optimiser
-from dks_study.synergy import objective_for
+from dks_study.method.networks import Network, build_network
+from dks_study.method.synergy import objective_for
+from dks_study.training.optim import build_optimiser
 
 ROUNDS, SEEDS = 15, 4
 TARGET = round(1 / 1.5, 3)

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from alternating import alternate, machine, seconds_of
+from measuring.alternating import alternate, machine, seconds_of
 
 ROOT = Path(__file__).resolve().parent.parent
 SIDES = {"--help": (["--help"], 0.3), "--dry-run": (["--space", "dense_vs_oneway.yaml", "--dry-run"], 1.0)}  # target, s

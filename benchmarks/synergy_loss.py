@@ -3,8 +3,8 @@
 One thread, CPU time of the process, everything in turn:
 
 - forward and backward of the synergy loss, 4 classifiers, 128 images, 100 classes, against the published formulation
-  (benchmarks/published.py): as it is by default (exact KL), and with the smoothing of the published code, where both
-  sides give the same gradient; `gradients` compares it first;
+  (benchmarks/measuring/published.py): as it is by default (exact KL), and with the smoothing of the published code,
+  where both sides give the same gradient; `gradients` compares it first;
 - forward and backward of ours for 3 classifiers against a whole training step of WRN-16-2 with two branches.
 """
 
@@ -13,14 +13,14 @@ import time
 from collections.abc import Callable
 
 import torch
-from alternating import alternate, machine, ratios, seconds_of, show
-from published import SMOOTHING, published_loss
-from setups import BATCH, CLASSES, WRN_16_2, made_up, trial_of
+from measuring.alternating import alternate, machine, ratios, seconds_of, show
+from measuring.published import SMOOTHING, published_loss
+from measuring.setups import BATCH, CLASSES, WRN_16_2, made_up, trial_of
 from torch import Tensor
 from train_step import bare
 
-from dks_study.spec import LossSpec
-from dks_study.synergy import objective_for
+from dks_study.method.synergy import objective_for
+from dks_study.spec.trial import LossSpec
 
 ROUNDS, CALLS = 25, 20
 Loss = Callable[[dict[str, Tensor], Tensor], Tensor]

@@ -15,17 +15,17 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from alternating import alternate, machine, seconds_of, show
-from published import published_step
-from setups import BATCH, RESNET_8, WRN_16_2, digits, labelled, made_up, trial_of
+from measuring.alternating import alternate, machine, seconds_of, show
+from measuring.published import published_step
+from measuring.setups import BATCH, RESNET_8, WRN_16_2, digits, labelled, made_up, trial_of
 from torch import Tensor
 
-from dks_study.data import DataSet, batch_sizes, train_batches
-from dks_study.networks import Network, build_network
-from dks_study.optim import build_optimiser
-from dks_study.spec import TrialSpec
-from dks_study.synergy import objective_for
-from dks_study.trainer import EpochReport, Team, fit
+from dks_study.method.networks import Network, build_network
+from dks_study.method.synergy import objective_for
+from dks_study.spec.trial import TrialSpec
+from dks_study.training.data import DataSet, batch_sizes, train_batches
+from dks_study.training.optim import build_optimiser
+from dks_study.training.trainer import EpochReport, Team, fit
 
 ROUNDS = 15
 

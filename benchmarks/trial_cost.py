@@ -11,13 +11,13 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from alternating import machine
+from measuring.alternating import machine
 
-from dks_study.ray_settings import use_ray_settings
+from dks_study.engine.ray_settings import use_ray_settings
 
 use_ray_settings(alone=True)
 
-from instant import Clock, gaps_ms, instant_study, parts_ms, run_instant  # noqa: E402
+from measuring.instant import Clock, gaps_ms, instant_study, parts_ms, run_instant  # noqa: E402
 
 PART = 100  # trials that are compared: the first of a phase, and the last
 

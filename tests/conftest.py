@@ -57,7 +57,7 @@ def half_way(killed_half_way, tmp_path):
 
 @pytest.fixture(scope="session")
 def calm(tmp_path_factory):
-    """By number of workers: the results of the study of tests/faulty.py without its fault."""
+    """By number of workers: the results of the study of tests/helpers/faulty.py without its fault."""
     known = {}
 
     def results(workers):

@@ -7,15 +7,14 @@ import branch_throughput
 import input_pipeline
 import pytest
 import seeds_together
-import setups
 import synergy_loss
 import torch
 import train_step
+from measuring.setups import OPTIMISER, RESNET_8, made_up, trial_of
 from PIL import Image
-from setups import RESNET_8, made_up, trial_of
 from torchvision.transforms import functional
 
-from dks_study.data.moves import draw_moves, move
+from dks_study.training.data.moves import draw_moves, move
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -31,7 +30,7 @@ def data(monkeypatch):
 
 
 def small(**optimiser):
-    return {**SMALL_COLOUR, "optimiser": {**setups.OPTIMISER, "lr": 0.01, "batch_size": 16, **optimiser}}
+    return {**SMALL_COLOUR, "optimiser": {**OPTIMISER, "lr": 0.01, "batch_size": 16, **optimiser}}
 
 
 def test_ours_and_the_published_loss_have_the_same_gradient():
@@ -91,7 +90,7 @@ def test_seeds_trained_together_take_the_steps_that_they_take_apart():
 
 
 def test_seconds_are_those_of_the_clock_that_is_asked_for():
-    from alternating import seconds_of
+    from measuring.alternating import seconds_of
 
     assert seconds_of(lambda: time.sleep(0.05)) >= 0.05
     assert seconds_of(lambda: time.sleep(0.05), clock=time.process_time) < 0.05

@@ -1,12 +1,12 @@
 """What the benchmarks of the Ray side reckon with, without Ray."""
 
 import pytest
-from instant import Clock, Moment, cost_s, gaps_ms, instant_fit, instant_study, parts_ms
-from timed import Span, shares
+from measuring.instant import Clock, Moment, cost_s, gaps_ms, instant_fit, instant_study, parts_ms
+from measuring.timed import Span, shares
 
-from dks_study.ledger import Cell, Outcome
-from dks_study.planner import planned
-from dks_study.study_spec import arm_trial
+from dks_study.spec.study import arm_trial
+from dks_study.study.ledger import Cell, Outcome
+from dks_study.study.planner import planned
 
 CELL = Cell("arm0", "search", 0, 10**6, 1, {})
 

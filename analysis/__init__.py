@@ -1,1 +1,0 @@
-"""Tables, statistics and figures from a results folder; needs neither torch nor ray."""

@@ -1,0 +1,184 @@
+"""From the results of one or several studies to one tidy frame of trials that may enter a table.
+
+Beside the columns of `Results.trials` it has
+    study, dataset, backbone      what a trial belongs to
+    KEY (dotted)                  the resolved value of every key that an arm, a search or a study changes
+    recipe/KEY split/KEY budget/KEY   what must be the same in all trials that a table compares
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from dks_study.spec.study import StudySpec, arm_run
+from dks_study.spec.trial import RunSpec
+from dks_study.study.results import Results
+
+CONTEXT = ("dataset", "backbone")
+SPLIT = ("data.validation_fraction", "data.split_seed", "data.image_pixels", "data.evaluation")
+METHOD = ("branches.", "loss.", "peers", "teacher")
+# Not part of a recipe: what is compared, and what changes no number.
+NOT_RECIPE = ("backbone", *METHOD, "resources.cpus_per_worker", "resources.gpus")
+NOT_RECIPE_DATA = ("data.name", "data.root", "data.download", "data.decode_workers", "data.in_memory")
+
+
+@dataclass(frozen=True)
+class Collected:
+    """Complete confirmation trials at full budget, and one line for each trial that is not among them."""
+
+    trials: pd.DataFrame
+    left_out: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """A row of a study's table: an arm, or one of its settings; `base` is the row it is compared with, or itself."""
+
+    name: str
+    arm: str
+    base: str
+
+
+def table_rows(results: Results) -> tuple[TableRow, ...]:
+    """Return the rows of the study's table, in the order of its arms; also those without a complete trial.
+
+    An arm has one row, or one for each member of its Pareto front that was confirmed. Of several settings of the arm
+    that others are compared with, the first, which is the most accurate in the search, stands for it.
+    """
+    study, trials = results.study, results.trials
+    names = {arm: [arm] for arm in study.arms}
+    if len(trials):
+        confirmed = trials[trials["phase"] == "confirm"]
+        names |= {str(arm): list(pd.unique(mine["row"])) for arm, mine in confirmed.groupby("arm")}
+    return tuple(
+        TableRow(name, arm, names[study.table.reference_of(arm)][0]) for arm in study.arms for name in names[arm]
+    )
+
+
+def names(results: Results) -> list[str]:
+    """Return the names of arms, then those of rows that are no arm: what has a look of its own in figures."""
+    return list(dict.fromkeys([*results.study.arms, *(row.name for row in table_rows(results))]))
+
+
+def collect(studies: Sequence[Results]) -> Collected:
+    """Return the trials of `studies` that may enter a table; search trials are passed over without a word."""
+    bases = [_flat(study.study.trial.model_dump(mode="json")) for study in studies]
+    told = (key for key in set().union(*bases) if _recipe(key) or key.startswith(METHOD))
+    changed = {key for key in told if len({_text(base.get(key)) for base in bases}) > 1}
+    frames = [_study_trials(each, base, changed) for each, base in zip(studies, bases, strict=True)]
+    notes = [
+        f"{each.study.name}: {note}" if len(studies) > 1 else note
+        for each in studies
+        for note in (left_out(each) if len(each.trials) else ["no trial has ended."])
+    ]
+    filled = [frame for frame in frames if len(frame)]
+    return Collected(pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(), tuple(notes))
+
+
+def backbone_name(run: RunSpec) -> str:
+    """Return a backbone as a table names it: wrn-28-10, resnet-8 (base_channels 8)."""
+    given: dict[str, Any] = run.backbone.model_dump(mode="json", exclude_unset=True)
+    head = "-".join(str(given.pop(key)) for key in ("name", "depth", "width") if given.get(key) is not None)
+    rest = ", ".join(f"{key} {value}" for key, value in given.items() if value is not None)
+    return f"{head} ({rest})" if rest else head
+
+
+def full_confirmations(results: Results) -> pd.DataFrame:
+    """Return the complete confirmation trials that ran all epochs."""
+    trials = results.trials
+    if not len(trials):
+        return trials
+    kept = (trials["phase"] == "confirm") & (trials["status"] == "complete")
+    return trials[kept & (trials["epochs"] == results.study.trial.epochs)]
+
+
+def confirmed_epochs(results: Results) -> pd.DataFrame:
+    """Return the epochs of `full_confirmations`; their `arm` is the row of the table that a trial belongs to."""
+    trials = full_confirmations(results)
+    if not len(trials) or not len(results.epochs):
+        return pd.DataFrame()
+    row_of = trials.set_index("trial")["row"]
+    epochs = results.epochs[results.epochs["trial"].isin(row_of.index)]
+    return epochs.assign(arm=epochs["trial"].map(row_of))
+
+
+def left_out(results: Results) -> Iterator[str]:
+    """Name each confirmation trial that may not enter a table, and why."""
+    trials = results.trials
+    confirmed = trials[trials["phase"] == "confirm"] if len(trials) else trials
+    for _, trial in confirmed.drop(full_confirmations(results).index).iterrows():
+        short = trial["status"] == "complete"
+        reason = f"only {trial['epochs']} of {results.study.trial.epochs} epochs" if short else trial["error"]
+        yield f"{trial['trial']} {trial['status']}: {reason}"
+
+
+def _study_trials(results: Results, base: Mapping[str, Any], changed: set[str]) -> pd.DataFrame:
+    study, order = results.study, {arm: at for at, arm in enumerate(results.study.arms)}
+    if not len(full_confirmations(results)):
+        return pd.DataFrame()
+    trials = full_confirmations(results).sort_values(["arm", "seed"], key=lambda each: each.map(order).fillna(each))
+    keys = changed | {key for arm in study.arms.values() for key in arm} | set(study.search.axes)
+    known: dict[str, dict[str, Any]] = {}
+    described = []
+    for _, trial in trials.iterrows():
+        setting = _setting(study, trial)
+        text = f"{trial['arm']} {setting}"
+        known[text] = known.get(text) or _describe(study, str(trial["arm"]), setting, keys)
+        described.append(known[text])
+    common = {f"recipe/{key}": _text(value) for key, value in base.items() if _recipe(key)}
+    common |= {f"split/{key}": _text(base.get(key)) for key in SPLIT}
+    common |= {"budget/epochs": str(study.trial.epochs), "budget/search.trials": str(study.search.trials)}
+    common |= {"budget/search.epochs": str(study.search.epochs), "study": study.name}
+    extra = pd.DataFrame([{**common, **each} for each in described], index=trials.index)
+    return pd.concat([trials, extra], axis=1)
+
+
+def _describe(study: StudySpec, arm: str, setting: Mapping[str, Any], keys: set[str]) -> dict[str, Any]:
+    run = arm_run(study, arm, setting)
+    flat = _flat(run.model_dump(mode="json"))
+    return {"dataset": run.data.name, "backbone": backbone_name(run), **{key: _value(flat.get(key)) for key in keys}}
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        nested = isinstance(value, dict) and prefix + key not in ("loss.pairing", "loss.branch_weight_by_tap")
+        flat |= _flat(value, f"{prefix}{key}.") if nested else {prefix + key: value}
+    return flat
+
+
+def _recipe(key: str) -> bool:
+    budget = key in ("epochs", *SPLIT)
+    return not budget and not key.startswith(NOT_RECIPE) and key not in NOT_RECIPE_DATA
+
+
+def _value(value: object) -> object:
+    """Return numbers as they are and everything else as text, so that it can be grouped by."""
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else _text(value)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value)) or "none"
+    if isinstance(value, dict):
+        return ", ".join(f"{key}: {weight:g}" for key, weight in value.items()) or "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "none" if value is None else str(value)
+
+
+def _setting(study: StudySpec, trial: "pd.Series[Any]") -> dict[str, Any]:
+    """Return the searched values of a trial as they were: Parquet turns integers with gaps into floats."""
+    found = {}
+    for key, axis in study.axes_of(str(trial["arm"])).items():
+        value = trial.get(f"setting/{key}")
+        if value is None or pd.isna(value):
+            continue
+        axis = study.search.axes[axis.same_as] if axis.same_as else axis
+        if axis.choice:
+            found[key] = next(choice for choice in axis.choice if choice == value)
+        else:
+            found[key] = int(value) if axis.int_range else float(value)
+    return found

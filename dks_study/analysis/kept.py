@@ -1,0 +1,33 @@
+"""Where the notebooks find studies: among the kept results that ship, or in a folder of one's own."""
+
+import json
+import os
+from pathlib import Path
+
+from dks_study.study.results import Results, ResultsError, load_results
+
+SHIPPED = Path(__file__).resolve().parents[2] / "analysis" / "results"
+FOLDER_VARIABLE = "DKS_RESULTS"  # a folder such as results/ instead
+
+
+def kept(space: str, profile: str = "laptop") -> Results:
+    """Return the newest results of the question `space` at the scale `profile`.
+
+    Raises:
+        ResultsError: if there are none.
+    """
+    return all_kept(space, profile)[-1]
+
+
+def all_kept(space: str, profile: str = "laptop") -> list[Results]:
+    """Return all results of the question `space` at the scale `profile`, the oldest first; raises as `kept` does."""
+    folder = Path(os.environ.get(FOLDER_VARIABLE) or SHIPPED)
+    found = []
+    for path in folder.glob("*/provenance.json"):
+        known = json.loads(path.read_text(encoding="utf-8"))
+        asked = (known["study"]["name"], known["study"]["profile"]) == (space, profile)
+        if asked and (path.parent / "trials.parquet").exists():  # it does not while a study runs
+            found.append((known["sessions"][-1]["started"], path.parent))
+    if not found:
+        raise ResultsError(f"{folder}: holds no results of {space} at the scale {profile}")
+    return [load_results(path) for _, path in sorted(found)]

@@ -1,0 +1,145 @@
+"""What happens during training: error and KL by epoch, and the error of every classifier at the end."""
+
+import math
+from collections.abc import Sequence
+
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+from dks_study.analysis.collect import confirmed_epochs, full_confirmations, names
+from dks_study.analysis.plots.style import DOUBLE_COLUMN_IN, SINGLE_COLUMN_IN, blank, looks, styled
+from dks_study.spec.backbone import tap_position
+from dks_study.spec.pairing import MAIN, TEACHER, network_of
+from dks_study.study.results import Results
+
+ENSEMBLE = "ensemble"  # of the network's own classifiers
+
+_PLAIN = FuncFormatter(lambda value, _: f"{value:g}")
+_SPARSE = FuncFormatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else "")
+
+
+def learning_curves(results: Results, metric: str = "val/top1/main") -> pd.DataFrame:
+    """Return by arm and epoch the mean over seeds, the lowest and the highest: arm, epoch, mean, low, high, n.
+
+    Only complete confirmation trials count; accuracies become errors (%). Empty where the metric is not on record.
+    """
+    epochs = confirmed_epochs(results)
+    if metric not in epochs:
+        return pd.DataFrame()
+    values = epochs[["arm", "epoch"]].assign(value=100 - epochs[metric] if "/top" in metric else epochs[metric])
+    grouped = values.dropna().groupby(["arm", "epoch"])["value"]
+    return grouped.agg(mean="mean", low="min", high="max", n="count").reset_index()
+
+
+def draw_learning_curves(results: Results) -> Figure:
+    """Draw validation error (solid, with the range over seeds) and training error (dotted) by epoch."""
+    held_out, training = learning_curves(results), learning_curves(results, "train/top1/main")
+    with styled():
+        figure, (axes,) = blank(SINGLE_COLUMN_IN * 1.35, 2.9)
+        for arm, look in looks(names(results)).items():
+            mine, fitted = held_out[held_out["arm"] == arm], training[training["arm"] == arm]
+            if not len(mine):
+                continue
+            axes.plot(mine["epoch"], mine["mean"], look.line, color=look.colour, label=arm)
+            axes.fill_between(mine["epoch"], mine["low"], mine["high"], color=look.colour, alpha=0.15, linewidth=0)
+            axes.plot(fitted["epoch"], fitted["mean"], ":", color=look.colour, linewidth=0.9)
+        axes.set(xlabel="epoch", ylabel="error of main (%)", ylim=(0, None))
+        axes.legend(loc="upper right", title="validation (dotted: training)", title_fontsize=7, ncols=2)
+    return figure
+
+
+def classifier_errors(results: Results, split: str = "test") -> pd.DataFrame:
+    """Return the error (%) of every classifier after the last epoch: arm, classifier, mean, std, n.
+
+    Classifiers stand from shallow to deep, `main` last; what else is on record (an ensemble) follows.
+    """
+    trials, prefix = full_confirmations(results), f"{split}/top1/"
+    columns = [str(name) for name in trials.columns if str(name).startswith(prefix)]
+    rows = []
+    for name in _in_order([column.removeprefix(prefix) for column in columns]):
+        found = (100 - trials.set_index("row")[prefix + name]).dropna().groupby(level=0)
+        numbers = found.agg(mean="mean", std="std", n="count").rename_axis("arm").reset_index()
+        rows.append(numbers.assign(classifier=name))
+    return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame()
+
+
+def draw_classifier_errors(results: Results) -> Figure:
+    """Draw the test error of every classifier, arms side by side."""
+    frame = classifier_errors(results)
+    classifiers = list(pd.unique(frame["classifier"]))
+    arms = [arm for arm in names(results) if arm in set(frame["arm"])]
+    with styled():
+        figure, (axes,) = blank(SINGLE_COLUMN_IN * 1.35, 2.6)
+        for at, arm in enumerate(arms):
+            look, mine = looks(names(results))[arm], frame[frame["arm"] == arm]
+            x = mine["classifier"].map(classifiers.index) + 0.6 * ((at + 0.5) / len(arms) - 0.5)
+            bars = mine["std"].fillna(0)
+            axes.errorbar(x, mine["mean"], bars, fmt=look.marker, color=look.colour, label=arm, ms=4, elinewidth=1)
+        axes.set_xticks(range(len(classifiers)), map(_two_lines, classifiers))
+        axes.set(ylabel="test error (%), ± 1 std", ylim=(0, None), xlim=(-0.5, len(classifiers) - 0.5))
+        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+def kl_over_training(results: Results, split: str = "train") -> pd.DataFrame:
+    """Return the mean over seeds of KL(teacher || student) in nats: arm, teacher, student, epoch, kl."""
+    epochs, prefix = confirmed_epochs(results), f"{split}/kl/"
+    columns = [str(name) for name in epochs.columns if str(name).startswith(prefix)]
+    if not columns:
+        return pd.DataFrame()
+    means = epochs.groupby(["arm", "epoch"])[columns].mean().reset_index()
+    long = means.melt(["arm", "epoch"], var_name="pair", value_name="kl").dropna()
+    pairs = long.pop("pair").str.removeprefix(prefix).str.split(">", expand=True)
+    return long.assign(teacher=pairs[0], student=pairs[1])
+
+
+def draw_kl_over_training(results: Results) -> Figure:
+    """Draw a K x K matrix of panels: how far the student (column) is from the teacher (row), epoch by epoch."""
+    frame = kl_over_training(results)
+    classifiers = _in_order(list(pd.unique(frame["teacher"])))
+    size, width = len(classifiers), min(DOUBLE_COLUMN_IN, 1.2 + 1.9 * len(classifiers))
+    with styled():
+        figure, panels = blank(width, 0.8 * width, size, size, shared=True)
+        for at, axes in enumerate(panels):
+            teacher, student = classifiers[at // size], classifiers[at % size]
+            pair = frame[(frame["teacher"] == teacher) & (frame["student"] == student)]
+            for arm, look in looks(names(results)).items():
+                mine = pair[pair["arm"] == arm]
+                axes.plot(mine["epoch"], mine["kl"], look.line, color=look.colour, linewidth=1, label=arm)
+            axes.set_yscale("log")
+            axes.yaxis.set_major_formatter(_PLAIN)
+            axes.yaxis.set_minor_formatter(_SPARSE)
+            if at < size:
+                axes.set_title(_two_lines(student))
+            if at >= size * (size - 1):
+                axes.set_xlabel("epoch")
+            if at % size == 0:
+                axes.set_ylabel(_two_lines(teacher))
+            if teacher == student:
+                axes.set_facecolor("#F4F4F4")
+                axes.grid(visible=False)
+        figure.suptitle("student", fontsize=8)
+        figure.supylabel("teacher; KL (nats)", fontsize=8)
+        handles, labels = panels[0].get_legend_handles_labels()
+        shown = [at for at, arm in enumerate(labels) if arm in set(frame["arm"])]
+        figure.legend([handles[at] for at in shown], [labels[at] for at in shown], loc="outside lower center", ncols=6)
+    return figure
+
+
+def _two_lines(classifier: str) -> str:
+    """Return the name with its network on a line of its own: that of a peer is too long for a panel."""
+    network = network_of(classifier)
+    return classifier.replace(f"{network}.", f"{network}\n") if network else classifier
+
+
+def _in_order(names: Sequence[str]) -> list[str]:
+    """Return classifiers from shallow to deep, those of teacher and peers before the own, their ensemble last."""
+
+    def place(name: str) -> tuple[bool, bool, str, tuple[float, float]]:
+        network = network_of(name)
+        own = name.removeprefix(f"{network}.")
+        depth = (math.inf, 0.0) if own in (MAIN, TEACHER, ENSEMBLE) else tap_position(own)
+        return name == ENSEMBLE, not network, network, depth
+
+    return sorted(names, key=place)

@@ -1,0 +1,76 @@
+"""Every study of a folder in one table, each arm against its own reference: dks-study overview [FOLDER].
+
+Studies are listed, never pooled: what their tables compare stays inside each. FOLDER: the kept results that ship.
+"""
+
+import sys
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from dks_study.analysis.collect import backbone_name, table_rows
+from dks_study.analysis.kept import SHIPPED
+from dks_study.analysis.tables.comparisons import comparisons, errors_by_seed
+from dks_study.analysis.tables.grid import Cell, Grid, markdown, number
+from dks_study.study.results import Results, ResultsError, load_results
+
+HEADER = ("study", "arm", "n", "test error (%)", "against", "difference", "95 % interval", "p (Holm)")
+NOTE = (
+    "Points of test error of `main` after the last epoch, mean ± standard deviation over n seeds; difference paired by"
+    " seed, with its 95 % BCa bootstrap interval and sign-flip p, adjusted by Holm inside each study."
+)
+
+
+def overview(studies: Sequence[tuple[str, Results]]) -> Grid:
+    """Return one row per row of each study's table; the name of a study stands in its first row alone."""
+    rows = [row for name, results in studies for row in _rows(name, results)]
+    return Grid("All studies", HEADER, tuple(rows), (NOTE,))
+
+
+def _rows(name: str, results: Results) -> Iterator[tuple[Cell, ...]]:
+    errors, compared = errors_by_seed(results), comparisons(results)
+    study = results.study
+    title = f"{name} ({study.trial.data.name}, {backbone_name(study.trial)})"
+    for row in table_rows(results):
+        if row.name not in errors:
+            continue
+        mine = errors[row.name].dropna()
+        yield (
+            Cell(title),
+            Cell(row.name),
+            Cell(str(len(mine))),
+            number(float(mine.mean()), float(mine.std(ddof=1))),
+            *next((_difference(line) for line in compared.to_dict("records") if line["arm"] == row.name), [Cell()] * 4),
+        )
+        title = ""
+
+
+def _difference(line: Mapping[Hashable, object]) -> list[Cell]:
+    mean, std, low, high, p = (float(str(line[key])) for key in ("mean", "std", "low", "high", "p_holm"))
+    return [
+        Cell(str(line["base"])),
+        number(mean, std, signed=True),
+        Cell(f"[{low:+.2f}, {high:+.2f}]"),
+        number(p, digits=3),
+    ]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return 0 done, 2 bad input."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if len(words) > 1 or any(word.startswith("-") for word in words):
+        print("usage: dks-study overview [FOLDER], a folder of studies", file=sys.stderr)
+        return 2
+    folder = Path(words[0]) if words else SHIPPED
+    paths = sorted(path.parent for path in folder.glob("*/trials.parquet"))
+    try:
+        if not paths:
+            raise ResultsError(f"{folder}: holds no study with trials.parquet")
+        print(markdown(overview([(path.name, load_results(path)) for path in paths])), end="")
+    except ResultsError as error:
+        print(f"overview: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

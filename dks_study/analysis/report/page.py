@@ -1,0 +1,212 @@
+"""A study as one self-contained HTML file, with its tables for LaTeX: dks-study report RESULTS."""
+
+import base64
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment
+from matplotlib.figure import Figure
+
+from dks_study.analysis.collect import collect
+from dks_study.analysis.paper import published
+from dks_study.analysis.plots import curves, effects, importance, searches
+from dks_study.analysis.plots.style import svg
+from dks_study.analysis.report import prose
+from dks_study.analysis.tables.comparisons import comparison_grid, comparisons
+from dks_study.analysis.tables.costs import arm_costs, cost_grid
+from dks_study.analysis.tables.grid import Cell, Grid, html, latex
+from dks_study.analysis.tables.pareto import pareto_grid, pareto_table
+from dks_study.analysis.tables.study import ArmTable, arm_table, setting_grid, table_grid
+from dks_study.study.ledger import write_whole
+from dks_study.study.provenance import read_sessions
+from dks_study.study.results import Results, ResultsError, load_results
+
+TEMPLATE = Path(__file__).parent / "report.html.jinja"
+LEAST_PX_PER_IN = 75  # on a phone a wide figure scrolls in its box rather than shrinking below what can be read
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure inlined as SVG, `width_in` inches wide where there is room."""
+
+    title: str
+    caption: str
+    source: str
+    width_in: float
+    least_px: int
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading with paragraphs, tables (HTML) and figures."""
+
+    title: str
+    texts: tuple[str, ...] = ()
+    tables: tuple[str, ...] = ()
+    pictures: tuple[Picture, ...] = ()
+
+
+def write_report(results: Results, folder: Path) -> Path:
+    """Write report.html and latex/*.tex into `folder`; return the path of the report.
+
+    Provenance comes from the provenance.json in `folder`, if there is one.
+
+    Raises:
+        OSError: if `folder` cannot be written.
+    """
+    table = arm_table(results)
+    grids = {"results": table_grid(table), "settings": setting_grid(table), "comparisons": comparison_grid(results)}
+    grids["costs"] = cost_grid(results)
+    sections = [
+        _answer(results, table, grids),
+        Section("Protocol", prose.protocol(results.study)),
+        _training(results),
+        _search(results, grids["settings"]),
+        _cost(results, grids["costs"]),
+        Section("What was left out", prose.left_out(table, results.trials)),
+        _published(results),
+        Section("Provenance", prose.provenance(results, read_sessions(folder))),
+    ]
+    page = Environment(autoescape=True, trim_blocks=True).from_string(TEMPLATE.read_text(encoding="utf-8"))
+    filled = [section for section in sections if section.texts or section.tables or section.pictures]
+    text = page.render(title=table.title, question=results.study.question, answer=prose.answer(table), sections=filled)
+    shown = {name: grid for name, grid in grids.items() if grid.rows and len(grid.header) > 1}
+    _write_latex(shown, folder / "latex")
+    write_whole(folder / "report.html", text + "\n")
+    return folder / "report.html"
+
+
+def try_report(results: Results, folder: Path) -> str:
+    """Write the report and say where it is, or why there is none: a report must not fail the study that it is about."""
+    try:
+        return f"report: {write_report(results, folder)}"
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        return f"report: could not be written ({reason}); try: dks-study report {folder}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return 0 done, 2 bad input."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if len(words) != 1 or words[0].startswith("-"):
+        print("usage: dks-study report RESULTS (the folder of one study)", file=sys.stderr)
+        return 0 if words in (["-h"], ["--help"]) else 2
+    try:
+        print(f"report: {write_report(load_results(Path(words[0])), Path(words[0]))}")
+    except ResultsError as error:
+        print(f"report: {error}", file=sys.stderr)
+        return 2
+    except (OSError, ValueError, KeyError) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        print(f"report: {words[0]}: cannot be read or written: {reason}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _answer(results: Results, table: ArmTable, grids: dict[str, Grid]) -> Section:
+    pictures = []
+    if len(comparisons(results)):
+        caption = "Mean over seeds with its 95 % BCa interval; a tick for every seed. Left of zero: less error."
+        pictures.append(_picture("Paired differences", caption, effects.draw_forest, results))
+    pictures += _placements(results)
+    tables = tuple(html(grids[name]) for name in ("results", "comparisons") if grids[name].rows)
+    return Section("Results", () if tables else table.notes, tables, tuple(pictures))
+
+
+def _placements(results: Results) -> list[Picture]:
+    trials = collect([results]).trials
+    if effects.TAPS not in trials or trials[effects.TAPS].nunique() < 3:
+        return []
+    try:
+        frame = effects.placements(trials)
+    except ValueError:  # the arms differ in more than their taps: no question of placement
+        return []
+    caption = "Each row is a set of taps that carry branches, best on top."
+    return [_picture("Placement of the branches", caption, lambda _: effects.draw_placements(frame), results)]
+
+
+def _training(results: Results) -> Section:
+    drawn = []
+    if len(curves.learning_curves(results)):
+        caption = "Validation error by epoch: mean over seeds, band from the lowest to the highest; dotted: training."
+        drawn.append(_picture("Learning curves", caption, curves.draw_learning_curves, results))
+    errors = curves.classifier_errors(results)
+    if len(errors) and errors["classifier"].nunique() > 1:
+        caption = "Shallow to deep; main is the one that ships. Branches are dropped for inference."
+        drawn.append(_picture("Error of each classifier", caption, curves.draw_classifier_errors, results))
+    if len(curves.kl_over_training(results)):
+        caption = (
+            "KL(teacher || student) on training images at the loss's temperature, mean over seeds: 0 where they agree."
+        )
+        drawn.append(_picture("How far the classifiers are apart", caption, curves.draw_kl_over_training, results))
+    return Section("What happens during training", pictures=tuple(drawn))
+
+
+def _search(results: Results, settings: Grid) -> Section:
+    if not len(searches.search_history(results)):
+        return Section("Search")
+    caption = "Every complete search trial, and the best so far in its arm."
+    drawn = [_picture("Search history", caption, searches.draw_search_history, results)]
+    caption = "A line per trial; the thick one is the lowest of its arm."
+    drawn.append(_picture("What was tried", caption, searches.draw_parallel_coordinates, results))
+    few = f"Importance of the axes: not shown, since it takes {importance.FEWEST_TRIALS} trials in an arm."
+    frame = importance.importances(results)
+    if len(frame):
+        caption = "; ".join(f"{name}: {meaning}" for name, meaning in importance.MEANING.items()) + "."
+        drawn.append(_picture("Importance of the axes", caption, lambda _: importance.draw_importances(frame), results))
+    tables = [html(settings)] if len(settings.header) > 1 else []
+    objectives = results.study.search.objectives
+    if len(objectives) > 1:
+        tables.append(html(pareto_grid(pareto_table(results), objectives)))
+        caption = f"Every complete search trial by {objectives[0]} and {objectives[1]}, and what none beats in both."
+        drawn.append(_picture("What accuracy costs", caption, searches.draw_search_front, results))
+    return Section("Search", () if len(frame) else (few,), tuple(tables), tuple(drawn))
+
+
+def _cost(results: Results, costs: Grid) -> Section:
+    if not len(arm_costs(results)):
+        return Section("Cost")
+    caption = "Lower left is better; the front joins the arms that no other arm beats in both."
+    return Section("Cost", (), (html(costs),), (_picture("Error and cost", caption, effects.draw_trade_off, results),))
+
+
+def _published(results: Results) -> Section:
+    rows = published(results.study.trial.data.name)
+    if not len(rows):
+        return Section("Published numbers")
+    text = (
+        "As their sources give them, by other code, recipes and numbers of epochs: a place to look, not a comparison."
+        " Trust: A the authors' own repository or README, A-fig read off its figures, N and S second-hand, R a"
+        " re-implementation's own result."
+    )
+    header = ("network", "method", "metric", "value", "std", "runs", "trust", "source")
+    body = tuple(
+        tuple(Cell(str(row[name])) for name in header)
+        for row in rows.astype(object).fillna("").astype(str).to_dict("records")
+    )
+    return Section(
+        "Published numbers", (text,), (html(Grid(f"Published for {rows['dataset'].iloc[0]}", header, body)),)
+    )
+
+
+def _picture(title: str, caption: str, draw: Callable[[Results], Figure], results: Results) -> Picture:
+    figure = draw(results)
+    width = float(figure.get_size_inches()[0])
+    source = "data:image/svg+xml;base64," + base64.b64encode(svg(figure)).decode()
+    return Picture(title, caption, source, round(1.25 * width, 2), int(LEAST_PX_PER_IN * width))
+
+
+def _write_latex(grids: dict[str, Grid], folder: Path) -> None:
+    """Write a file per table, and tables.tex, which shows them all: pdflatex tables.tex."""
+    folder.mkdir(exist_ok=True)
+    for name, grid in grids.items():
+        write_whole(folder / f"{name}.tex", latex(grid))
+    inputs = "".join(f"\\input{{{name}}}\n" for name in grids) or "No table.\n"
+    head = "\\documentclass{article}\n\\usepackage{booktabs,graphicx,siunitx}\n"
+    write_whole(folder / "tables.tex", f"{head}\\begin{{document}}\n{inputs}\\end{{document}}\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,121 @@
+"""The sentences of a report: what was asked and found, how it was done, what was left out, where it comes from."""
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import pandas as pd
+
+from dks_study.analysis.collect import backbone_name
+from dks_study.analysis.tables.study import ERROR, ArmTable, best_rows
+from dks_study.spec.study import StudySpec
+from dks_study.study.results import Results
+
+SIGNIFICANT = 0.05
+
+
+def answer(table: ArmTable) -> str:
+    """Return what the table says, no stronger than it is: the best of each group that is compared with one row."""
+    if not len(table.rows):
+        return "No confirmation trial is complete: there is no answer yet."
+    best = table.rows[best_rows(table)]
+    text = "Lowest mean test error: " + "; ".join(_best(row, table.reference) for row in best.to_dict("records"))
+    if "p_holm" not in table.rows:
+        return f"{text}. Nothing was compared."
+    sure = list(table.rows.loc[table.rows["p_holm"] < SIGNIFICANT, "arm"])
+    what = table.reference if "against" not in table.rows else "what they are compared with"
+    found = f"{', '.join(sure)} {'differs' if len(sure) == 1 else 'differ'}" if sure else "no arm differs"
+    return f"{text}. Adjusted for the number of comparisons, {found} from {what} at the 5 % level."
+
+
+def _best(row: Mapping[Hashable, Any], reference: str) -> str:
+    text = f"{row['arm']} with {row[ERROR]:.2f} %"
+    if pd.isna(row.get("difference_mean")):
+        return text
+    interval = f"95 % interval {row['difference_low']:+.2f} to {row['difference_high']:+.2f}"
+    to = row.get("against", reference)
+    return f"{text}, {row['difference_mean']:+.2f} points to {to} ({interval}, Holm-adjusted p {row['p_holm']:.3f})"
+
+
+def protocol(study: StudySpec) -> tuple[str, ...]:
+    """Return the experimental setup as paragraphs."""
+    trial, data = study.trial, study.trial.data
+    noise = f" {100 * data.label_noise:g} % of the training labels are wrong ({data.label_noise_kind})."
+    parts = {"Optimiser": trial.optimiser, "Branches": trial.branches, "Loss": trial.loss}
+    chosen = {name: _given(part.model_dump(exclude_unset=True)) or "the defaults" for name, part in parts.items()}
+    setup = (
+        f"What no arm changes, or what it is if an arm does not change it. Data: {data.name};"
+        f" {100 * data.validation_fraction:g} % of the training images are the validation set, cut off stratified by"
+        f" split seed {data.split_seed}.{noise if data.label_noise else ''} Backbone: {backbone_name(trial)}."
+        f" {' '.join(f'{name}: {values}.' for name, values in chosen.items())}"
+    )
+    seeds = ", ".join(map(str, study.report_seeds))
+    confirmation = (
+        f"Confirmation: {trial.epochs} epochs on the report seeds {seeds}, which all arms share: a seed fixes the"
+        " backbone's initial weights, data order, augmentation and label noise. The test set is looked at once, after"
+        " the last epoch, with the weights of that epoch."
+    )
+    return setup, _arms(study), _search(study), confirmation
+
+
+def _arms(study: StudySpec) -> str:
+    arms = "; ".join(f"{arm} ({_given(changes) or 'as it is'})" for arm, changes in study.arms.items())
+    return f"Arms, by what each changes: {arms}."
+
+
+def _search(study: StudySpec) -> str:
+    search = study.search
+    if search.trials == 0 or not search.axes:
+        return "Nothing was searched: the arms ran as they are written."
+    count = "every cell of its space once" if search.trials is None else f"{search.trials} trials"
+    stopping = f", early stopping by {search.early_stopping.kind}" if search.early_stopping.kind != "none" else ""
+    aims = ", ".join(search.objectives)
+    kept = (
+        f"the best setting by {aims} is kept"
+        if len(search.objectives) == 1
+        else f"at most {search.confirm_at_most} settings on the Pareto front of {aims} are kept"
+    )
+    return (
+        f"Search: {count} of {search.epochs} epochs in every arm that has an axis{stopping}, each with a sampler of its"
+        f" own from seed {search.seed}; {kept}. Trial 0 is the arm as written. No search trial enters a table."
+    )
+
+
+def left_out(table: ArmTable, trials: pd.DataFrame) -> tuple[str, ...]:
+    """Return every note about what is not in the tables, failed and stopped searches included."""
+    notes = [note for note in table.notes if note.startswith("Left out")]
+    ended = trials.loc[trials["phase"] == "search", "status"] if len(trials) else pd.Series(dtype=str)
+    stopped, lost = int((ended == "stopped").sum()), int((~ended.isin(("complete", "stopped"))).sum())
+    if stopped:
+        notes.append(f"{stopped} search trials were stopped early and were not chosen from.")
+    if lost:
+        notes.append(f"{lost} search trials have no result and were not chosen from.")
+    return tuple(notes)
+
+
+def provenance(results: Results, sessions: list[dict[str, Any]]) -> tuple[str, ...]:
+    """Return study, code, machine and package versions as sentences, the last session's where several ran."""
+    study = results.study
+    texts = [f"Study {study.name}, profile {study.profile}, content hash {study.content_hash()}."]
+    if sessions:
+        last = sessions[-1]
+        revision = last.get("git_revision") or "unknown"
+        dirty = " with uncommitted changes" if last.get("git_dirty") else ""
+        many = f" ({len(sessions)} sessions; this is the last one)" if len(sessions) > 1 else ""
+        texts.append(
+            f"Code: revision {revision}{dirty}. Started {last['started']}, ended {last['ended'] or '?'}{many}."
+        )
+        machine = last["hardware"]
+        texts.append(
+            f"Machine: {machine['cpus']} CPUs ({machine['cpu']}), {machine['memory_gib']} GiB of memory,"
+            f" {machine['gpus']} GPUs, {machine['system']}."
+        )
+        texts.append("Packages: " + ", ".join(f"{name} {version}" for name, version in last["packages"].items()) + ".")
+    return tuple(texts)
+
+
+def _given(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} {_text(value)}" for key, value in values.items() if value is not None)
+
+
+def _text(value: object) -> str:
+    return ", ".join(map(str, value)) or "none" if isinstance(value, list | tuple) else str(value)

@@ -1,0 +1,221 @@
+"""The command `dks-study`: run a study, say what one is doing, and what is done with its results.
+
+Nothing heavy is imported until a study starts.
+"""
+
+import argparse
+import importlib
+import math
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from rich.console import Console
+from rich.table import Column, Table
+from rich.text import Text
+
+from dks_study.engine.ray_settings import use_ray_settings
+from dks_study.spec.base import Problem
+from dks_study.spec.files import SPACES, load_study
+from dks_study.spec.space import ArmSpace, arm_space, sampler_of
+from dks_study.spec.study import StudySpec
+from dks_study.spec.yamldoc import SpecError, load_document
+from dks_study.study.planner import planned
+from dks_study.watch.progress import Display, make_display
+
+EXIT_FAILED_TRIALS, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
+
+
+# First word of a command -> the module whose `main` it is.
+COMMANDS = {
+    "export": "dks_study.study.export",
+    "report": "dks_study.analysis.report.page",
+    "overview": "dks_study.analysis.report.overview",
+    "bundle": "dks_study.analysis.tables.bundle",
+}
+
+
+def main(arguments: Sequence[str] | None = None, program: str = "dks-study") -> int:
+    """Run the command line; return 0 done, 1 done with failed trials, 2 bad input, 130 interrupted.
+
+    `program` is what the command calls itself in its errors.
+    """
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    if words and words[0] in COMMANDS:
+        command: Callable[[list[str]], int] = importlib.import_module(COMMANDS[words[0]]).main
+        return command(words[1:])
+    try:
+        options = _parser(program).parse_args(words)
+        if options.list:
+            return _list()
+        if options.status is not None:
+            return _status(Path(options.status))
+        if options.space is None:
+            raise SpecError("--space must name a question: see --list")
+        study = load_study(options.space, options.profile, options.set)
+        folder = Path(options.results) / f"{study.name}-{study.content_hash()}"
+        return _dry_run(study, folder) if options.dry_run else _run(study, folder, options)
+    except Problem as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        return EXIT_BAD_INPUT
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Say it in one line, as everything else is said."""
+        raise SpecError(message.removeprefix("argument "))
+
+
+def _parser(program: str) -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog=program,
+        description="Does deep supervision with knowledge synergy help my network, and how should it be set up?",
+        epilog=f"Running the same command again goes on where it stopped. Further commands: {', '.join(COMMANDS)}.",
+    )
+    parser.add_argument("--space", metavar="NAME|PATH", help="the question: a file in search_spaces/, or a path")
+    parser.add_argument("--profile", metavar="NAME|PATH", help="the scale, instead of the one that the space names")
+    parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="override one dotted key")
+    parser.add_argument("--results", metavar="FOLDER", default="results", help="where studies are kept (results)")
+    address = "join the Ray cluster at this address instead of starting Ray on this machine"
+    parser.add_argument("--address", metavar="auto|HOST:PORT", help=address)
+    storage = "database that shows the search to optuna-dashboard, instead of optuna.journal in the study's folder"
+    parser.add_argument("--optuna-storage", metavar="URL", help=storage)
+    home = "keep the study there, too, and let trials write there: needed where nodes do not share --results"
+    parser.add_argument("--storage", metavar="FOLDER|URL", help=home)
+    parser.add_argument("--disk-gib", metavar="GIB", type=_gib, help="what checkpoints may take (all that is free)")
+    mlflow = "show every trial as a run in the MLflow at this URI, such as sqlite:///mlflow.db"
+    parser.add_argument("--mlflow", metavar="URI", help=mlflow)
+    status = "print what the study in this folder is doing, or each study in a folder of studies, and start nothing"
+    parser.add_argument("--status", metavar="FOLDER", help=status)
+    parser.add_argument("--dry-run", action="store_true", help="print the plan and its size, start nothing")
+    parser.add_argument("--list", action="store_true", help="list the spaces, profiles and recipes that ship")
+    return parser
+
+
+def _gib(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number of GiB above 0, got {text!r}")
+    return value
+
+
+def _list() -> int:
+    console = Console(soft_wrap=True)
+    kinds = {"spaces": (SPACES, "question"), "profiles": (SPACES / "profiles", "about")}
+    kinds["recipes"] = (SPACES / "recipes", "about")
+    for title, (folder, key) in kinds.items():
+        table = Table(title, key, box=None, pad_edge=False)
+        for path in sorted(folder.glob("*.yaml")):
+            table.add_row(path.stem, str(load_document(path).values.get(key, "")))
+        console.print(table)
+    return 0
+
+
+def _status(path: Path) -> int:
+    from dks_study.watch.status import find_studies, line, read_status, render
+
+    console = Console(soft_wrap=True, highlight=False)
+    studies = [read_status(folder) for folder in find_studies(path)]
+    if len(studies) == 1:
+        console.print(Text(str(studies[0].folder)))
+        console.print(render(studies[0]))
+    else:
+        for study in studies:
+            console.print(Text(line(study)))
+    return 0
+
+
+def _dry_run(study: StudySpec, folder: Path) -> int:
+    resources = study.trial.resources
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    table = Table(
+        "arm", Column("overrides", overflow="fold"), "axes", "search", "confirmation", box=None, pad_edge=False
+    )
+    how = Table("arm", "sampler", "cells", "early stopping", box=None, pad_edge=False)
+    for arm, (searches, seeds) in planned(study).items():
+        overrides = ", ".join(f"{key}={value}" for key, value in study.arms[arm].items())
+        space = arm_space(study, arm)
+        axes = [*space.axes, *(f"{key} = {axis}" for key, axis in space.ties.items())]
+        table.add_row(arm, Text(overrides), "\n".join(axes), str(searches), str(seeds))
+        if searches:
+            how.add_row(f"search of {arm}", *_search_of(study, space))
+    trials = planned(study).values()
+    searches, seeds = sum(search for search, _ in trials), sum(count for _, count in trials)
+    epochs = searches * study.search.epochs + seeds * study.trial.epochs
+    most = "at most " if len(study.search.objectives) > 1 else ""  # a front is as large as it turns out
+    console = Console(soft_wrap=True, highlight=False)
+    print(study.question)
+    console.print(table)
+    if how.row_count:
+        console.print(how)
+    console.print(
+        f"{searches} search trials of {study.search.epochs} epochs and {most}{seeds} confirmation trials of"
+        f" {study.trial.epochs}: {epochs} epochs"
+    )
+    gpus = f", with {resources.gpus:g} GPU each, which are counted at the start" if resources.gpus else ""
+    at_once = cpus // resources.cpus
+    console.print(f"a trial takes {resources.cpus} of the {cpus} CPUs here: {at_once} at a time{gpus}")
+    print(f"results: {folder}")
+    return 0
+
+
+def _search_of(study: StudySpec, space: ArmSpace) -> tuple[str, str, str]:
+    """Return sampler, number of cells and early stopping of an arm, as the plan shows them."""
+    rule = study.search.early_stopping
+    halving = f", reduction {rule.reduction}" if rule.kind in ("asha", "hyperband") else ""
+    stopping = "none" if rule.kind == "none" else f"{rule.kind} from epoch {rule.grace_epochs}{halving}"
+    return sampler_of(study, space), str(len(space.cells())) if space.finite else "continuous", stopping
+
+
+def _run(study: StudySpec, folder: Path, options: argparse.Namespace) -> int:
+    use_ray_settings(alone=options.address is None)
+    from dks_study.analysis.report.page import try_report
+    from dks_study.analysis.tables.study import write_tables
+    from dks_study.engine.session import Where, publish, run_study
+    from dks_study.study.provenance import other_results
+    from dks_study.study.results import load_results
+
+    is_new = not folder.exists()
+    print(study.question)
+    print(f"results: {folder}", flush=True)
+    where = Where(options.address, options.optuna_storage, options.disk_gib, options.storage)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if is_new and (note := other_results(study, folder)):
+            print(note, flush=True)
+        ending = run_study(study, folder, _display(study, folder, options.mlflow), where)
+        if not ending.complete:
+            return _interrupted()
+        results = load_results(folder)
+        text, report = write_tables(results, folder), try_report(results, folder)
+        publish(folder, where)
+    except OSError as error:
+        raise SpecError(f"--results {error.filename or folder}: {error.strerror or error}") from error
+    except KeyboardInterrupt:
+        return _interrupted()
+    print(text)
+    print(report)
+    return EXIT_FAILED_TRIALS if ending.without_result else 0
+
+
+def _display(study: StudySpec, folder: Path, mlflow: str | None) -> Display:
+    """Return what shows the study to people, and to whatever else keeps a record of it."""
+    from dks_study.watch.event_files import EventFiles
+    from dks_study.watch.gauges import StudyGauges
+    from dks_study.watch.mlflow_runs import MLflowRuns
+    from dks_study.watch.observers import Observed, Recorder
+
+    recorders: list[Recorder] = [EventFiles(folder), StudyGauges(study, folder.name)]
+    if mlflow is not None:
+        recorders.append(MLflowRuns(mlflow, study, folder))
+    return Observed(make_display(study, Console()), recorders)
+
+
+def _interrupted() -> int:
+    print("Interrupted: nothing that finished is lost. Run the same command again to go on.", file=sys.stderr)
+    return EXIT_INTERRUPTED

@@ -1,0 +1,52 @@
+"""What a Tune trial does: trains one cell of the plan in its own process, or in a Ray Train group that it starts."""
+
+from typing import Any
+
+from ray import tune
+
+from dks_study.engine.cluster import NodeError, check_node
+from dks_study.engine.sharing import SharedData
+from dks_study.engine.worker import train_in_group
+from dks_study.spec.trial import TrialSpec
+from dks_study.study.failures import causes, is_disk_full, refused_memory
+from dks_study.study.ledger import ERROR, Outcome
+from dks_study.study.stopping import Watch
+from dks_study.study.storage import Place
+from dks_study.study.trial import run_trial
+from dks_study.training.compute import own_device
+
+NO_MORE = "no_more"  # reported instead of an epoch: why the study cannot go on, which is not the trial's fault
+NO_ROOM = "there is no room for checkpoints: free some or raise --disk-gib, then run the same command again"
+
+
+def run_cell(config: dict[str, Any], data: SharedData) -> None:
+    """Train one trial inside its Tune trial, or in a Ray Train group that it starts."""
+    trial, place = TrialSpec.model_validate_json(config["trial"]), config["place"]
+    try:
+        check_node(place, config["code"])
+        place.delete(ERROR)  # of an earlier attempt
+        if trial.resources.workers:
+            train_in_group(trial, config, data)
+        else:
+            _train_here(trial, place, config["watch"], data)
+    except Exception as error:
+        if is_disk_full(error):
+            tune.report({NO_MORE: NO_ROOM})
+        elif unfit := [str(cause) for cause in causes(error) if isinstance(cause, NodeError)]:
+            tune.report({NO_MORE: unfit[-1]})
+        elif refusal := refused_memory(error):  # to try the same again is of no use
+            place.end(Outcome("out_of_memory", {}, refusal))
+            tune.report({})
+        else:
+            raise
+
+
+def _train_here(trial: TrialSpec, place: Place, watch: dict[str, Any] | None, data: SharedData) -> None:
+    with place.opened(writer=True) as (folder, push):
+
+        def report(metrics: dict[str, float]) -> None:
+            push()
+            tune.report(metrics)
+
+        stops = Watch.read(watch) if watch else None
+        run_trial(trial, folder, own_device(trial.resources), report, stops, data)

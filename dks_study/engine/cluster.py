@@ -1,0 +1,222 @@
+"""The Ray that a study runs on: started here for this machine alone, or a cluster that is joined.
+
+A cluster may grow and shrink while a study runs: how many trials run at a time is asked anew whenever one could start.
+"""
+
+import json
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import ray
+from ray._private.ray_constants import DEBUG_AUTOSCALING_STATUS
+from ray._private.services import canonicalize_bootstrap_address
+from ray.autoscaler.v2.sdk import get_cluster_status
+from ray.experimental.internal_kv import _internal_kv_get
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from dks_study.spec.trial import ResourceSpec
+from dks_study.study.provenance import PROVENANCE, code_hash
+from dks_study.study.storage import Files, Place
+from dks_study.training.arm_checks import StudyError
+
+
+class NodeError(RuntimeError):
+    """A node cannot take part in the study; the message is one line."""
+
+
+Resources = Mapping[str, float]  # Ray's names: CPU, GPU
+ASKED_EVERY_S = 2.0
+CONNECT_TIMEOUT_S = 10.0
+PROBE = "probe.txt"
+# Train's clean-up asks this dashboard, or one that it finds: perhaps of another Ray on this machine, or of one that has
+# ended, which it waits for at the end of every trial.
+ASKED = "RAY_API_SERVER_ADDRESS"
+
+
+@contextmanager
+def joined(address: str | None, note: Callable[[str], None]) -> Iterator[None]:
+    """Be part of the Ray at `address`, or of one that is started here and ends with the study.
+
+    Raises:
+        StudyError: if there is no Ray at `address`.
+    """
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a trial's error goes to its log and to the table
+    dashboard = _start_here() if address is None else _join(address)
+    os.environ[ASKED] = dashboard
+    try:
+        note(f"Ray dashboard: {dashboard} (asked for a token? run: ray get-auth-token)")
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _start_here() -> str:
+    port = _free_port()
+    os.environ[ASKED] = f"http://127.0.0.1:{port}"  # before Ray starts, whose processes inherit it
+    ray.init(
+        address="local",
+        include_dashboard=True,
+        dashboard_host="127.0.0.1",
+        dashboard_port=port,
+        logging_level="ERROR",
+        log_to_driver=False,
+    )
+    return os.environ[ASKED]
+
+
+def _join(address: str) -> str:
+    try:
+        found = _answering(address)
+    except (OSError, OverflowError, ValueError) as error:
+        raise StudyError(f"--address {address}: cannot be joined: {error}") from error
+    try:
+        context = ray.init(address=found, logging_level="ERROR", log_to_driver=False)
+    except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+        why = str(error).strip().splitlines()[0]
+        hint = "" if "RAY_AUTH_MODE" in os.environ else " (if it asks for a token, set RAY_AUTH_MODE=token)"
+        raise StudyError(f"--address {address}: cannot be joined: {why}{hint}") from error
+    return f"http://{context.address_info['webui_url']}"
+
+
+def _answering(address: str) -> str:
+    """Return HOST:PORT of `address` once somebody answers there: Ray would wait for minutes, or for ever, for nobody.
+
+    Raises:
+        OSError: if nobody does.
+        ValueError, OverflowError: if it is neither auto nor HOST:PORT.
+    """
+    found = str(canonicalize_bootstrap_address(address)) if address == "auto" else address
+    host, _, port = found.rpartition(":")
+    if not host or "//" in host or not port.isdecimal():
+        raise ValueError(f"must be auto or HOST:PORT; the driver runs on a node of its own, got {found}")
+    socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_TIMEOUT_S).close()
+    return found
+
+
+def is_lost() -> bool:
+    """Has a process of the Ray that was started here ended?"""
+    try:
+        node = ray._private.worker._global_node
+        return bool(node and node.head and node.dead_processes())
+    except AttributeError:  # not Ray's public interface: another version may lack it
+        return False
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def present() -> Resources:
+    """Return what the cluster has now."""
+    resources: Resources = ray.cluster_resources()
+    return resources
+
+
+def grows() -> bool:
+    """Does an autoscaler start nodes for what waits? It gives nodes types of its own; without, theirs are made up."""
+    address = ray.get_runtime_context().gcs_address
+    while (status := _internal_kv_get(DEBUG_AUTOSCALING_STATUS)) is None:  # the cluster has just been started
+        time.sleep(ASKED_EVERY_S)
+    first = json.loads(status)["autoscaler_report"]["node_type_mapping"] or {}
+    second = get_cluster_status(address)
+    types = [*first.values(), *(node.ray_node_type_name for node in (*second.active_nodes, *second.idle_nodes))]
+    return any(not kind.startswith("node_") for kind in types)
+
+
+def check_possible(resources: ResourceSpec, available: Resources) -> None:
+    """Refuse trials of which not even one fits into `available`.
+
+    Raises:
+        StudyError: says what is missing.
+    """
+    for name, amount in (("CPU", resources.cpus), ("GPU", resources.gpus)):
+        if amount > available.get(name, 0):
+            key = f"trial.resources.{name.lower()}s_per_worker"
+            raise StudyError(f"{key}: a trial needs {amount:g} {name}, but there are {available.get(name, 0):g}")
+
+
+def concurrency(resources: ResourceSpec, available: Resources) -> int:
+    """Return how many trials fit at a time into `available`."""
+    wanted = {"CPU": resources.cpus, "GPU": resources.gpus}
+    return int(min(available.get(name, 0) // amount for name, amount in wanted.items() if amount))
+
+
+def check_node(place: Place, code: str) -> None:
+    """Refuse to train on a node that does not see the results folder, or has other code than the driver.
+
+    Raises:
+        NodeError: says which of the two.
+    """
+    results = Path(place.folder).parent.parent
+    if place.home is None and not (results / PROVENANCE).exists():
+        raise NodeError(f"{results}: must be a folder that every node sees; it is not there on {_host()}")
+    if (here := code_hash()) != code:
+        raise NodeError(f"dks_study must be the same code on every node, got {here} on {_host()} instead of {code}")
+
+
+def check_nodes(files: Files, code: str) -> None:
+    """Try on every node but this one whether it can write the study's files and has the code of the driver.
+
+    Raises:
+        StudyError: names the node.
+    """
+    own = ray.get_runtime_context().get_node_id()
+    for node in (node["NodeID"] for node in ray.nodes() if node["Alive"] and node["NodeID"] != own):
+        there = ray.remote(_probe).options(num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node, False))
+        place = files.place(f"probe-{node}")
+        try:
+            ray.get(there.remote(place, code))
+            if not place.has(PROBE):
+                raise NodeError(f"{place.folder}: what {node} writes there is not seen here")
+        except (NodeError, OSError, ray.exceptions.RayError) as error:
+            what = "--storage" if files.home else "--results"
+            raise StudyError(f"{what}: {getattr(error, 'cause', None) or error}") from error
+        finally:
+            place.clear()
+
+
+def _probe(place: Place, code: str) -> None:
+    check_node(place, code)
+    with place.opened(writer=True) as (folder, _):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / PROBE).write_text("written by a probe", encoding="utf-8")
+
+
+def _host() -> str:
+    return f"{socket.gethostname()} ({ray.util.get_node_ip_address()})"
+
+
+class Slots:
+    """How many trials may be started, as the cluster grows and shrinks; every change is noted."""
+
+    def __init__(self, resources: ResourceSpec, note: Callable[[str], None], *, growing: bool) -> None:
+        """Count once, which `note` is told of; an autoscaler of a `growing` cluster starts nodes for trials that wait.
+
+        Raises:
+            StudyError: if no trial could run.
+        """
+        if not growing:
+            check_possible(resources, present())
+        self._resources, self._note, self._growing = resources, note, growing
+        self._fit, self._asked = -1, 0.0
+        self.now()
+
+    def now(self) -> int:
+        """Return the number; the cluster is asked at most every two seconds.
+
+        Where there is an autoscaler, as many trials as run wait besides: without any it would see no need to grow.
+        """
+        if time.monotonic() - self._asked >= ASKED_EVERY_S or self._fit < 0:
+            self._asked = time.monotonic()
+            fit = concurrency(self._resources, present())
+            if fit != self._fit:
+                self._note(f"{fit} trials at a time" if fit else "no trial fits now: waiting for the cluster")
+            self._fit = fit
+        return self._fit + max(1, self._fit) if self._growing else self._fit

@@ -1,0 +1,186 @@
+"""A study from its first trial to its results, with the ledger as the only truth.
+
+Tune starts, retries and stops trials. What to run comes from the planner, how a trial ended from the trial's own
+folder, and a resume from the ledger: nothing of Tune's own state is ever read back.
+"""
+
+import fcntl
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from dks_study.engine.cluster import Slots, check_nodes, grows, is_lost, joined, present
+from dks_study.engine.interrupts import ending_on_interrupt
+from dks_study.engine.tuning import Hands, PlannedSearch, tune_study
+from dks_study.spec.study import StudySpec
+from dks_study.study import provenance
+from dks_study.study.failures import first_line, is_disk_full
+from dks_study.study.holder import LOCK
+from dks_study.study.home import StorageError, home_of, shown
+from dks_study.study.keeping import Checkpoints
+from dks_study.study.ledger import Ledger
+from dks_study.study.planner import Planner, Step
+from dks_study.study.results import write_results
+from dks_study.study.search import optuna_suggest
+from dks_study.study.storage import Files
+from dks_study.training.arm_checks import StudyError, check_arms
+from dks_study.watch.mirror import Mirror
+from dks_study.watch.progress import Display
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a session of a study ended."""
+
+    complete: bool
+    without_result: int  # trials that failed or diverged
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where a study runs: what may differ from session to session without touching a number.
+
+    Attributes:
+        address: of a Ray cluster to join; None starts one here.
+        optuna_storage: URL of the database that shows the search, instead of a journal file in the results.
+        disk_gib: what checkpoints may take; None: what the disk has.
+        storage: folder or URL of a bucket's folder that is kept up to date, and where trials write; None: they write
+            into the results folder, which every node sees.
+    """
+
+    address: str | None = None
+    optuna_storage: str | None = None
+    disk_gib: float | None = None
+    storage: str | None = None
+
+
+def run_study(study: StudySpec, folder: Path, display: Display, where: Where) -> Ending:
+    """Run `study` in `folder`, which exists, going on from what the ledger there holds; `display` hears of it all.
+
+    Raises:
+        StudyError: if another process runs this study, it was begun with other code, a trial needs more than there is,
+            or the disk is full.
+        SearchError: if the constraints leave nothing to suggest.
+        MirrorError: if Optuna's storage cannot be used.
+        DataError: if the data cannot be loaded.
+        LedgerError: if the ledger is damaged in the middle.
+        ProvenanceError: if provenance.json is damaged.
+    """
+    try:
+        files = _files(folder, where)
+        with _only_one(folder), files.held(), display:
+            files.restore()
+            return _run(study, files, display, where)
+    except Exception as error:
+        if is_disk_full(error):
+            raise StudyError(f"{folder}: no space left: free some, then run the same command again") from error
+        if isinstance(error, OSError) and where.storage:
+            raise StorageError(f"--storage {shown(where.storage)}: {first_line(error)}") from error
+        raise
+
+
+def publish(folder: Path, where: Where) -> None:
+    """Copy the results, tables and all, to the study's home if it has one.
+
+    Raises:
+        StorageError: if that cannot be done.
+    """
+    try:
+        _files(folder, where).save_results()
+    except OSError as error:
+        raise StorageError(f"--storage {shown(where.storage or '')}: {first_line(error)}") from error
+
+
+def _files(folder: Path, where: Where) -> Files:
+    return Files(folder, home_of(where.storage, folder.name) if where.storage else None)
+
+
+def _run(study: StudySpec, files: Files, display: Display, where: Where) -> Ending:
+    folder = files.folder
+    record = Ledger(folder / "ledger.jsonl")
+    for known in record.records:
+        display.settled(known.cell, known.outcome, earlier=True)
+    complete = _is_complete(study, record)
+    if not complete:
+        _refuse_other_code(folder)
+        checkpoints = Checkpoints(study, files, check_arms(study), where.disk_gib)
+        for known in record.records:
+            checkpoints.settled(known)  # a crash may have come before their checkpoints were deleted
+    mirror = Mirror(study, folder, where.optuna_storage, display.note)  # a refused study leaves none
+    mirror.restore(record.records)
+    if not complete:
+        with joined(where.address, display.note):
+            slots = Slots(study.trial.resources, display.note, growing=where.address is not None and grows())
+            checkpoints.check_room(slots.now())
+            _run_session(study, Hands(files, record, slots, checkpoints, mirror, display, provenance.code_hash()))
+        for trial in checkpoints.held if files.home else ():
+            files.fetch(trial, without=())
+    for trial in write_results(folder):
+        display.note(f"Note: {folder / 'trials' / trial / 'epochs.jsonl'} is damaged: epochs.parquet lacks its epochs.")
+    lost = sum(known.outcome.lost for known in record.records)
+    return Ending(_is_complete(study, record), without_result=lost)
+
+
+def _is_complete(study: StudySpec, record: Ledger) -> bool:
+    return Planner(study, optuna_suggest(study), record.records).next() is Step.DONE
+
+
+def _run_session(study: StudySpec, hands: Hands) -> None:
+    folder = hands.files.folder
+    earlier = provenance.read_sessions(folder)
+    session = provenance.new_session(int(present().get("GPU", 0)))
+    if changed := provenance.changed(earlier, session):
+        hands.display.note(f"Note: since this study began, {changed} changed, which can change numbers.")
+    provenance.write_provenance(folder, study, earlier, session)
+    hands.files.save(provenance.PROVENANCE)
+    check_nodes(hands.files, hands.code)
+    hands.files.clear_scratch()
+    searcher = PlannedSearch(study, Planner(study, optuna_suggest(study), hands.record.records), hands)
+
+    def end() -> None:
+        searcher.stopping = True
+        hands.display.note("Ending after the epochs that are running. Ctrl-C again: now (nothing finished is lost).")
+
+    try:
+        with ending_on_interrupt(end, is_lost):
+            tune_study(study, hands.files.scratch, searcher)
+        if searcher.error:
+            raise searcher.error
+    finally:
+        provenance.write_provenance(folder, study, earlier, provenance.ended(session))
+        hands.files.save(provenance.PROVENANCE)
+        hands.files.clear_scratch()
+
+
+@contextmanager
+def _only_one(folder: Path) -> Iterator[None]:
+    """Hold the study's lock, so that two commands never write one ledger."""
+    with (folder / LOCK).open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise StudyError(f"{folder}: this study is being run by {file.read().strip()}") from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
+        file.flush()
+        yield
+
+
+def _refuse_other_code(folder: Path) -> None:
+    """Refuse to mix trials of different code in one table.
+
+    Raises:
+        StudyError: names both.
+    """
+    earlier = provenance.read_sessions(folder)
+    before, now = earlier[-1].get("code") if earlier else None, provenance.code_hash()
+    if before not in (None, now):
+        revision = earlier[-1].get("git_revision")
+        was = f"{before} (git {revision[:10]})" if revision else before
+        rule = "the code of a study must not change, as its table would mix trials of both"
+        raise StudyError(f"{folder}: {rule}: begun with {was}, now {now}; go back to it, or give another --results")

@@ -1,0 +1,233 @@
+"""One Tune run that a planner feeds: Tune starts, retries and stops trials, and nothing of its state is read back."""
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ray import cloudpickle, tune
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler
+from ray.tune.search import Searcher
+
+from dks_study.engine.cell import NO_MORE, NO_ROOM, run_cell
+from dks_study.engine.cluster import Slots
+from dks_study.engine.naming import NAME, named_trials
+from dks_study.engine.sharing import SharedData
+from dks_study.spec.study import StudySpec, arm_run, arm_trial
+from dks_study.spec.trial import TrialSpec
+from dks_study.study import provenance
+from dks_study.study.failures import is_out_of_memory
+from dks_study.study.keeping import Checkpoints
+from dks_study.study.ledger import ERROR, Cell, Ledger, Outcome, Record, Status, read_outcome
+from dks_study.study.planner import Planner, Step
+from dks_study.study.search import SearchError
+from dks_study.study.storage import Files
+from dks_study.study.trial import in_parts, most_parts, read_error, read_parts, train_in_parts
+from dks_study.training.arm_checks import StudyError
+from dks_study.watch.mirror import Mirror
+from dks_study.watch.progress import Display
+
+
+@dataclass(frozen=True)
+class Hands:
+    """What a session holds in its hands, besides the planner.
+
+    Attributes:
+        files: those of the study.
+        record: the ledger.
+        slots: how many trials run at a time.
+        checkpoints: what is kept of them, and whether there is room for more.
+        mirror: Optuna's view of the search.
+        display: what people see.
+        code: hash of the code that every process must run.
+    """
+
+    files: Files
+    record: Ledger
+    slots: Slots
+    checkpoints: Checkpoints
+    mirror: Mirror
+    display: Display
+    code: str
+
+
+class PlannedSearch(Searcher):  # type: ignore[misc]  # Ray has no types
+    """Tune asks it for trials and tells it of reports and ends; it asks the planner and writes the ledger."""
+
+    def __init__(self, study: StudySpec, planner: Planner, hands: Hands) -> None:
+        super().__init__()
+        self._study, self._planner, self._hands = study, planner, hands
+        self._cells: dict[str, Cell] = {}  # running, by Tune's trial id
+        self._again: list[Cell] = []  # ran out of memory: to be trained in more parts
+        self._errors: dict[str, BaseException] = {}  # by Tune's trial id
+        self.stopping = False  # no new trials; those that run end after their epoch
+        self.error: Exception | None = None  # to be raised outside of Tune
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune pickles what it is given, which nobody reads, and a display on a terminal cannot be pickled."""
+        return {}
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        # Not by Tune's max_concurrent_trials, which is fixed: a cluster may grow and shrink.
+        if self.stopping or self.error:
+            return str(Searcher.FINISHED)
+        if len(self._cells) >= self._hands.slots.now() or not self._room():
+            return None
+        try:
+            step = self._again.pop(0) if self._again else self._next()
+        except (SearchError, OSError) as error:
+            self.error = error
+            return str(Searcher.FINISHED)
+        if isinstance(step, Step):
+            return str(Searcher.FINISHED) if step is Step.DONE else None
+        self._cells[trial_id] = step
+        return self._start(step)
+
+    def _room(self) -> bool:
+        if self._hands.checkpoints.has_room():
+            return True
+        if not self._cells:
+            self.error = StudyError(f"{self._hands.files.folder}: {NO_ROOM}")
+        return False
+
+    def _next(self) -> Cell | Step:
+        while isinstance(step := self._planner.next(), Cell):
+            # A crash may have come between a trial's outcome and its line in the ledger.
+            self._hands.files.fetch(step.id)
+            outcome = read_outcome(self._hands.files.trial(step.id))
+            if outcome is None:
+                return step
+            self._end(step, outcome)
+            if self._again:
+                return self._again.pop(0)
+            if self.error:
+                raise self.error
+        return step
+
+    def _start(self, cell: Cell) -> dict[str, Any]:
+        self._hands.checkpoints.started(cell.id)
+        self._hands.mirror.started(cell)
+        self._hands.display.started(cell)
+        (self._hands.files.trial(cell.id) / ERROR).unlink(missing_ok=True)  # of an earlier session
+        watch = self._planner.watch(cell)
+        return {
+            NAME: cell.name,
+            "trial": self._trial(cell).model_dump_json(),
+            "place": self._hands.files.place(cell.id),
+            "watch": asdict(watch) if watch else None,
+            "code": self._hands.code,
+        }
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        if "epoch" in result:
+            cell = self._cells[trial_id]
+            self._hands.mirror.epoch(cell, result)
+            self._hands.display.epoch(cell, result)
+        elif NO_MORE in result:
+            self.error = StudyError(f"{self._hands.files.folder}: {result[NO_MORE]}")
+
+    def on_error(self, trial_id: str, error: BaseException) -> None:
+        """Learn why Tune gives a trial up, just before `on_trial_complete`."""
+        self._errors[trial_id] = error
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        cell, why = self._cells.pop(trial_id), self._errors.pop(trial_id, None)
+        folder = self._hands.files.trial(cell.id)
+        try:
+            self._hands.files.fetch(cell.id)
+        except OSError as unreachable:
+            self.error = unreachable
+            return
+        outcome = read_outcome(folder)
+        if outcome is None and error:
+            status: Status = "out_of_memory" if why and is_out_of_memory(why) else "failed"
+            outcome = Outcome(status, {}, read_error(folder, why))
+        if outcome is not None:  # else it was stopped by Ctrl-C, or the disk is full: it goes on next time
+            self._end(cell, outcome)
+
+    def _end(self, cell: Cell, outcome: Outcome) -> None:
+        """Settle a trial, or let it be trained in more parts if it ran out of memory and the study asks for that."""
+        folder = self._hands.files.trial(cell.id)
+        try:
+            if outcome.status == "out_of_memory" and self._study.out_of_memory == "accumulate":
+                parts = 2 * self._trial(cell).optimiser.accumulate
+                if parts <= most_parts(self._trial(cell)):
+                    self._hands.files.start_anew(cell.id, train_in_parts(folder, parts))
+                    self._again.append(cell)
+                    return
+            self._settle(cell, replace(outcome, accumulate=read_parts(folder)))
+        except OSError as error:  # the ledger cannot be written: nothing may go on as if it had been
+            self.error = error
+
+    def _settle(self, cell: Cell, outcome: Outcome) -> None:
+        record = Record(cell, outcome, self._trial(cell).content_hash(), provenance.now())
+        self._hands.record.append(record)
+        self._hands.files.save(self._hands.record.path.name)
+        self._hands.checkpoints.settled(record)
+        self._planner.settle(cell.id, outcome)
+        self._hands.mirror.settled(cell, outcome)
+        self._hands.display.settled(cell, outcome)
+
+    def _trial(self, cell: Cell) -> TrialSpec:
+        trial = arm_trial(self._study, cell.arm, cell.setting, epochs=cell.epochs, phase=cell.phase, seed=cell.seed)
+        parts = read_parts(self._hands.files.trial(cell.id))
+        return in_parts(trial, parts) if parts else trial
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: Tune's snapshots are not used."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: Tune's snapshots are not used."""
+
+
+class _Listener(FIFOScheduler):  # type: ignore[misc]  # Ray has no types
+    """Runs trials in their order; tells of errors, and stops trials at the end of an epoch when told to stop."""
+
+    def __init__(self, searcher: PlannedSearch) -> None:
+        super().__init__()
+        self._searcher = searcher
+
+    def choose_trial_to_run(self, controller: object) -> None:
+        """Choose none: Tune starts them in their order by itself.
+
+        One that is chosen takes the process that another trial has left, and the one that was starting for it is given
+        up. Trials that are shorter than such a start would run one at a time for ever.
+        """
+
+    def on_trial_result(self, controller: object, trial: Trial, result: dict[str, Any]) -> str:
+        return str(self.STOP if self._searcher.stopping or self._searcher.error else self.CONTINUE)
+
+    def on_trial_error(self, controller: object, trial: Trial) -> None:
+        # Not by trial.get_pickled_error(), which looks where the file is copied to only later.
+        file = Path(trial.pickled_error_file or "")
+        if file.is_file():
+            self._searcher.on_error(trial.trial_id, cloudpickle.loads(file.read_bytes()))
+
+
+def tune_study(study: StudySpec, scratch: Path, searcher: PlannedSearch) -> None:
+    """Run trials until `searcher` has no more, or an error, or is told to stop."""
+    resources = study.trial.resources
+    # The driver of a group only waits. With a whole CPU each, drivers could take all of them and no worker start.
+    alone = {"CPU": resources.cpus, "GPU": resources.gpus}
+    waiting = {"node:__internal_head__": 0.001}
+    data = SharedData(arm_run(study, arm, {}).data for arm in study.arms)
+    reused = None if resources.workers else f"{study.name}, one trial after another"
+    wanted = waiting if resources.workers else alone
+    trial = named_trials(tune.with_resources(tune.with_parameters(run_cell, data=data), wanted), reused)
+    tuner = tune.Tuner(
+        trial,
+        tune_config=tune.TuneConfig(
+            search_alg=searcher,
+            scheduler=_Listener(searcher),
+            num_samples=-1,
+            reuse_actors=resources.workers == 0,
+            trial_dirname_creator=lambda trial: str(trial.trial_id),
+        ),
+        run_config=tune.RunConfig(
+            name="tune",
+            storage_path=str(scratch.resolve()),
+            verbose=0,
+            failure_config=tune.FailureConfig(max_failures=study.max_failures),
+        ),
+    )
+    tuner.fit()

@@ -1,0 +1,187 @@
+"""Networks written elsewhere: made by their own constructors, and how those of torchvision are laid out.
+
+Each line of `_TORCHVISION` declares a family: its stem, the modules that hold its blocks, and its head.
+"""
+
+import copy
+import difflib
+import importlib
+import re
+import warnings
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+from torchvision import models
+
+from dks_study.method.backbones.discover import discover
+from dks_study.method.backbones.layout import PROBE_PIXELS, Layout, LayoutError, arrange, run, units
+from dks_study.method.hollow import hollow
+from dks_study.method.streams import seeded
+from dks_study.spec.backbone import ExternalSpec
+
+# torchvision's name begins with -> (stem, what holds the blocks, head)
+_TORCHVISION: Mapping[str, tuple[str, str, str]] = {
+    "resnet|resnext|wide_resnet": ("conv1 bn1 relu maxpool", "layer1 layer2 layer3 layer4", "avgpool :flatten fc"),
+    "densenet": ("", "features", "features.norm5 :relu :pool :flatten classifier"),
+    "mobilenet_v2": ("features.0", "features", ":pool :flatten classifier"),
+    "mobilenet_v3": ("features.0", "features", "avgpool :flatten classifier"),
+    "shufflenet": ("conv1 maxpool", "stage2 stage3 stage4 conv5", ":mean fc"),
+    "vgg": ("", "features", "avgpool :flatten classifier"),
+    "efficientnet": ("features.0", "features", "avgpool :flatten classifier"),
+    "regnet": ("stem", "trunk_output", "avgpool :flatten fc"),
+    "convnext": ("features.0", "features", "avgpool classifier"),
+    "mnasnet": ("", "layers", ":mean classifier"),
+    "googlenet": (
+        "conv1 maxpool1 conv2 conv3 maxpool2",
+        "inception3a inception3b maxpool3 inception4a inception4b inception4c inception4d inception4e maxpool4"
+        " inception5a inception5b",
+        "avgpool :flatten dropout fc",
+    ),
+}
+
+
+def is_torchvision_resnet(model: nn.Module) -> bool:
+    """Is it a ResNet, ResNeXt or Wide ResNet of torchvision, whose blocks can be built in other widths?"""
+    return isinstance(model, models.ResNet)
+
+
+def make(spec: ExternalSpec, in_channels: int, classes: int) -> nn.Module:
+    """Return the network of `spec`, by its own constructor, with fresh weights from the global CPU generator.
+
+    Raises:
+        ValueError: one line that names the key, if there is no such network or it refuses the options.
+    """
+    try:
+        return _construct(spec, in_channels, classes)
+    except NotImplementedError:  # a constructor that computes with tensors cannot do so on the meta device
+        with torch.device("cpu"):
+            return hollow(_construct(spec, in_channels, classes)).train()
+    except TypeError as error:
+        raise ValueError(f"backbone.options: must be what {spec.name} takes, got {spec.options}: {error}") from error
+
+
+def _construct(spec: ExternalSpec, in_channels: int, classes: int) -> nn.Module:
+    origin, _, name = spec.name.partition(":")
+    if origin == "torchvision":
+        return _from_torchvision(name, spec, classes)
+    if origin == "timm":
+        return _from_timm(name, spec, in_channels, classes)
+    return _from_module(origin, name, spec, in_channels, classes)
+
+
+def layout_of(spec: ExternalSpec, model: nn.Module, in_channels: int) -> Layout:
+    """Return how `model` is walked: as declared here, as its own `stages` say, or as it is seen to run.
+
+    Raises:
+        ValueError: one line, if its stages cannot be found.
+    """
+    probe = torch.empty(1, in_channels, PROBE_PIXELS, PROBE_PIXELS, device="meta")
+    origin, _, name = spec.name.partition(":")
+    try:
+        for pattern, (stem, trunk, head) in _TORCHVISION.items():
+            if origin == "torchvision" and re.match(pattern, name):
+                declared = (*stem.split(), *head.split())
+                return arrange(
+                    hollow(model),
+                    tuple(stem.split()),
+                    [*units(model, trunk.split(), declared)],
+                    tuple(head.split()),
+                    probe,
+                )
+        with torch.device("cpu"):  # what functions are called in between is told by numbers
+            if next(model.parameters()).is_meta:
+                with seeded(0, "probe"):
+                    model = _construct(spec, in_channels, 2)
+            return _found(model, in_channels)
+    except LayoutError as error:
+        raise ValueError(
+            f"backbone.name: must be a network with stages that can be found, got {spec.name!r}: {error}"
+        ) from error
+
+
+def _found(model: nn.Module, in_channels: int) -> Layout:
+    """Return the layout that its own `stages` tell, or else its run; it computes what the network does."""
+    images = torch.randn(1, in_channels, PROBE_PIXELS, PROBE_PIXELS, generator=torch.Generator().manual_seed(0))
+    has_stages = isinstance(getattr(model, "stages", None), nn.Sequential | nn.ModuleDict | nn.ModuleList)
+    watched = _shaken(model)
+    try:
+        layout = _own_stages(watched) if has_stages else discover(watched, images)
+        blocks = (block for stage in layout.stages for block in stage)
+        everything = (*layout.stem, *(step for block in blocks for step in block), *layout.head)
+        with torch.no_grad():
+            same = torch.equal(run(watched, everything, images), watched(images))
+    except (RuntimeError, AssertionError, IndexError) as error:
+        raise LayoutError(str(error).splitlines()[0]) from error
+    if not same:
+        raise LayoutError("the modules that were seen do not compute what the network computes")
+    return layout
+
+
+def _shaken(model: nn.Module) -> nn.Module:
+    """Return an evaluating copy with random norms: behind a fresh one a ReLU may change nothing, and not be seen."""
+    shaken, random = copy.deepcopy(model).eval(), torch.Generator().manual_seed(1)
+    for name, values in (*shaken.named_parameters(), *shaken.named_buffers()):
+        if values.ndim == 1 and values.is_floating_point() and not name.endswith("running_var"):
+            values.data.copy_(torch.randn(values.shape, generator=random))
+    return shaken
+
+
+def _own_stages(model: nn.Module) -> Layout:
+    """Return the layout of a network with `stages` and a `head`, and perhaps a `stem`."""
+    if not isinstance(getattr(model, "head", None), nn.Module):
+        raise LayoutError("it has stages, but no module named head")
+    stages = tuple(
+        tuple((unit,) for unit in units(model, [f"stages.{name}"]))
+        for name, _ in model.get_submodule("stages").named_children()
+    )
+    if len(stages) < 2:
+        raise LayoutError(f"it has {len(stages)} stage(s), and a branch needs one to follow")
+    return Layout(("stem",) if isinstance(getattr(model, "stem", None), nn.Module) else (), stages, ("head",))
+
+
+def _from_torchvision(name: str, spec: ExternalSpec, classes: int) -> nn.Module:
+    known = models.list_models(module=models)
+    if name not in known:
+        raise ValueError(
+            f"backbone.name: must be a classification network of torchvision{_near(name, known)}, got {spec.name!r}"
+        )
+    # Auxiliary outputs of GoogLeNet and Inception are branches of their own: ours take their place.
+    plain = {"aux_logits": False, "init_weights": True} if name in ("googlenet", "inception_v3") else {}
+    network: nn.Module = models.get_model(name, weights=None, num_classes=classes, **plain, **spec.options)
+    return network
+
+
+def _from_timm(name: str, spec: ExternalSpec, in_channels: int, classes: int) -> nn.Module:
+    try:
+        timm = importlib.import_module("timm")
+    except ImportError as error:
+        raise ValueError(f"backbone.name: needs the extra timm (pip install '.[timm]'), got {spec.name!r}") from error
+    if not timm.is_model(name):
+        raise ValueError(
+            f"backbone.name: must be a network of timm{_near(name, timm.list_models())}, got {spec.name!r}"
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of its own deprecated parts
+        network: nn.Module = timm.create_model(
+            name, pretrained=False, num_classes=classes, in_chans=in_channels, **spec.options
+        )
+    return network
+
+
+def _from_module(module: str, name: str, spec: ExternalSpec, in_channels: int, classes: int) -> nn.Module:
+    try:
+        factory = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(
+            f"backbone.name: must be an importable package.module:callable, got {spec.name!r}: {error}"
+        ) from error
+    network = factory(in_channels=in_channels, classes=classes, **spec.options)
+    if not isinstance(network, nn.Module):
+        raise ValueError(f"backbone.name: must return a torch.nn.Module, got {type(network).__name__} of {spec.name!r}")
+    return network
+
+
+def _near(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f", did you mean {near[0]}?" if near else ""

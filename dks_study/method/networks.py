@@ -1,0 +1,118 @@
+"""What a run trains: one branched network, or a cohort of it with peers and a frozen teacher."""
+
+import pickle
+from collections.abc import Mapping, Sequence
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from dks_study.method.backbones import Backbone, build_backbone
+from dks_study.method.branches import BranchedNet, build_branched
+from dks_study.method.streams import derive
+from dks_study.spec.cohort import TeacherSpec
+from dks_study.spec.pairing import TEACHER
+from dks_study.spec.trial import RunSpec
+
+OWN = "own."  # what the names of a cohort's own parameters begin with
+
+
+class Frozen(nn.Module):
+    """A network that never learns: always evaluating, no gradients, whatever is done to what holds it."""
+
+    def __init__(self, network: Backbone) -> None:
+        """Hold a trained network."""
+        super().__init__()
+        self.network = network.requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> Self:
+        """Stay in evaluation mode: batch norm must use what it has learned."""
+        return super().train(False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits [B, classes]."""
+        with torch.no_grad():
+            logits: Tensor = self.network(images)
+        return logits
+
+
+class Cohort(nn.Module):
+    """The study's own network among others: images -> logits of all classifiers, its own `main` last.
+
+    Attributes:
+        own: the network that the study is about.
+        peers: networks that learn along; dropped for inference.
+        teacher: a frozen network, or None.
+    """
+
+    def __init__(self, own: BranchedNet, peers: Sequence[BranchedNet], teacher: Frozen | None) -> None:
+        """Join networks for the same images and classes."""
+        super().__init__()
+        self.own, self.peers, self.teacher = own, nn.ModuleList(peers), teacher
+
+    @property
+    def backbone(self) -> Backbone:
+        """What ships."""
+        return self.own.backbone
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Return logits [B, classes] by classifier, of images [B, in_channels, H, W].
+
+        The own network runs first: from one generator state its dropout draws the same whatever the others do.
+        """
+        own = self.own(images)
+        others: dict[str, Tensor] = {} if self.teacher is None else {TEACHER: self.teacher(images)}
+        for number, peer in enumerate(self.peers, start=1):
+            others |= {f"peer{number}.{name}": logits for name, logits in peer(images).items()}
+        return {**others, **own}
+
+
+Network = BranchedNet | Cohort
+
+
+def build_network(run: RunSpec, in_channels: int, classes: int, seed: int) -> Network:
+    """Return what `run` trains; equal parts get equal initial weights whatever else is built.
+
+    Args:
+        run: which backbone, branches, peers and teacher.
+        in_channels: channels of the images, at least 1.
+        classes: number of classes, at least 2.
+        seed: the run's seed; every network draws from streams of its own.
+
+    Raises:
+        ValueError: one line that names the key, if a part cannot be built or the teacher's weights do not fit.
+    """
+    own = build_branched(run.backbone, run.branches, in_channels, classes, seed)
+    if not run.peers and run.teacher is None:
+        return own
+    peers: list[BranchedNet] = []
+    for number, peer in enumerate(run.peers, start=1):
+        parts = peer.backbone or run.backbone, peer.branches or run.branches
+        peers.append(build_branched(*parts, in_channels, classes, derive(seed, "peer", number)))
+    teacher = Frozen(load_teacher(run.teacher, in_channels, classes)) if run.teacher else None
+    return Cohort(own, peers, teacher)
+
+
+def load_teacher(teacher: TeacherSpec, in_channels: int, classes: int) -> Backbone:
+    """Return the trained backbone of a teacher.
+
+    Raises:
+        ValueError: one line that names the key, if the weights cannot be read or are not those of the backbone.
+    """
+    network = build_backbone(teacher.backbone, in_channels, classes, seed=0)
+    got = f"got {teacher.weights!r}"
+    try:
+        device = next(network.parameters()).device
+        state = torch.load(teacher.weights, map_location=device, weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        rule = "must be a file of weights (dks-study export TRIAL --to weights)"
+        raise ValueError(f"teacher.weights: {rule}, {got}: {str(error).splitlines()[0]}") from error
+    if not isinstance(state, Mapping):
+        raise ValueError(f"teacher.weights: must hold a state_dict, {got}")
+    try:
+        network.plain().load_state_dict(state, strict=True)
+    except (RuntimeError, AttributeError, TypeError) as error:
+        size = f"{in_channels} channels and {classes} classes"
+        rule = f"must be those of {teacher.backbone.name} as it is described, for {size}"
+        raise ValueError(f"teacher.weights: {rule}, {got}") from error
+    return network

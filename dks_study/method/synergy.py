@@ -1,0 +1,217 @@
+"""The loss of deeply-supervised knowledge synergy: pure functions of logits, no parameters, no network.
+
+Shapes: K classifiers (shallow to deep, `main` last), B images, C classes.
+Source: Sun et al., CVPR 2019 (arXiv 1906.00675): cross-entropies of all classifiers plus KL(p_t || p_s) over
+ordered pairs of classifiers, where the teacher t is a constant. Every weight is 1 in the paper.
+"""
+
+import math
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dks_study.spec.pairing import MAIN, TEACHER, network_of, pairing_matrix
+from dks_study.spec.trial import LossSpec
+
+
+@dataclass(frozen=True)
+class LossTerms:
+    """The loss of one batch: `total` carries the gradient, the two reports are detached.
+
+    Attributes:
+        names: the K classifiers, shallow to deep, `main` last.
+        total: the weighted sum that is minimised, shape [], in nats.
+        supervised: unweighted cross-entropy of each classifier, batch mean, shape [K], in nats.
+        synergy: unweighted KL(p_t || p_s) at [t][s], batch mean, shape [K, K], in nats, zero diagonal.
+    """
+
+    names: tuple[str, ...]
+    total: Tensor
+    supervised: Tensor
+    synergy: Tensor
+
+
+def pairwise_kl(logits: Tensor, temperature: float = 1.0, smoothing: float = 0.0) -> Tensor:
+    """Return KL(p_t || p_s) of all ordered pairs at [t][s], batch mean, in nats, shape [K, K].
+
+    p = softmax(logits / temperature). The teacher is detached: entry [t][s] has a gradient with respect to the
+    logits of s alone. There is no factor temperature**2: the value is the divergence itself.
+
+    Args:
+        logits: shape [K, B, C]; half precision is promoted to float32, float64 stays float64.
+        temperature: above 0; the paper uses 1.
+        smoothing: 0 for the exact KL; with e > 0, that of (p + e) / (1 + C e) (the authors' code: 1e-8).
+    """
+    with _no_autocast(logits.device.type):
+        return _kl_matrix(_smoothed(_log_softmax(logits, temperature), smoothing))
+
+
+@dataclass(frozen=True)
+class Objective:
+    """Maps the logits of all classifiers to the loss; build it with `objective_for`.
+
+    Attributes:
+        names: the K classifiers, shallow to deep, `main` last.
+        supervised_weights: K weights of the cross-entropies, before any schedule.
+        pair_weights: weight of KL(p_t || p_s) at [t][s], K x K, before any schedule.
+        loss: temperature, schedules and the like.
+    """
+
+    names: tuple[str, ...]
+    supervised_weights: tuple[float, ...]
+    pair_weights: tuple[tuple[float, ...], ...]
+    loss: LossSpec
+
+    @property
+    def has_synergy(self) -> bool:
+        """Does any KL term enter the loss?"""
+        return any(weight for row in self.pair_weights for weight in row)
+
+    def __call__(
+        self,
+        logits: Mapping[str, Tensor],
+        targets: Tensor,
+        progress: float = 1.0,
+        draws: torch.Generator | None = None,
+    ) -> LossTerms:
+        """Return the loss terms of one batch; a KL that does not enter the loss is measured all the same.
+
+        Args:
+            logits: by classifier, each of shape [B, C].
+            targets: true classes, int64 in [0, C), shape [B]; or distributions over classes, shape [B, C].
+            progress: the fraction of training that is done, in [0, 1]; the schedules go by it.
+            draws: decides which pairs are left out of this step; None leaves out none.
+
+        Raises:
+            KeyError: if a classifier has no logits.
+        """
+        loss = self.loss
+        with _no_autocast(targets.device.type):
+            stacked = torch.stack([logits[name] for name in self.names])
+            log_p = _log_softmax(stacked, 1.0)
+            softened = log_p if loss.temperature == 1 else _log_softmax(stacked, loss.temperature)
+            supervised = _cross_entropies(log_p, targets)
+            total = self._scheduled(supervised.detach(), progress) @ _smooth_labels(supervised, log_p, loss)
+            synergy = _kl_matrix(_smoothed(softened, loss.smoothing), detach_teacher=loss.detach_teacher)
+            if self.has_synergy:
+                weights = self._kept(_constant(self.pair_weights, synergy.device, synergy.dtype), draws)
+                total = total + (_synergy_factor(loss, progress) * weights).flatten() @ synergy.flatten()
+        return LossTerms(self.names, total, supervised.detach(), synergy.detach())
+
+    def _scheduled(self, supervised: Tensor, progress: float) -> Tensor:
+        """Weights [K] of the cross-entropies at this point of training; those of `main` never change."""
+        weights = _constant(self.supervised_weights, supervised.device, supervised.dtype)
+        if self.loss.branch_schedule == "constant":
+            return weights
+        is_main = tuple(float(_is_main(name)) for name in self.names)
+        main = _constant(is_main, supervised.device, supervised.dtype)
+        if self.loss.branch_schedule == "linear":
+            return weights * (main + (1 - main) * (1 - progress))
+        return weights * torch.maximum(main, (supervised > self.loss.branch_threshold).to(supervised.dtype))
+
+    def _kept(self, weights: Tensor, draws: torch.Generator | None) -> Tensor:
+        if not self.loss.pair_dropout or draws is None:
+            return weights
+        kept = torch.rand(weights.shape, generator=draws) >= self.loss.pair_dropout
+        return weights * kept.to(weights.device, non_blocking=True)
+
+
+def objective_for(loss: LossSpec, classifiers: tuple[str, ...]) -> Objective:
+    """Return the objective that `loss` describes for these classifiers (shallow to deep, `main` last).
+
+    A branch has the weight of its tap, or else the weight of all branches; a frozen teacher has none. A pair has the
+    weight of the pairing, inside a network that of its direction, and the synergy weight.
+
+    Raises:
+        ValueError: if the pairing names a classifier that is not there.
+    """
+    pair = pairing_matrix(loss.pairing, classifiers)
+    pairs = sum(weight > 0 for row in pair for weight in row)
+    common = loss.synergy_weight / (max(1, pairs) if loss.pair_reduction == "mean" else 1)
+    size = range(len(classifiers))
+    networks = [network_of(name) for name in classifiers]
+    by_direction = [[loss.top_down_weight if t > s else loss.bottom_up_weight for s in size] for t in size]
+    directed = [[by_direction[t][s] if networks[t] == networks[s] else 1.0 for s in size] for t in size]
+    return Objective(
+        names=classifiers,
+        supervised_weights=tuple(_supervised_weight(loss, name) for name in classifiers),
+        pair_weights=tuple(tuple(common * directed[t][s] * pair[t][s] for s in size) for t in size),
+        loss=loss,
+    )
+
+
+def _supervised_weight(loss: LossSpec, name: str) -> float:
+    if name == TEACHER:
+        return 0.0
+    return loss.main_weight if _is_main(name) else loss.branch_weight_by_tap.get(name, loss.branch_weight)
+
+
+def _is_main(name: str) -> bool:
+    return name.rpartition(".")[2] == MAIN
+
+
+def _synergy_factor(loss: LossSpec, progress: float) -> float:
+    """Warm-up times the factor T**2 that keeps gradients of softened distributions as large as at T = 1."""
+    risen = min(1.0, progress / loss.synergy_warmup) if loss.synergy_warmup else 1.0
+    return risen * (loss.temperature**2 if loss.temperature_squared else 1.0)
+
+
+def _no_autocast(device_type: str) -> AbstractContextManager[object]:
+    """Return the context in which products are not rounded to half precision."""
+    # Entering autocast to switch it off takes a tenth of the loss's time, and it is rarely on here.
+    return torch.autocast(device_type, enabled=False) if torch.is_autocast_enabled(device_type) else nullcontext()
+
+
+def _log_softmax(logits: Tensor, temperature: float) -> Tensor:
+    exact = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    # Dividing by 1 would change nothing and cost a pass over all logits, and another one for the gradient.
+    return F.log_softmax(exact if temperature == 1 else exact / temperature, dim=-1)
+
+
+def _smoothed(log_p: Tensor, smoothing: float) -> Tensor:
+    if not smoothing:
+        return log_p
+    return (log_p.exp() + smoothing).log() - math.log1p(log_p.shape[-1] * smoothing)
+
+
+def _cross_entropies(log_p: Tensor, targets: Tensor) -> Tensor:
+    """Batch-mean cross-entropies [K] from log-probabilities [K, B, C] and targets [B] or [B, C]."""
+    if targets.is_floating_point():
+        return -(targets.to(log_p.dtype) * log_p).sum(-1).mean(1)
+    classifiers, batch = log_p.shape[:2]
+    losses = F.nll_loss(log_p.flatten(0, 1), targets.repeat(classifiers), reduction="none")
+    return losses.view(classifiers, batch).mean(1)
+
+
+def _smooth_labels(supervised: Tensor, log_p: Tensor, loss: LossSpec) -> Tensor:
+    """Cross-entropies [K] with targets mixed with the uniform distribution by `label_smoothing`."""
+    if not loss.label_smoothing:
+        return supervised
+    return (1 - loss.label_smoothing) * supervised - loss.label_smoothing * log_p.mean((1, 2))
+
+
+def _kl_matrix(log_p: Tensor, detach_teacher: bool = True) -> Tensor:
+    """KL(p_t || p_s) = sum p_t (log p_t - log p_s): all pairs in one product of [K, B*C] with [B*C, K]."""
+    constant = log_p.detach()
+    teacher = constant if detach_teacher else log_p
+    # Taking the same constant from all log-probabilities leaves their differences, and hence KL and gradients,
+    # as they are; but the two sums that are subtracted below become as small as the KL, so no digits are lost.
+    centred = log_p - constant.mean(0)
+    cross = teacher.exp().flatten(1) @ centred.flatten(1).T / log_p.shape[1]
+    own = cross.diagonal().unsqueeze(1)
+    return (own.detach() if detach_teacher else own) - cross
+
+
+@lru_cache(maxsize=64)
+def _constant(
+    values: tuple[float, ...] | tuple[tuple[float, ...], ...], device: torch.device, dtype: torch.dtype
+) -> Tensor:
+    """The weights as a tensor, copied to the device once: a copy in every step would wait for the device."""
+    # An objective first called while evaluating must not leave an inference tensor for training to find.
+    with torch.inference_mode(False):
+        return torch.tensor(values, dtype=dtype, device=device)

@@ -1,0 +1,33 @@
+"""What all descriptions share: frozen, strict, unknown keys refused, a hash of their content; and all errors."""
+
+import hashlib
+import json
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
+
+
+class Problem(Exception):
+    """The base of all errors that a person can put right.
+
+    The message is one line: the key or the file, the rule, the value; it holds no password.
+    """
+
+
+class Spec(BaseModel):
+    """Base of all descriptions: frozen, strict, unknown keys refused, hashable by content."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
+
+    def content_hash(self) -> str:
+        """Return 10 hex digits that depend on every value in the description and on nothing else."""
+        return hash_of(self.model_dump(mode="json"))
+
+
+def hash_of(content: dict[str, Any]) -> str:
+    """Return 10 hex digits that depend on `content` alone, which JSON can hold."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:10]

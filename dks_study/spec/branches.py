@@ -1,0 +1,173 @@
+"""How branches are built: the description, and the layouts it stands for as blocks and widths of each stage.
+
+Source of the published layouts: for WRNs the network of Sun et al., CVPR 2019 (arXiv 1906.00675); for ResNets and
+DenseNets the branch table of DHM (Li and Chen, CVPR 2020), whose WRN-28-10 is the same as the former; for MobileNet
+that of DCM (Yao and Sun, ECCV 2020).
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Annotated, Literal, NamedTuple, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from dks_study.spec.backbone import (
+    BackboneSpec,
+    DenseNetSpec,
+    ExternalSpec,
+    MobileNetSpec,
+    PreActResNetSpec,
+    ResNetSpec,
+    WRNSpec,
+    split_tap,
+    tap_position,
+)
+from dks_study.spec.base import Spec
+
+TAP_JOINT = "+"  # between the taps of a set that is written as one value
+Blocks = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)]
+Width = Annotated[float, Field(gt=0, le=16)]
+
+
+class Growth(NamedTuple):
+    """One stage of a branch: its blocks, and its width relative to the backbone's stage at that place."""
+
+    blocks: int
+    width: float
+
+
+class BranchSpec(Spec):
+    """Where auxiliary classifiers attach, and how they are built. No taps: the plain backbone (baseline).
+
+    `taps` is a list of names, or the names joined by + (`stage1+stage2`): one value, which an axis can choose.
+    A branch grows a stage for every stage that remains in the backbone, then a classifier. `paper` has the published
+    blocks; `tail` those of the backbone; `bottleneck` one bottleneck block for each remaining down-sampling; `linear`
+    is the classifier alone. `depth_factor` is the fraction kept of each stage's blocks (rounded up), `blocks` an
+    explicit number for each remaining stage of a tap. `width` multiplies the channels of the branch's last stage (the
+    growth rate in DenseNets) at every tap, `width_by_tap` at one; left out, the recipe's own. What is inside a stage
+    grows what the stage's end grows.
+    """
+
+    taps: tuple[str, ...] = ()
+    recipe: Literal["paper", "tail", "bottleneck", "linear"] = "paper"
+    depth_factor: float = Field(default=1.0, gt=0, le=1)
+    blocks: dict[str, Blocks] = Field(default_factory=dict)
+    width: Width | None = None
+    width_by_tap: dict[str, Width] = Field(default_factory=dict)
+
+    @field_validator("taps", mode="before")
+    @classmethod
+    def _taps_may_be_joined(cls, taps: object) -> object:
+        parts = taps.split(TAP_JOINT) if isinstance(taps, str) else taps
+        return tuple(parts) if isinstance(parts, list) else parts
+
+    @field_validator("taps")
+    @classmethod
+    def _taps_are_distinct(cls, taps: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(taps)) < len(taps):
+            raise ValueError("each tap carries one branch and is listed once")
+        return taps
+
+    @model_validator(mode="after")
+    def _keys_go_with_the_recipe(self) -> Self:
+        if not self.taps:  # an arm without branches may leave the other keys as they are
+            return self
+        given = {"depth_factor": self.depth_factor != 1, "blocks": bool(self.blocks)}
+        widths = {"width": self.width is not None, "width_by_tap": bool(self.width_by_tap)}
+        unused = {"bottleneck": given, "linear": {**given, **widths}}.get(self.recipe, {})
+        for key in (key for key, is_given in unused.items() if is_given):
+            raise ValueError(f"{key}: must be left out with recipe {self.recipe}, got {getattr(self, key)!r}")
+        for key, by_tap in (("blocks", self.blocks), ("width_by_tap", self.width_by_tap)):
+            for tap in by_tap:
+                if tap not in self.taps:
+                    raise ValueError(f"{key}: must name taps that carry a branch, got {tap!r}")
+        return self
+
+
+class _Published(NamedTuple):
+    """A published layout: blocks by stage tapped, and the width of the last stage where just one remains."""
+
+    blocks: Mapping[str, tuple[int, ...]]
+    late_width: float
+
+
+# torchvision's ResNets -> blocks of the early tap (after conv3_x) and the late one (after conv4_x).
+_IMAGENET_RESNETS: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
+    "torchvision:resnet18": ((1, 2), (2,)),
+    "torchvision:resnet34": ((3, 2), (3,)),
+    "torchvision:resnet50": ((3, 2), (3,)),
+    "torchvision:resnet101": ((12, 2), (3,)),
+    "torchvision:resnet152": ((18, 2), (3,)),
+}
+_EARLY_TAP_OF_DEEP_RESNETS: Mapping[int, tuple[int, ...]] = {110: (9, 9), 1202: (100, 100)}
+
+
+def _published(backbone: BackboneSpec, blocks: tuple[int, ...]) -> _Published:
+    """Return the published layouts of a family, an empty one if there are none.
+
+    The early tap's last stage has half of the blocks: rounded down in WRNs, up in ResNets. Sizes that were not
+    published follow the same rule.
+    """
+    n = blocks[0]
+    match backbone:
+        case ResNetSpec(depth=depth):
+            early = _EARLY_TAP_OF_DEEP_RESNETS.get(depth, (n, (n + 1) // 2))
+            return _Published({"stage1": early, "stage2": (n,)}, late_width=2)
+        case WRNSpec() | PreActResNetSpec():  # a pre-activation ResNet is a WRN of width 1
+            return _Published({"stage1": (n, max(1, n // 2)), "stage2": (n,)}, late_width=2)
+        case DenseNetSpec(depth=100):
+            return _Published({"stage1": (16, 16), "stage2": (32,)}, late_width=3)
+        case DenseNetSpec():
+            return _Published({"stage1": (n, max(1, n // 2)), "stage2": (n,)}, late_width=3)
+        case MobileNetSpec():
+            return _Published({"stage3": (4, 2), "stage4": (2,)}, late_width=2)
+        case ExternalSpec(name=name) if name in _IMAGENET_RESNETS:
+            early, late = _IMAGENET_RESNETS[name]
+            return _Published({"stage2": early, "stage3": late}, late_width=2)
+    return _Published({}, late_width=1)
+
+
+def branch_layout(
+    backbone: BackboneSpec, blocks_per_stage: tuple[int, ...], branches: BranchSpec, tap: str
+) -> tuple[Growth, ...]:
+    """Return the stages that the branch at `tap` grows, one for each stage that remains; `linear` grows none.
+
+    Args:
+        backbone: its family and depth choose the published layout.
+        blocks_per_stage: the backbone's own blocks.
+        branches: the recipe and what overrides it.
+        tap: a tap of the backbone.
+
+    Raises:
+        ValueError: if the recipe has no layout for this tap, or `blocks` not one number for each remaining stage.
+    """
+    remaining = blocks_per_stage[tap_position(tap)[0] :]
+    if branches.recipe == "linear" or not remaining:
+        return ()
+    blocks, late_width = _recipe(backbone, blocks_per_stage, branches.recipe, tap)
+    blocks = tuple(math.ceil(branches.depth_factor * n - 1e-9) for n in blocks)
+    blocks = branches.blocks.get(tap, blocks)
+    if len(blocks) != len(remaining):
+        rule = f"must give {len(remaining)} numbers for {tap}, one for each remaining stage"
+        raise ValueError(f"branches.blocks: {rule}, got {list(blocks)}")
+    width = late_width if branches.width is None else branches.width
+    widths = [*[1.0] * (len(blocks) - 1), branches.width_by_tap.get(tap, width)]
+    return tuple(Growth(n, width) for n, width in zip(blocks, widths, strict=True))
+
+
+def _recipe(
+    backbone: BackboneSpec, blocks_per_stage: tuple[int, ...], recipe: str, tap: str
+) -> tuple[tuple[int, ...], float]:
+    """Return the recipe's own blocks of each remaining stage, and the width of the last."""
+    stage, _ = split_tap(tap)
+    remaining = blocks_per_stage[tap_position(tap)[0] :]
+    if recipe == "bottleneck":
+        return (1,) * len(remaining), 1.0
+    if recipe == "tail":
+        return remaining, 1.0
+    published = _published(backbone, blocks_per_stage)
+    if stage not in published.blocks:
+        there = f"published for {', '.join(published.blocks)}" if published.blocks else "not published"
+        rule = f"must be tail, bottleneck or linear at {tap}: the paper recipe is {there} in {backbone.name}"
+        raise ValueError(f"branches.recipe: {rule}, got 'paper'")
+    return published.blocks[stage], published.late_width if len(remaining) == 1 else 1.0

@@ -1,0 +1,42 @@
+"""Other networks that train along (peers: DML, DCM) or teach from a checkpoint (a frozen teacher: KD).
+
+Classifiers of peers are named `peer1.stage2`, `peer1.main`; that of the teacher is `teacher`. The network that the
+study is about keeps the plain names, and its `main` comes last.
+"""
+
+from pydantic import Field
+
+from dks_study.spec.backbone import BackboneSpec, tap_position
+from dks_study.spec.base import Spec
+from dks_study.spec.branches import BranchSpec
+from dks_study.spec.pairing import MAIN, TEACHER
+
+
+class TeacherSpec(Spec):
+    """A trained network that teaches and does not learn.
+
+    `weights` is a file as `dks-study export TRIAL --to weights` writes it, made with this `backbone`.
+    """
+
+    weights: str = Field(min_length=1)
+    backbone: BackboneSpec
+
+
+class PeerSpec(Spec):
+    """A network that learns beside the study's own, from other initial weights. What is left out is the run's own."""
+
+    backbone: BackboneSpec | None = None
+    branches: BranchSpec | None = None
+
+
+def branch_names(branches: BranchSpec) -> tuple[str, ...]:
+    """Return the classifiers of one network, shallow to deep, `main` last."""
+    return (*sorted(branches.taps, key=tap_position), MAIN)
+
+
+def classifier_names(branches: BranchSpec, peers: tuple[PeerSpec, ...], teacher: TeacherSpec | None) -> tuple[str, ...]:
+    """Return all classifiers: the teacher, the peers' and the network's own, shallow to deep, `main` last."""
+    names = [TEACHER] if teacher else []
+    for number, peer in enumerate(peers, start=1):
+        names += [f"peer{number}.{name}" for name in branch_names(peer.branches or branches)]
+    return (*names, *branch_names(branches))

@@ -1,0 +1,139 @@
+"""Which data set, how it is split and thinned, and what is done to the training images and labels.
+
+Test and validation images and labels are never touched by noise, subsets, imbalance or augmentation.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from dks_study.spec.base import Fraction, Seed, Spec
+
+DOWNLOADED = ("cifar10", "cifar100", "fashion_mnist", "svhn", "stl10")
+FOLDERS = ("imagenet", "image_folder")
+NAMES = ("digits", *DOWNLOADED, *FOLDERS)
+IMAGENET_PIXELS = 224
+_CALLABLE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+
+
+class DataSpec(Spec):
+    """The data set, how it is split, and what is done to the training images and labels.
+
+    Attributes:
+        name: `digits` ships with scikit-learn; cifar10, cifar100, fashion_mnist, svhn and stl10 are read by
+            torchvision; imagenet and image_folder are folders ROOT/train/CLASS and ROOT/val/CLASS (image_folder:
+            or ROOT/test/CLASS); `package.module:callable` names a function that returns arrays.
+        root: the folder with the files; given to a callable if set.
+        download: let torchvision fetch what is missing.
+        validation_fraction: of the training images, cut off stratified by `split_seed`.
+        imbalance: how many times the first class has more training images than the last; between them the numbers
+            fall exponentially (a long tail). Drawn by `split_seed`, after the validation cut.
+        train_images: keep that many training images, with the classes' shares as they are; None keeps all. Drawn by
+            `split_seed`, after `imbalance`.
+        label_noise: the fraction of the training labels that are wrong.
+        label_noise_kind: symmetric: any other class, uniformly. asymmetric: the class that each is mistaken for, and
+            the fraction counts labels of the classes that have one. cifar10: truck>automobile, bird>airplane,
+            deer>horse, cat>dog, dog>cat. cifar100: the next class of the same superclass. Others: the next class.
+        flip: mirror half of the training images.
+        crop_pad_pixels: shift by up to that many pixels, what comes in at the border being what `crop_pad_mode` says.
+        cutout_pixels: side of a square of the mean colour at a random place, cut off at the border; 0: none.
+        random_erasing: probability of a random rectangle (2 to 33 % of the area) of the mean colour.
+        rand_augment_operations: so many random operations on each image, of strength `rand_augment_magnitude`.
+        mixup_alpha, cutmix_alpha: mix pairs of images by a fraction from Beta(alpha, alpha); 0: off. With both, each
+            batch has one of them, with probability 1/2.
+        in_memory: image_folder alone: decode once (default), or on the fly as imagenet is.
+        image_pixels: side of a decoded image. In memory: images of another size are resized and centre-cropped to it;
+            on the fly: that of the random crop (training) and of the centre crop (evaluation); imagenet: 224.
+        evaluation: how a file becomes an image when evaluating; sizes are for 224 pixels and scale with
+            `image_pixels`. torchvision: shorter side to 256, bilinear, centre crop of 224. squash: to 256 x 256
+            whatever the shape, bicubic, centre crop of 224 (the authors' test images).
+        decode_workers: processes that decode files for each training process; 0: the training process does.
+    """
+
+    name: str
+    root: str | None = None
+    download: bool = False
+    validation_fraction: float = Field(default=0.1, gt=0, le=0.5)
+    split_seed: Seed = 0
+    imbalance: float = Field(default=1.0, ge=1)
+    train_images: int | None = Field(default=None, ge=2)
+    label_noise: Fraction = 0.0
+    label_noise_kind: Literal["symmetric", "asymmetric"] = "symmetric"
+    flip: bool = False
+    crop_pad_pixels: int = Field(default=0, ge=0, le=16)
+    crop_pad_mode: Literal["reflect", "zero"] = "reflect"
+    cutout_pixels: int = Field(default=0, ge=0)
+    random_erasing: Fraction = 0.0
+    rand_augment_operations: int = Field(default=0, ge=0, le=8)
+    rand_augment_magnitude: int = Field(default=9, ge=0, le=30)
+    mixup_alpha: float = Field(default=0.0, ge=0)
+    cutmix_alpha: float = Field(default=0.0, ge=0)
+    in_memory: bool | None = None
+    image_pixels: int | None = Field(default=None, ge=8, le=2048)
+    evaluation: Literal["torchvision", "squash"] = "torchvision"
+    decode_workers: int = Field(default=0, ge=0)
+
+    @property
+    def on_disk(self) -> bool:
+        """Are images decoded on the fly, instead of living in memory?"""
+        return self.name == "imagenet" or (self.name == "image_folder" and self.in_memory is False)
+
+    @property
+    def as_read(self) -> "DataSpec":
+        """The same images before anything is done to them: without what batches and labels are changed by."""
+        changes = _ON_BATCHES if self.on_disk else (*_ON_BATCHES, "flip")
+        return self.model_copy(update={key: type(self).model_fields[key].default for key in changes})
+
+    @property
+    def side_pixels(self) -> int | None:
+        """Side of a decoded image; None: as the files are."""
+        return IMAGENET_PIXELS if self.name == "imagenet" and self.image_pixels is None else self.image_pixels
+
+    @property
+    def mixes(self) -> bool:
+        """Are pairs of training images mixed, and hence targets distributions over classes?"""
+        return self.mixup_alpha > 0 or self.cutmix_alpha > 0
+
+    @model_validator(mode="after")
+    def _the_set_is_known(self) -> Self:
+        if self.name not in NAMES and not _CALLABLE.fullmatch(self.name):
+            known = ", ".join(NAMES)
+            raise ValueError(f"name: must be {known}, or package.module:callable, got {self.name!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _files_have_a_root(self) -> Self:
+        if self.name in (*DOWNLOADED, *FOLDERS) and self.root is None:
+            raise ValueError(f"root: must name the folder with the files of {self.name}, got null")
+        if self.name == "digits" and self.root is not None:
+            raise ValueError(f"root: must be left out for digits, which ships with scikit-learn, got {self.root!r}")
+        if self.download and self.name not in DOWNLOADED:
+            raise ValueError(f"download: must be false for {self.name} ({', '.join(DOWNLOADED)} can be), got true")
+        return self
+
+    @model_validator(mode="after")
+    def _keys_apply_to_the_set(self) -> Self:
+        if self.in_memory is not None and self.name != "image_folder":
+            raise ValueError(f"in_memory: must be left out for {self.name}, got {str(self.in_memory).lower()}")
+        if self.image_pixels is not None and self.name not in FOLDERS:
+            raise ValueError(f"image_pixels: must be left out for {self.name}, got {self.image_pixels}")
+        if self.on_disk and self.side_pixels is None:
+            raise ValueError("image_pixels: must be given for an image_folder that is decoded on the fly, got null")
+        self._refuse_changed(_ON_DISK if not self.on_disk else _IN_MEMORY)
+        return self
+
+    def _refuse_changed(self, keys: Mapping[str, str]) -> None:
+        for key, reason in keys.items():
+            value = getattr(self, key)
+            if value != type(self).model_fields[key].default:
+                raise ValueError(f"{key}: must be left out for {self.name}{reason}, got {value}")
+
+
+_ON_BATCHES = (
+    *("label_noise", "crop_pad_pixels", "crop_pad_mode", "cutout_pixels", "random_erasing"),
+    *("rand_augment_operations", "rand_augment_magnitude", "mixup_alpha", "cutmix_alpha"),
+)
+_ON_DISK = {"evaluation": ", which lives in memory", "decode_workers": ", which lives in memory"}
+_IN_MEMORY = {"crop_pad_pixels": ", whose training crops are random already"}

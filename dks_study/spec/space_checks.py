@@ -1,0 +1,136 @@
+"""What must hold for the search of a study before it starts, beyond what each description says of itself."""
+
+from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
+from itertools import islice
+
+from dks_study.spec.search import AxisSpec
+from dks_study.spec.space import ArmSpace, arm_space, sampler_of
+from dks_study.spec.study import StudySpec
+from dks_study.spec.trial import Scalar
+
+Key = tuple[str | int, ...]
+Problem = tuple[Key, str]  # the key that is to blame, and the rule with what was received
+
+SETTINGS_CHECKED = 512  # in each arm, of the combinations of choices and ends of axes
+_PACKAGES = {"cmaes": "cmaes", "gp": "torch"}
+
+
+def space_problems(study: StudySpec, arm: str) -> Iterator[Problem]:
+    """Yield what is wrong with the search of a valid arm."""
+    space = arm_space(study, arm)
+    for key, axis in study.axes_of(arm).items():
+        if axis.same_as is None and key in space.axes:
+            yield from _axis_problems(study, arm, space, key, axis)
+        elif axis.same_as is not None:
+            yield from _tie_problems(study, arm, space, key, axis.same_as)
+    for number, point in enumerate(study.search.points):
+        yield from _point_problems(space, number, point)
+
+
+def constraint_problems(study: StudySpec, arm: str) -> Iterator[Problem]:
+    """Yield what is wrong with the constraints in a valid arm; nothing else can be checked before."""
+    space = arm_space(study, arm)
+    own = {**space.own, **space.completed({})}
+    for constraint in space.constraints:
+        blamed = ("search", "constraints", study.search.constraints.index(constraint.text))
+        missing = [key for key in constraint.keys if key not in own]
+        if missing:
+            yield blamed, f"must compare keys that every arm which searches one of them has, got {missing[0]!r}"
+            return
+        try:
+            holds = constraint.holds(own)
+        except TypeError:
+            yield blamed, f"must compare numbers, got {constraint.text!r}"
+            return
+        if not holds:
+            shown = ", ".join(f"{key} {own[key]}" for key in constraint.keys)
+            yield blamed, f"{constraint.text!r} must hold in search trial 0, the arm as written, got {shown}"
+
+
+def study_problems(study: StudySpec) -> Iterator[Problem]:
+    """Yield what is wrong with the budget and the sampler; the arms' own spaces are in order."""
+    every = {arm: arm_space(study, arm) for arm in study.arms}
+    for key, axis in study.search.axes.items():
+        for other in axis.when:
+            if not any(other in space.own for space in every.values()):
+                yield ("search", "axes", key, "when"), f"must name keys that some arm has, got {other!r}"
+    spaces = {arm: space for arm, space in every.items() if space.axes}
+    for number, point in enumerate(study.search.points):
+        for key in point.keys() - {key for space in spaces.values() for key in space.axes}:
+            yield ("search", "points", number, key), f"must be an axis ({', '.join(study.search.axes)}), got {key!r}"
+    if study.search.trials == 0 or not spaces:
+        return
+    yield from _budget_problems(study, spaces)
+    for arm, space in spaces.items():
+        package = _PACKAGES.get(sampler_of(study, space), "optuna")
+        if find_spec(package) is None:
+            rule = f"needs the package {package} (pip install {package})"
+            yield ("search", "sampler"), f"{rule}, got {study.search.sampler!r} in arm {arm}"
+
+
+def settings_to_check(study: StudySpec, arm: str) -> Iterator[tuple[Key, dict[str, Scalar]]]:
+    """Yield settings that must make a valid run, each with the key to blame: ends first, then combinations."""
+    space = arm_space(study, arm)
+    for key, axis in space.axes.items():
+        for value in axis.ends:
+            setting = space.completed({**space.with_condition(key), key: value})
+            if space.allows(setting):
+                yield ("search", "axes", key), setting
+    if space.axes:
+        combinations = space.cells() if space.finite else space.corners(SETTINGS_CHECKED)
+        yield from ((("search", "axes"), setting) for setting in islice(combinations, SETTINGS_CHECKED))
+
+
+def _axis_problems(study: StudySpec, arm: str, space: ArmSpace, key: str, axis: AxisSpec) -> Iterator[Problem]:
+    blamed = ("search", "axes", key)
+    if not space.active(key, space.completed({})):
+        return
+    if key not in space.own:
+        yield blamed, f"{arm} has no value of its own for search trial 0"
+    elif study.search.trials != 0 and not axis.contains(space.own[key]):
+        rule = f"must contain {arm}'s own value {space.own[key]}: search trial 0 is the arm as written"
+        yield blamed, f"{rule}, got {_listed(axis)}"
+
+
+def _tie_problems(study: StudySpec, arm: str, space: ArmSpace, key: str, source: str) -> Iterator[Problem]:
+    blamed = ("search", "axes", key, "same_as")
+    if source not in study.axes_of(arm):
+        yield blamed, f"must name an axis of the same arms, got {source!r}, which {arm} does not search"
+    elif source in space.axes and space.active(source, space.completed({})):
+        own = space.own.get(key), space.own.get(source)
+        if own[0] != own[1]:
+            rule = f"in search trial 0, {arm} as written, both must have one value"
+            yield blamed, f"{rule}, got {own[0]} and {own[1]} ({source})"
+
+
+def _point_problems(space: ArmSpace, number: int, point: Mapping[str, Scalar]) -> Iterator[Problem]:
+    for key in point.keys() & space.axes.keys():
+        if not space.axes[key].contains(point[key]):
+            rule = f"must be within its axis {_listed(space.axes[key])}"
+            yield ("search", "points", number, key), f"{rule}, got {point[key]!r}"
+            return
+    setting = space.completed({key: value for key, value in point.items() if key in space.axes})
+    if space.axes and not space.allows(setting):
+        yield ("search", "points", number), f"must meet search.constraints, got {setting}"
+
+
+def _budget_problems(study: StudySpec, spaces: Mapping[str, ArmSpace]) -> Iterator[Problem]:
+    trials = study.search.trials
+    cells = {arm: len(space.cells()) if space.finite else None for arm, space in spaces.items()}
+    shown = ", ".join(f"{arm} {count or 'continuous'}" for arm, count in cells.items())
+    if trials is None and None in cells.values():
+        yield ("search", "trials"), f"must be given where a space is not finite; cells by arm: {shown}, got nothing"
+    elif trials is None and len(set(cells.values())) > 1:
+        yield ("search", "trials"), f"must be given where arms differ in cells (equal budgets): {shown}, got nothing"
+    for arm, count in cells.items():
+        if study.search.sampler == "grid" and (count is None or (trials is not None and trials < count)):
+            rule = "grid needs finite spaces and a trial for every cell"
+            yield ("search", "sampler"), f"{rule}; cells by arm: {shown}, got search.trials {trials}"
+        queued = len(spaces[arm].queue(study.search.points))
+        if trials is not None and trials < queued:
+            yield ("search", "trials"), f"must be at least {queued}: {arm} as written and its points, got {trials}"
+
+
+def _listed(axis: AxisSpec) -> list[Scalar]:
+    return list(axis.ends)

@@ -1,0 +1,135 @@
+"""The frozen, validated description of a study: a question's arms and search, and the scale they are run at."""
+
+import json
+from copy import deepcopy
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from dks_study.spec.base import Name, Seed, Spec, hash_of
+from dks_study.spec.search import AxisSpec, SearchSpec
+from dks_study.spec.trial import RunSpec, Setting, TrialSpec
+
+
+class TableSpec(Spec):
+    """The table that answers the question: one row per arm, each compared with the reference arm.
+
+    `against` names another arm to compare with for some arms, such as the baseline at the same noise.
+    """
+
+    title: str
+    reference: str
+    against: dict[str, str] = Field(default_factory=dict)
+
+    def reference_of(self, arm: str) -> str:
+        """Return the arm that `arm` is compared with; an arm that others are compared with stands for itself."""
+        if arm in self.against.values():
+            return arm
+        return self.against.get(arm, self.reference)
+
+
+# What no arm and no axis may change: a table compares equal budgets on the same split.
+COMMON = {
+    *("epochs", "resources", "compute"),
+    *("data.name", "data.root", "data.validation_fraction", "data.split_seed"),
+    *("data.in_memory", "data.image_pixels", "data.evaluation"),
+}
+
+
+# They change no number: a study can go on with others.
+UNHASHED = {"max_failures", "keep"}
+
+
+class StudySpec(Spec):
+    """A question and its scale: arms (dotted overrides of `trial`), search, report seeds, table.
+
+    Attributes:
+        max_failures: how often a trial that raised, or whose process or node died, is started again.
+        out_of_memory: what becomes of a trial that ran out of memory: it has failed, or it is trained anew with the
+            same batches in twice as many parts (`optimiser.accumulate`), and again until there are two images in each.
+        keep: checkpoints that stay when a trial has ended: of the best confirmed trial of each row, all, or none.
+    """
+
+    name: Name
+    question: str = Field(min_length=1)
+    profile: Name
+    trial: RunSpec
+    arms: dict[Name, dict[str, Any]] = Field(min_length=1)
+    search: SearchSpec = SearchSpec()
+    report_seeds: tuple[Seed, ...] = Field(min_length=1)
+    max_failures: int = Field(default=1, ge=0)
+    out_of_memory: Literal["fail", "accumulate"] = "fail"
+    keep: Literal["best_per_arm", "all", "none"] = "best_per_arm"
+    table: TableSpec
+
+    @model_validator(mode="after")
+    def _parts_fit_together(self) -> Self:
+        if len(set(self.report_seeds)) < len(self.report_seeds):
+            raise ValueError("report_seeds: each seed is listed once")
+        if self.search.trials != 0 and self.search.axes and self.search.seed in self.report_seeds:
+            raise ValueError(f"search.seed: must not be one of report_seeds, got {self.search.seed}")
+        if self.table.reference not in self.arms:
+            raise ValueError(f"table.reference: must be an arm ({', '.join(self.arms)}), got {self.table.reference!r}")
+        for arm in (*self.table.against, *self.table.against.values()):
+            if arm not in self.arms:
+                raise ValueError(f"table.against: must pair arms ({', '.join(self.arms)}), got {arm!r}")
+        for key, axis in self.search.axes.items():
+            for arm in axis.arms or ():
+                if arm not in self.arms:
+                    raise ValueError(f"search.axes.{key}.arms: must be arms ({', '.join(self.arms)}), got {arm!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _budgets_and_splits_are_common(self) -> Self:
+        keys = [(f"arms.{arm}", key) for arm, settings in self.arms.items() for key in settings]
+        keys += [("search.axes", key) for key in self.search.axes]
+        for section, key in keys:
+            if any(key == c or key.startswith(f"{c}.") or c.startswith(f"{key}.") for c in COMMON):
+                raise ValueError(f"{section}.{key}: must be the same in the whole study (trial.{key}), got it here")
+        return self
+
+    def content_hash(self) -> str:
+        """Return 10 hex digits that depend on every value but those of UNHASHED."""
+        return hash_of(self.model_dump(mode="json", exclude=UNHASHED))
+
+    def axes_of(self, arm: str) -> dict[str, AxisSpec]:
+        """Return the axes that are searched in `arm`, by dotted key."""
+        return {key: axis for key, axis in self.search.axes.items() if axis.arms is None or arm in axis.arms}
+
+
+def arm_run(study: StudySpec, arm: str, setting: Setting, epochs: int | None = None) -> RunSpec:
+    """Return the run of `arm` with the searched values of `setting` (dotted keys) and, if given, other epochs.
+
+    Raises:
+        pydantic.ValidationError: if the values do not make a valid run.
+        KeyError: if a dotted key leads through something that is not a section.
+    """
+    return RunSpec.model_validate_json(json.dumps(_arm_values(study, arm, setting, epochs)))
+
+
+def arm_trial(
+    study: StudySpec, arm: str, setting: Setting, *, epochs: int, phase: Literal["search", "confirm"], seed: int
+) -> TrialSpec:
+    """Return the whole truth about one trial of `arm`; raises as `arm_run` does."""
+    values = _arm_values(study, arm, setting, epochs) | {"phase": phase, "seed": seed}
+    return TrialSpec.model_validate_json(json.dumps(values))
+
+
+def _arm_values(study: StudySpec, arm: str, setting: Setting, epochs: int | None) -> dict[str, Any]:
+    # Only what was written: defaults of one backbone family must not follow an arm into another.
+    values: dict[str, Any] = study.trial.model_dump(mode="json", exclude_unset=True, by_alias=True)
+    for dotted, value in {**study.arms[arm], **setting}.items():
+        _set_dotted(values, dotted, value)
+    if epochs is not None:
+        values["epochs"] = epochs
+    return values
+
+
+def _set_dotted(values: dict[str, Any], dotted: str, value: object) -> None:
+    *sections, last = dotted.split(".")
+    for section in sections:
+        inner = values.setdefault(section, {})
+        if not isinstance(inner, dict):
+            raise KeyError(f"{dotted}: {section} must be a section of keys, got {inner!r}")
+        values = inner
+    values[last] = deepcopy(value)

@@ -1,0 +1,189 @@
+"""The frozen, validated description of one training run: TrialSpec and its sections.
+
+Each component owns its section and checks itself; every message states the rule. Percentages are named as such,
+schedules are fractions of the epochs, so that a shorter search trains on the same shape of schedule.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, PlainSerializer, PlainValidator, model_validator
+
+from dks_study.spec.backbone import BackboneSpec, check_tap, split_tap
+from dks_study.spec.base import Fraction, Seed, Spec
+from dks_study.spec.branches import BranchSpec, branch_layout
+from dks_study.spec.cohort import PeerSpec, TeacherSpec, classifier_names
+from dks_study.spec.compute import ComputeSpec
+from dks_study.spec.data import DataSpec
+from dks_study.spec.optimiser import OptimiserSpec
+from dks_study.spec.pairing import MAIN, SCHEMES, TEACHER, Pairing, pairing_matrix, parse_pair
+
+Scalar = bool | int | float | str
+Setting = Mapping[str, Scalar]
+
+
+def _check_pairing(value: object) -> object:
+    if isinstance(value, str):
+        if value not in SCHEMES:
+            raise ValueError(f"the rule is one of {', '.join(SCHEMES)}, or a list of 'teacher>student' pairs")
+        return value
+    if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
+        for item in value:
+            if item not in SCHEMES:
+                parse_pair(item)
+        return tuple(value)
+    if isinstance(value, dict) and all(_is_weight(weight) for weight in value.values()):
+        for pair in value:
+            parse_pair(pair)
+        return {pair: float(weight) for pair, weight in value.items()}
+    raise ValueError(
+        "the rule is a scheme's name, a list of schemes and 'teacher>student' pairs, or pairs with weights"
+    )
+
+
+def _as_it_is(value: object) -> object:
+    return value  # pydantic's own serialiser of the union warns at a tuple
+
+
+def _is_weight(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
+
+
+Weight = Annotated[float, Field(ge=0)]
+
+
+class LossSpec(Spec):
+    """Supervised terms plus weighted KL(teacher || student) terms; every weight is 1 in the paper.
+
+    The defaults are the paper's. `main_weight` is that of every network's own classifier, `branch_weight` that of
+    every branch, `branch_weight_by_tap` that of one (`stage2`, `peer1.stage2`); the weights by direction act inside a
+    network. `branch_schedule` says what becomes of the branches' weights in training: constant,
+    falling linearly to 0 (CNDS), or 0 wherever a branch's cross-entropy is below `branch_threshold` nats (DSN).
+    `synergy_warmup` is the fraction of training over which the synergy weight rises from 0. `pair_dropout` is the
+    probability with which each pair is left out of a step.
+    """
+
+    pairing: Annotated[Pairing, PlainValidator(_check_pairing), PlainSerializer(_as_it_is)] = "dense"
+    synergy_weight: Weight = 1.0
+    top_down_weight: Weight = 1.0
+    bottom_up_weight: Weight = 1.0
+    pair_reduction: Literal["sum", "mean"] = "sum"
+    pair_dropout: Fraction = 0.0
+    synergy_warmup: Fraction = 0.0
+    detach_teacher: bool = True
+    temperature: float = Field(default=1.0, gt=0)
+    temperature_squared: bool = False
+    label_smoothing: Fraction = 0.0
+    main_weight: Weight = 1.0
+    branch_weight: Weight = 1.0
+    branch_weight_by_tap: dict[str, Weight] = Field(default_factory=dict)
+    branch_schedule: Literal["constant", "linear", "threshold"] = "constant"
+    branch_threshold: Weight = 0.0
+    smoothing: float = Field(default=0.0, ge=0, le=1e-3)  # the authors' code adds 1e-8 to every probability
+
+    @model_validator(mode="after")
+    def _threshold_goes_with_its_schedule(self) -> Self:
+        if (self.branch_schedule == "threshold") != (self.branch_threshold > 0):
+            raise ValueError(
+                "branch_threshold: must be above 0 with branch_schedule threshold and left out otherwise,"
+                f" got {self.branch_threshold:g} with {self.branch_schedule}"
+            )
+        return self
+
+
+class ResourceSpec(Spec):
+    """What one trial gets. workers 0: in the trial's own process; N: a Ray Train group of N workers (DDP)."""
+
+    workers: int = Field(default=0, ge=0)
+    cpus_per_worker: int = Field(default=1, ge=1)
+    gpus_per_worker: float = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _whole_gpus_for_groups(self) -> Self:
+        if self.workers > 1 and self.gpus_per_worker % 1:
+            raise ValueError(f"gpus_per_worker: must be 0 or 1 with several workers (NCCL), got {self.gpus_per_worker}")
+        if self.gpus_per_worker > 1:
+            raise ValueError(f"gpus_per_worker: must be at most 1 (use more workers), got {self.gpus_per_worker}")
+        return self
+
+    @property
+    def cpus(self) -> int:
+        """CPUs that one trial takes."""
+        return max(1, self.workers) * self.cpus_per_worker
+
+    @property
+    def gpus(self) -> float:
+        """GPUs that one trial takes."""
+        return max(1, self.workers) * self.gpus_per_worker
+
+
+class RunSpec(Spec):
+    """Everything about a training run but its seed and its part in the study."""
+
+    backbone: BackboneSpec
+    data: DataSpec
+    branches: BranchSpec = BranchSpec()
+    peers: tuple[PeerSpec, ...] = Field(default=(), max_length=9)
+    teacher: TeacherSpec | None = None
+    loss: LossSpec = LossSpec()
+    optimiser: OptimiserSpec = OptimiserSpec()
+    epochs: int = Field(ge=1)
+    resources: ResourceSpec = ResourceSpec()
+    compute: ComputeSpec = ComputeSpec()
+
+    @model_validator(mode="after")
+    def _shared_batch_norm_has_gpus_to_share(self) -> Self:
+        workers, gpus = self.resources.workers, self.resources.gpus_per_worker
+        if self.compute.sync_batch_norm and not (workers > 1 and gpus > 0):
+            raise ValueError(
+                "compute.sync_batch_norm: needs resources.workers above 1 and a GPU for each (PyTorch's SyncBatchNorm"
+                f" refuses CPUs), got workers {workers}, gpus_per_worker {gpus:g}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _taps_are_there(self) -> Self:
+        _check_branches(self.backbone, self.branches, "")
+        for index, peer in enumerate(self.peers):
+            _check_branches(peer.backbone or self.backbone, peer.branches or self.branches, f"peers.{index}.")
+        return self
+
+    @model_validator(mode="after")
+    def _names_fit_together(self) -> Self:
+        try:
+            pairing_matrix(self.loss.pairing, self.classifiers)
+        except ValueError as error:
+            raise ValueError(f"loss.pairing: {error}") from error
+        for name in self.loss.branch_weight_by_tap:
+            if name not in self.classifiers or name.rpartition(".")[2] in (MAIN, TEACHER):
+                raise ValueError(f"loss.branch_weight_by_tap: must name taps that carry a branch, got {name!r}")
+        return self
+
+    @property
+    def classifiers(self) -> tuple[str, ...]:
+        """Names of all classifiers: a teacher's, the peers', then the network's own, shallow to deep, `main` last."""
+        return classifier_names(self.branches, self.peers, self.teacher)
+
+
+def _check_branches(backbone: BackboneSpec, branches: BranchSpec, prefix: str) -> None:
+    """Check that every tap is in the backbone and can grow what the recipe asks for.
+
+    Raises:
+        ValueError: one line that begins with the key.
+    """
+    for tap in branches.taps:
+        try:
+            split_tap(tap)
+            if blocks := backbone.blocks_per_stage:  # else the network knows its taps when it is built
+                check_tap(backbone.name, blocks, tap)
+                branch_layout(backbone, blocks, branches, tap)
+        except ValueError as error:
+            raise ValueError(f"{prefix}{error}") from error
+
+
+class TrialSpec(RunSpec):
+    """The whole truth about one training run; only a `confirm` trial ever looks at the test set."""
+
+    phase: Literal["search", "confirm"]
+    seed: Seed

@@ -1,0 +1,93 @@
+"""Which checkpoints stay on disk, and whether there is room for more.
+
+While a trial runs it keeps its last and its best checkpoint. When it has ended, a study keeps what its `keep` asks for:
+`best_per_arm` the checkpoint of the confirmed trial of each row of the table that is best on validation, `all`, `none`.
+"""
+
+from dks_study.spec.objectives import ACCURACY
+from dks_study.spec.study import StudySpec
+from dks_study.study.ledger import Record
+from dks_study.study.planner import planned
+from dks_study.study.storage import Files
+from dks_study.training.arm_checks import StudyError
+
+AT_ONCE = 3  # last, best, and the one that is being written
+GIB = 2**30
+
+
+class Checkpoints:
+    """The checkpoints in a study's folder."""
+
+    def __init__(self, study: StudySpec, files: Files, sizes: dict[str, int], budget_gib: float | None) -> None:
+        """Mind the checkpoints among `files`: `sizes`, of one by arm, in bytes; `budget_gib`, what all may take."""
+        self._study, self._files, self._sizes, self._budget_gib = study, files, sizes, budget_gib
+        self._best: dict[str, Record] = {}  # by row of the table
+        self._held: set[str] = set()  # trials that have checkpoints
+
+    def check_room(self, slots: int) -> None:
+        """Refuse a study whose checkpoints could not all be on disk at a time.
+
+        Raises:
+            StudyError: says how much is needed and how much there is.
+        """
+        largest = max(self._sizes.values())
+        needed = AT_ONCE * largest * slots + self._at_the_end()
+        if self._budget_gib is not None and needed > self._budget_gib * GIB:
+            rule = "must hold the checkpoints of the trials that run at a time and those that are kept"
+            raise StudyError(f"--disk-gib: {rule}, {needed / GIB:.2f} GiB, got {self._budget_gib:g}")
+        free = self._files.free_bytes()
+        if free is not None and needed > free + self._used():
+            advice = "free some, or keep less (keep: best_per_arm or none)"
+            raise StudyError(
+                f"{self._files.folder}: checkpoints need {needed / GIB:.2f} GiB, {free / GIB:.2f} are free: {advice}"
+            )
+
+    def has_room(self) -> bool:
+        """Is there room for one more trial?"""
+        largest = AT_ONCE * max(self._sizes.values())
+        if self._budget_gib is not None and self._used() + largest > self._budget_gib * GIB:
+            return False
+        free = self._files.free_bytes()
+        return free is None or free >= largest
+
+    def _at_the_end(self) -> int:
+        needed = 0
+        for arm, (searches, confirmations) in planned(self._study).items():
+            rows = confirmations // len(self._study.report_seeds)
+            trials = {"none": 0, "best_per_arm": rows, "all": searches + confirmations}[self._study.keep]
+            needed += 2 * trials * self._sizes[arm]
+        return needed
+
+    def _used(self) -> int:
+        return sum(map(self._files.checkpoint_bytes, self._held))
+
+    def started(self, trial: str) -> None:
+        """Count the checkpoints of a trial from here on."""
+        self._held.add(trial)
+
+    @property
+    def held(self) -> frozenset[str]:
+        """The trials that have checkpoints."""
+        return frozenset(self._held)
+
+    def settled(self, record: Record) -> None:
+        """Delete what nothing asks for any more, now that this trial has ended."""
+        self._held.add(record.cell.id)
+        if self._study.keep == "all":
+            return
+        going = record
+        confirmed = record.cell.phase == "confirm" and record.outcome.status == "complete"
+        if self._study.keep == "best_per_arm" and confirmed:
+            best = self._best.get(record.cell.row)
+            if best is None or _worth(record) > _worth(best):
+                self._best[record.cell.row] = record
+                if best is None:
+                    return
+                going = best
+        self._files.drop_checkpoints(going.cell.id)
+        self._held.discard(going.cell.id)
+
+
+def _worth(record: Record) -> tuple[float, int]:
+    """By validation accuracy; of equals the first seed's."""
+    return record.outcome.metrics[ACCURACY], -record.cell.index

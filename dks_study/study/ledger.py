@@ -1,0 +1,183 @@
+"""The ledger: an append-only file of finished trials, one JSON object a line. It makes a resume exact.
+
+A line is written and flushed to disk before anything else learns that the trial has ended. Only the last line can
+be cut in half by a crash; such a line is dropped when the ledger is opened, and its trial is settled again from its
+own folder.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from dks_study.spec.base import Problem
+from dks_study.spec.trial import Setting
+
+OUTCOME, ERROR = "outcome.json", "error.txt"
+Phase = Literal["search", "confirm"]
+Status = Literal["complete", "stopped", "diverged", "out_of_memory", "failed"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A trial to run: search trial `index` of an arm, or its confirmation on one report seed."""
+
+    arm: str
+    phase: Phase
+    index: int  # position in the arm's search, or of the seed among the report seeds
+    seed: int
+    epochs: int
+    setting: Setting
+    member: int = 0  # of several settings of the arm that are confirmed, which: 1, 2, ...
+
+    @property
+    def id(self) -> str:
+        """Readable, unique in the study, safe as a folder name."""
+        if self.phase == "search":
+            return search_id(self.arm, self.index)
+        return f"{self.arm}-confirm{self.member or ''}-seed{self.seed}"
+
+    @property
+    def name(self) -> str:
+        """What people read, such as `dense/confirm/seed3` or `dense/search/2`."""
+        which = f"search/{self.index}" if self.phase == "search" else f"confirm/seed{self.seed}"
+        return f"{self.row}/{which}"
+
+    @property
+    def row(self) -> str:
+        """The row of a table that a confirmation belongs to: the arm, and the member if there are several."""
+        return f"{self.arm}#{self.member}" if self.member else self.arm
+
+
+def search_id(arm: str, index: int) -> str:
+    """Return the id of search trial `index` of `arm`."""
+    return f"{arm}-search-{index}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a trial ended: the metrics of its last epoch, or why there are none.
+
+    Attributes:
+        error: why it failed, diverged or was stopped early.
+        steps: of a search trial, the objective after epochs 1, 2, ...
+        accumulate: in how many parts its batches were trained after it had run out of memory; None: it had not.
+    """
+
+    status: Status
+    metrics: dict[str, float]
+    error: str | None = None
+    steps: list[float] = field(default_factory=list)
+    accumulate: int | None = None
+
+    @property
+    def lost(self) -> bool:
+        """Whether it ended without a result that it should have had; a trial stopped early should not."""
+        return self.status in ("diverged", "out_of_memory", "failed")
+
+
+@dataclass(frozen=True)
+class Record:
+    """One line of the ledger."""
+
+    cell: Cell
+    outcome: Outcome
+    trial_hash: str
+    ended: str  # ISO 8601, UTC
+
+
+class LedgerError(Problem, ValueError):
+    """The ledger cannot be trusted; the message names file and line."""
+
+
+class Ledger:
+    """Append-only list of records in one file; reading it never needs more than the file."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the ledger at `path`; a half-written last line is cut off.
+
+        Raises:
+            LedgerError: if a line other than the last one cannot be read.
+        """
+        self.path = path
+        self.records = list(read_ledger(path))
+        if path.exists():
+            whole = path.read_bytes().rpartition(b"\n")[0]
+            size = len(whole) + 1 if whole else 0
+            if size < path.stat().st_size:
+                os.truncate(path, size)
+
+    def append(self, record: Record) -> None:
+        """Write `record` and wait until it is on disk."""
+        before = self.path.stat().st_size if self.path.exists() else 0
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(asdict(record)) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError:  # a full disk: half a line would spoil the next one
+            if self.path.exists():
+                os.truncate(self.path, before)
+            raise
+        self.records.append(record)
+
+
+def read_ledger(path: Path) -> Iterator[Record]:
+    """Yield the records of a ledger without changing it; an unfinished last line is passed over.
+
+    Raises:
+        LedgerError: if a line that ends in a newline is not a record.
+    """
+    if not path.exists():
+        return
+    whole, newline, _unfinished = path.read_bytes().rpartition(b"\n")
+    for number, line in enumerate(whole.split(b"\n") if newline else [], start=1):
+        try:
+            fields = json.loads(line)
+            cell, outcome = Cell(**fields.pop("cell")), Outcome(**fields.pop("outcome"))
+            yield Record(cell=cell, outcome=outcome, **fields)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise LedgerError(f"{path}:{number}: not a record of a trial: {error}") from error
+
+
+def read_outcome(folder: Path) -> Outcome | None:
+    """Return how the trial in `folder` ended, or None if it has not, or its outcome cannot be read."""
+    try:
+        return Outcome(**json.loads((folder / OUTCOME).read_text(encoding="utf-8")))
+    except (FileNotFoundError, ValueError, TypeError):
+        return None
+
+
+def write_outcome(folder: Path, outcome: Outcome) -> None:
+    """Say how the trial in `folder` ended."""
+    write_whole(folder / OUTCOME, outcome_text(outcome))
+
+
+def outcome_text(outcome: Outcome) -> str:
+    """Return what a trial's outcome file holds."""
+    return json.dumps(asdict(outcome))
+
+
+def read_epochs(folder: Path) -> Iterator[dict[str, float]]:
+    """Yield the metrics of every whole line of the epochs.jsonl of a trial."""
+    path = folder / "epochs.jsonl"
+    if path.exists():
+        for line in path.read_bytes().splitlines(keepends=True):
+            if not line.endswith(b"\n"):
+                return
+            try:
+                yield json.loads(line)
+            except ValueError:  # damaged: what follows is trained again
+                return
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file so that a crash leaves either the old text or the new one, never a part."""
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

@@ -1,0 +1,184 @@
+"""Where numbers come from: the resolved spec, code revision, packages and machine of every session of a study."""
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from dks_study.spec.base import Problem
+from dks_study.spec.study import UNHASHED, StudySpec
+from dks_study.study.ledger import write_whole
+
+PROVENANCE = "provenance.json"
+_SHOWN_KEYS = 3
+PACKAGES = ("dks_study", "ray", "torch", "torchvision", "optuna", "numpy", "pandas", "scikit-learn")
+
+
+class ProvenanceError(Problem, ValueError):
+    """provenance.json cannot be trusted; the message is one line."""
+
+
+@dataclass(frozen=True)
+class Session:
+    """One run of the command: when, with which code, on what."""
+
+    started: str  # ISO 8601, UTC
+    ended: str | None
+    git_revision: str | None
+    git_dirty: bool | None
+    code: str  # hash of the package's own files
+    packages: dict[str, str]
+    hardware: dict[str, str | int | float]
+
+
+@cache
+def code_hash() -> str:
+    """Return 10 hex digits that depend on every Python file of the package, as it is when first asked.
+
+    The analysis is left out: it reads results and makes none.
+    """
+    digest, here = hashlib.sha256(), Path(__file__).resolve().parents[1]
+    for path in sorted(path for path in here.rglob("*.py") if "analysis" not in path.relative_to(here).parts):
+        digest.update(path.relative_to(here).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:10]
+
+
+def now() -> str:
+    """Return the time as ISO 8601 in UTC."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def new_session(gpus: int) -> Session:
+    """Describe this session; environment variables, host and user names are left out on purpose."""
+    revision, status = _git("rev-parse", "HEAD"), _git("status", "--porcelain")
+    return Session(now(), None, revision, bool(status) if revision else None, code_hash(), _versions(), _hardware(gpus))
+
+
+def read_sessions(folder: Path) -> list[dict[str, Any]]:
+    """Return the sessions that are on record in a results folder.
+
+    Raises:
+        ProvenanceError: if the file is damaged.
+    """
+    return list(read_provenance(folder)["sessions"]) if (folder / PROVENANCE).exists() else []
+
+
+def read_provenance(folder: Path) -> dict[str, Any]:
+    """Return what provenance.json of a results folder holds.
+
+    Raises:
+        ProvenanceError: if the file is damaged.
+    """
+    path = folder / PROVENANCE
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        _known = content["study"], content["sessions"]
+    except (ValueError, KeyError, TypeError) as error:
+        advice = "put a copy back; or delete it, if the code has not changed since the study began"
+        raise ProvenanceError(f"{path}: is damaged: {advice}") from error
+    return content
+
+
+def write_provenance(folder: Path, study: StudySpec, earlier: list[dict[str, Any]], session: Session) -> None:
+    """Write provenance.json: the resolved spec, earlier sessions, and this one."""
+    content = {
+        # As written, so that it can be loaded again: defaults of one backbone family would not fit another.
+        "study": study.model_dump(mode="json", by_alias=True, exclude_unset=True),
+        "resolved": study.model_dump(mode="json", by_alias=True),
+        "study_hash": study.content_hash(),
+        "sessions": [*earlier, asdict(session)],
+    }
+    write_whole(folder / PROVENANCE, json.dumps(content, indent=1) + "\n")
+
+
+def ended(session: Session) -> Session:
+    """Return the session with its end set to now."""
+    return replace(session, ended=now())
+
+
+def changed(earlier: list[dict[str, Any]], session: Session) -> str:
+    """Return in words which packages and machines this session does not share with the one before; "" if none."""
+    if not earlier:
+        return ""
+    before = {**earlier[-1]["packages"], "processor": earlier[-1]["hardware"]["cpu"]}
+    now_ = {**session.packages, "processor": session.hardware["cpu"]}
+    return ", ".join(f"{key} ({before.get(key)} -> {now_[key]})" for key in now_ if before.get(key) != now_[key])
+
+
+def other_results(study: StudySpec, folder: Path) -> str | None:
+    """Return a note on the results beside `folder` whose description is nearest to `study`; None if there are none."""
+    mine = _flat(study.model_dump(mode="json", by_alias=True, exclude=UNHASHED))
+    others = {}
+    for path in sorted(folder.parent.glob(f"{study.name}-*/{PROVENANCE}")):
+        if path.parent != folder and (theirs := _read_resolved(path)):
+            keys = [key for key in {**mine, **theirs} if mine.get(key) != theirs.get(key)]
+            others[path.parent] = [f"{key} {theirs.get(key)!r} there, {mine.get(key)!r} here" for key in keys]
+    if not others:
+        return None
+    nearest = min(others, key=lambda other: len(others[other]))
+    keys = others[nearest]
+    more = [f"{len(keys) - _SHOWN_KEYS} more"] if len(keys) > _SHOWN_KEYS else []
+    return (
+        f"Note: {nearest} has results of this question by another description: {'; '.join(keys[:_SHOWN_KEYS] + more)}."
+    )
+
+
+def _read_resolved(path: Path) -> dict[str, object]:
+    try:
+        resolved = json.loads(path.read_text(encoding="utf-8"))["resolved"]
+        return _flat({key: value for key, value in resolved.items() if key not in UNHASHED})
+    except (OSError, ValueError, KeyError, AttributeError):
+        return {}
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
+    """Return the values of nested sections by dotted key."""
+    flat: dict[str, object] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) and value else {prefix + key: value}
+    return flat
+
+
+def _git(*words: str) -> str | None:
+    here = Path(__file__).resolve().parent
+    try:
+        done = subprocess.run(["git", "-C", str(here), *words], capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = "not installed"
+    return versions
+
+
+def _hardware(gpus: int) -> dict[str, str | int | float]:
+    cpu = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        names = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if "model name" in line]
+        cpu = names[0] if names else cpu
+    memory_gib = round(psutil.virtual_memory().total / 2**30, 1)
+    return {
+        "cpu": cpu,
+        "cpus": os.cpu_count() or 1,
+        "memory_gib": memory_gib,
+        "gpus": gpus,
+        "system": platform.system(),
+    }

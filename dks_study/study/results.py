@@ -1,0 +1,100 @@
+"""A study's results as tidy frames: one row per trial, one row per epoch. Reads files alone; no torch, no ray."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from pyarrow import ArrowException
+
+from dks_study.spec.base import Problem
+from dks_study.spec.study import StudySpec
+from dks_study.study.ledger import Record, read_epochs, read_ledger
+from dks_study.study.provenance import ProvenanceError, read_provenance
+
+
+class ResultsError(Problem, ValueError):
+    """A folder does not hold the results of a study; the message says what is missing."""
+
+
+@dataclass(frozen=True)
+class Results:
+    """The study as it was run, its settled trials, and every epoch of them."""
+
+    study: StudySpec
+    trials: (
+        pd.DataFrame
+    )  # arm, row (of a table), phase, seed, index, epochs, status, error, accumulate, setting/KEY, last epoch's metrics
+    epochs: pd.DataFrame  # trial, arm, phase, seed, epoch, and metrics
+
+
+def load_results(folder: Path) -> Results:
+    """Return the results in `folder`.
+
+    Raises:
+        ResultsError: if the folder has no provenance.json, trials.parquet or epochs.parquet, or one is damaged.
+    """
+    for name in ("provenance.json", "trials.parquet", "epochs.parquet"):
+        if not (folder / name).is_file():
+            raise ResultsError(f"{folder}: not the results of a study: {name} is missing")
+    try:
+        study = StudySpec.model_validate_json(json.dumps(read_provenance(folder)["study"]))
+    except ProvenanceError as error:
+        raise ResultsError(str(error)) from error
+    return Results(study, _read(folder / "trials.parquet"), _read(folder / "epochs.parquet"))
+
+
+def _read(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_parquet(path)
+    except (ArrowException, OSError) as error:
+        raise ResultsError(f"{path}: is damaged: run the study's command again, which writes it anew") from error
+
+
+def write_results(folder: Path) -> list[str]:
+    """Write trials.parquet and epochs.parquet from the ledger and the trials' own files; either whole or not at all.
+
+    Returns the trials that completed but whose epochs.jsonl lacks epochs: damaged since.
+    """
+    records = sorted(read_ledger(folder / "ledger.jsonl"), key=_order)
+    frames = {
+        "trials": pd.DataFrame([_trial_row(record) for record in records]),
+        "epochs": pd.DataFrame([row for record in records for row in _epoch_rows(record, folder)]),
+    }
+    for name, frame in frames.items():
+        temporary = folder / f"{name}.parquet.tmp"
+        frame.to_parquet(temporary, index=False)
+        temporary.replace(folder / f"{name}.parquet")
+    complete = [record.cell for record in records if record.outcome.status == "complete"]
+    return [cell.id for cell in complete if len(list(read_epochs(folder / "trials" / cell.id))) < cell.epochs]
+
+
+def _order(record: Record) -> tuple[str, str, int, int]:
+    return record.cell.phase, record.cell.arm, record.cell.member, record.cell.index
+
+
+def _trial_row(record: Record) -> dict[str, object]:
+    cell, outcome = record.cell, record.outcome
+    return {
+        "trial": cell.id,
+        "arm": cell.arm,
+        "row": cell.row,
+        "phase": cell.phase,
+        "index": cell.index,
+        "seed": cell.seed,
+        "epochs": cell.epochs,
+        "status": outcome.status,
+        "error": outcome.error,
+        "accumulate": outcome.accumulate,
+        "trial_hash": record.trial_hash,
+        "ended": record.ended,
+        **{f"setting/{key}": value for key, value in cell.setting.items()},
+        **{key: value for key, value in outcome.metrics.items() if key != "epoch"},
+    }
+
+
+def _epoch_rows(record: Record, folder: Path) -> list[dict[str, object]]:
+    cell = record.cell
+    known = {"trial": cell.id, "arm": cell.arm, "phase": cell.phase, "seed": cell.seed}
+    rows = read_epochs(folder / "trials" / cell.id)
+    return [{**known, **metrics, "epoch": int(metrics["epoch"])} for metrics in rows]

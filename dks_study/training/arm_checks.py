@@ -1,0 +1,36 @@
+"""What can only be seen with the data loaded and the networks built: looked at before a study starts anything."""
+
+import torch
+
+from dks_study.method.networks import build_network
+from dks_study.spec.base import Problem
+from dks_study.spec.study import StudySpec, arm_run
+from dks_study.training.data import batch_sizes, load
+
+_MOMENTS = {"sgd": 1, "adamw": 2}  # what the optimiser keeps of each weight
+
+
+class StudyError(Problem, RuntimeError):
+    """The study cannot start; the message is one line."""
+
+
+def check_arms(study: StudySpec) -> dict[str, int]:
+    """Load the data and build every arm's network without memory; return the size of a checkpoint in bytes by arm.
+
+    Raises:
+        DataError: if the data cannot be had, or leave no batch.
+        StudyError: if the network of an arm cannot be built.
+    """
+    sizes = {}
+    for arm in study.arms:
+        run = arm_run(study, arm, {})
+        data, optimiser = load(run.data), run.optimiser
+        batch_sizes(len(data.train), optimiser.batch_size, optimiser.keep_partial_batch, max(1, run.resources.workers))
+        try:
+            with torch.device("meta"):
+                network = build_network(run, data.image_shape[0], data.classes, seed=0)
+        except ValueError as error:
+            raise StudyError(f"arms.{arm}: trial.{error}") from error
+        copies = 1 + _MOMENTS[optimiser.name] + bool(optimiser.ema_decay)
+        sizes[arm] = copies * sum(tensor.nbytes for tensor in network.state_dict().values())
+    return sizes

@@ -1,0 +1,66 @@
+"""Number format, memory layout and compilation of a network, as ComputeSpec describes them; a trial's share."""
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from dks_study.spec.compute import ComputeSpec
+from dks_study.spec.trial import ResourceSpec, TrialSpec
+
+_HALF = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def place(network: Network, spec: ComputeSpec, device: torch.device) -> Network:
+    """Return `network` on `device`, in the memory layout and with the batch norm of `spec`; names stay as they are."""
+    network = network.to(device)
+    if spec.channels_last:
+        network = network.to(memory_format=torch.channels_last)
+    if spec.sync_batch_norm:
+        network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
+    return network
+
+
+def lay_out(images: Tensor, spec: ComputeSpec) -> Tensor:
+    """Return images [B, C, H, W] in the memory layout of `spec`, the same values."""
+    return images.contiguous(memory_format=torch.channels_last) if spec.channels_last else images
+
+
+def precision(spec: ComputeSpec, device: torch.device) -> AbstractContextManager[object]:
+    """Return the context for forward passes; with float32 it does nothing."""
+    if spec.precision == "float32":
+        return nullcontext()
+    return torch.autocast(device.type, dtype=_HALF[spec.precision])
+
+
+def loss_scaler(spec: ComputeSpec, device: torch.device) -> torch.amp.GradScaler:
+    """Return what keeps float16 gradients from vanishing; with other precisions it passes everything through."""
+    return torch.amp.GradScaler(device.type, enabled=spec.precision == "float16")
+
+
+def compiled(model: nn.Module, spec: ComputeSpec) -> nn.Module:
+    """Return `model` to train with: itself, or compiled if `spec` says so (the same parameters, compiled on use)."""
+    if not spec.compile:
+        return model
+    # A process trains one trial after another: past some compilations of the same code PyTorch would stop compiling.
+    torch.compiler.reset()
+    # One compilation for each batch size: which numbers come out must not depend on which sizes came before.
+    return torch.compile(model, dynamic=False)  # type: ignore[return-value]
+
+
+def own_device(resources: ResourceSpec) -> torch.device:
+    """Return the device of a trial that trains in its own process: the GPU it was given, or the CPU."""
+    return torch.device("cuda", 0) if resources.gpus_per_worker else torch.device("cpu")
+
+
+def keep_to_share(trial: TrialSpec, device: torch.device) -> None:
+    """Let this process use no more of its machine than the trial was given, beside whatever else runs there.
+
+    It computes with the CPUs that the processes which decode images leave (at least one); a part of a GPU is that part
+    of its memory, too.
+    """
+    torch.set_num_threads(max(1, trial.resources.cpus_per_worker - trial.data.decode_workers))
+    if device.type == "cuda" and 0 < trial.resources.gpus_per_worker < 1:
+        torch.cuda.set_per_process_memory_fraction(trial.resources.gpus_per_worker, device)

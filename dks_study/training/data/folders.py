@@ -1,0 +1,88 @@
+"""Images in folders ROOT/train/CLASS and ROOT/val/CLASS (or ROOT/test/CLASS), classes sorted by name.
+
+That is the layout of ImageNet as torchvision and the published recipes have it; no archive or list is asked for.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from dks_study.spec.data import DataSpec
+from dks_study.training.data.error import DataError
+from dks_study.training.data.files import Decoder, Files, View, read_picture
+from dks_study.training.data.sets import Source, Split
+
+TEST_FOLDERS = {"imagenet": ("val",), "image_folder": ("test", "val")}
+
+
+def read_folders(spec: DataSpec) -> Source:
+    """Find the image files under `root`, and decode them if they are to live in memory.
+
+    Raises:
+        DataError: if folders or images are missing, cannot be read, or do not fit together.
+    """
+    root = Path(os.path.abspath(spec.root or ""))
+    tests = [root / name for name in TEST_FOLDERS[spec.name] if (root / name).is_dir()]
+    if not tests:
+        wanted = " or ".join(f"{name}/CLASS" for name in TEST_FOLDERS[spec.name])
+        raise DataError(f"data.root: must hold folders train/CLASS and {wanted}, got {spec.root!r}")
+    pool, test = _scan(root / "train"), _scan(tests[0])
+    if pool.classes != test.classes:
+        odd = sorted(set(pool.classes) ^ set(test.classes))
+        raise DataError(f"data.root: must have the same classes in train and {tests[0].name}, got {odd[0]!r} in one")
+    if spec.on_disk:
+        return _on_disk(pool.samples, test.samples, len(pool.classes), spec)
+    shape = _Shape(spec.side_pixels)
+    return Source(_decoded(pool.samples, shape), _decoded(test.samples, shape), len(pool.classes))
+
+
+def _scan(folder: Path) -> Any:  # noqa: ANN401 - torchvision has no types
+    from torchvision.datasets import ImageFolder
+
+    try:
+        return ImageFolder(str(folder))
+    except OSError as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(f"data.root: must hold images in {folder.name}/CLASS, got {reason}") from error
+
+
+def _on_disk(pool: list[tuple[str, int]], test: list[tuple[str, int]], classes: int, spec: DataSpec) -> Source:
+    pixels = spec.side_pixels or 0
+    view = View(pixels, spec.evaluation, spec.flip)
+    decoder = Decoder([path for path, _ in [*pool, *test]], view, spec.decode_workers)
+    positions = np.arange(len(pool) + len(test))
+    trained, opened = positions[: len(pool)], positions[len(pool) :]
+    return Source(
+        Files(decoder, pixels, trained, _labels(pool)), Files(decoder, pixels, opened, _labels(test)), classes
+    )
+
+
+class _Shape:
+    """Turns pictures into tensors of one size: the one that is asked for, or else that of the first picture."""
+
+    def __init__(self, side: int | None) -> None:
+        self._side, self._size = side, (side, side) if side else None
+
+    def __call__(self, picture: Image.Image, path: str) -> Tensor:
+        from torchvision.transforms import v2
+
+        if self._side and picture.size != self._size:
+            picture = v2.CenterCrop(self._side)(v2.Resize(self._side, antialias=True)(picture))
+        self._size = self._size or picture.size
+        if picture.size != self._size:
+            sizes = " and ".join("{} x {}".format(*size) for size in (self._size, picture.size))
+            raise DataError(f"data.image_pixels: must be given, as images differ in size: {sizes} ({path})")
+        return torch.as_tensor(v2.PILToTensor()(picture))
+
+
+def _decoded(samples: list[tuple[str, int]], shape: _Shape) -> Split:
+    return Split(torch.stack([shape(read_picture(path), path) for path, _ in samples]), _labels(samples))
+
+
+def _labels(samples: list[tuple[str, int]]) -> Tensor:
+    return torch.tensor([label for _, label in samples], dtype=torch.int64)

@@ -1,0 +1,242 @@
+"""How DKS trains: `fit` yields a report after every epoch. This file knows nothing of Ray.
+
+Shapes: images uint8 [B, C, H, W]; logits by classifier name, each [B, classes]; targets int64 [B], or distributions
+float32 [B, classes] where images are mixed.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from dks_study.method.networks import Network, build_network
+from dks_study.method.streams import derive, generator, seed_step
+from dks_study.method.synergy import Objective, objective_for
+from dks_study.spec.trial import TrialSpec
+from dks_study.training.averaging import Average
+from dks_study.training.checkpoint import State
+from dks_study.training.compute import compiled, lay_out, loss_scaler, place, precision
+from dks_study.training.cost import count_cost
+from dks_study.training.data import AnySplit, DataSet, batch_sizes, evaluation_batches, train_batches, training_labels
+from dks_study.training.metrics import Tally
+from dks_study.training.optim import build_optimiser, prepare_step, take_step
+
+
+class NonFiniteLossError(ArithmeticError):
+    """The training loss became infinite or NaN; the message names epoch and step."""
+
+
+@dataclass(frozen=True)
+class Team:
+    """One process among those that train together, as torch.distributed knows it."""
+
+    rank: int
+    size: int
+    device: torch.device
+
+    @classmethod
+    def here(cls, device: torch.device) -> "Team":
+        """Return the team of this process: itself alone unless a process group was set up."""
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            return cls(torch.distributed.get_rank(), torch.distributed.get_world_size(), device)
+        return cls(0, 1, device)
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """After `epoch` (1-based): flat metrics such as val/top1/main, and the state to go on from."""
+
+    epoch: int
+    metrics: dict[str, float]
+    state: State
+
+
+@dataclass(frozen=True)
+class Run:
+    """The moving parts of one training run.
+
+    Attributes:
+        network: what is trained.
+        model: `network`, or DDP around it, or either compiled: the same parameters.
+        average: of the weights of `network`, if the optimiser keeps one.
+    """
+
+    trial: TrialSpec
+    data: DataSet
+    team: Team
+    network: Network
+    model: nn.Module
+    objective: Objective
+    optimiser: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    average: Average | None
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The network that is evaluated, and whose weights ship."""
+        return self.average.network if self.average else self.network
+
+    def state(self, epoch: int) -> State:
+        """Refer to the state after `epoch`; save it before the run goes on."""
+        averaged = self.average.network.state_dict() if self.average else None
+        parts = self.network.state_dict(), averaged, self.optimiser.state_dict(), self.scaler.state_dict()
+        return State(self.trial.content_hash(), epoch, *parts, self.data.inputs)
+
+
+def fit(
+    trial: TrialSpec, data: DataSet, team: Team, resume: State | None = None, *, costs: bool = False
+) -> Iterator[EpochReport]:
+    """Train `trial` and yield a report after every epoch that is still to do.
+
+    The test set is looked at once, after the last epoch of a `confirm` trial; the last report of such a trial holds
+    what the network costs, that of a search trial where `costs` asks for it.
+
+    Raises:
+        NonFiniteLossError: if the training loss is not finite; checked once per epoch, so the device is never
+            waited for inside one.
+    """
+    if team.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(team.device)
+    run = _prepare(trial, data, team, resume)
+    for epoch in range(resume.epoch + 1 if resume else 1, trial.epochs + 1):
+        metrics = _train_epoch(run, epoch)
+        metrics |= _evaluate(run, run.data.validation, "val")
+        if trial.phase == "confirm" and epoch == trial.epochs:
+            metrics |= _evaluate(run, run.data.test, "test")
+        if epoch == trial.epochs and (costs or trial.phase == "confirm"):
+            metrics |= _cost(run) | _peak_memory(team)
+        yield EpochReport(epoch, metrics, run.state(epoch))
+
+
+def _train_epoch(run: Run, epoch: int) -> dict[str, float]:
+    trial, team = run.trial, run.team
+    sizes = batch_sizes(len(run.data.train), trial.optimiser.batch_size, trial.optimiser.keep_partial_batch, team.size)
+    batches = train_batches(
+        run.data.train,
+        trial.data,
+        sizes,
+        seed=trial.seed,
+        epoch=epoch,
+        rank=team.rank,
+        workers=team.size,
+        classes=run.data.classes,
+        mean=run.data.mean,
+    )
+    tally, losses, started = _tally(run), [], time.perf_counter()
+    run.model.train()
+    for step, (images, targets) in enumerate(batches):
+        done, steps = (epoch - 1) * len(sizes) + step, trial.epochs * len(sizes)
+        prepare_step(run.optimiser, trial.optimiser, done, steps)
+        # Dropout draws from the global stream: a function of seed and step, the same for every arm.
+        seed_step(team.device, derive(trial.seed, "forward", epoch, step, team.rank))
+        loss = torch.zeros((), device=team.device)
+        parts = _parts(trial.optimiser.accumulate, sizes[step] // team.size)
+        for part, (x, y) in enumerate(zip(images.tensor_split(parts), targets.tensor_split(parts), strict=True), 1):
+            with _averaged_gradients(run.model, part == parts):
+                logits = _forward(run, run.model, x)
+                draws = generator(trial.seed, "pairs", epoch, step) if trial.loss.pair_dropout else None
+                terms = run.objective(logits, y, done / steps, draws)
+                # DDP averages gradients over workers; shares may differ by one image, the mean is over images.
+                share = terms.total * (len(y) * team.size / sizes[step])
+                run.scaler.scale(share).backward()  # type: ignore[no-untyped-call]
+            tally.add(terms, logits, y)
+            loss += share.detach()
+        take_step(run.optimiser, run.scaler, trial.optimiser)
+        if run.average:
+            run.average.update()
+        losses.append(loss)
+    metrics = tally.read("train")
+    _check_finite(torch.stack(losses), epoch)
+    seconds = time.perf_counter() - started
+    lr = run.optimiser.param_groups[0]["lr"]
+    return metrics | {"train/lr": lr, "time/train_s": seconds, "train/images_per_s": sum(sizes) / seconds}
+
+
+@torch.inference_mode()
+def _evaluate(run: Run, split: AnySplit, prefix: str) -> dict[str, float]:
+    network = run.evaluated.eval()
+    _share_buffers(network, run.team)
+    tally = _tally(run)
+    for images, targets in evaluation_batches(split, run.team.rank, run.team.size):
+        logits = _forward(run, network, images)
+        tally.add(run.objective(logits, targets), logits, targets)
+    return tally.read(prefix)
+
+
+def _prepare(trial: TrialSpec, data: DataSet, team: Team, resume: State | None) -> Run:
+    network = place(build_network(trial, data.image_shape[0], data.classes, trial.seed), trial.compute, team.device)
+    on_device = replace(
+        data,
+        train=data.train.with_labels(training_labels(data, trial.data, trial.seed)).to(team.device),
+        validation=data.validation.to(team.device),
+        test=data.test.to(team.device),
+    )
+    optimiser = build_optimiser(network.parameters(), trial.optimiser)
+    scaler = loss_scaler(trial.compute, team.device)
+    average = Average(network, trial.optimiser.ema_decay) if trial.optimiser.ema_decay else None
+    if resume:
+        network.load_state_dict(resume.network)
+        optimiser.load_state_dict(resume.optimiser)
+        scaler.load_state_dict(resume.scaler)
+        if average and resume.averaged:
+            average.network.load_state_dict(resume.averaged)
+    model = compiled(DistributedDataParallel(network) if team.size > 1 else network, trial.compute)
+    objective = objective_for(trial.loss, trial.classifiers)
+    return Run(trial, on_device, team, network, model, objective, optimiser, scaler, average)
+
+
+def _forward(run: Run, model: nn.Module, images: Tensor) -> dict[str, Tensor]:
+    """Return logits [B, classes] by classifier of images uint8 [B, C, H, W]."""
+    with precision(run.trial.compute, run.team.device):
+        logits: dict[str, Tensor] = model(lay_out(run.data.normalise(images), run.trial.compute))
+    return logits
+
+
+def _parts(accumulate: int, images: int) -> int:
+    """Return in how many parts a worker's `images` are trained: at least two in each, for batch norm's sake."""
+    return max(1, min(accumulate, images // 2))
+
+
+def _averaged_gradients(model: nn.Module, last: bool) -> AbstractContextManager[None]:
+    """Let DDP average gradients over workers in the `last` part of a batch alone: they add up until then."""
+    return nullcontext() if last or not hasattr(model, "no_sync") else model.no_sync()  # type: ignore[operator]
+
+
+def _tally(run: Run) -> Tally:
+    return Tally(run.trial.classifiers, run.data.classes, run.team.device)
+
+
+def _check_finite(losses: torch.Tensor, epoch: int) -> None:
+    """Look at the losses [steps] of an epoch, at all workers' together: either all of them raise or none."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.all_reduce(losses)
+    finite = torch.isfinite(losses)
+    if not finite.all():
+        step = int((~finite).nonzero()[0]) + 1
+        raise NonFiniteLossError(f"the training loss is not finite in epoch {epoch}, step {step}")
+
+
+def _share_buffers(network: nn.Module, team: Team) -> None:
+    """Give every worker rank 0's batch-norm statistics: what is evaluated is what a checkpoint holds."""
+    if team.size > 1:
+        for buffer in network.buffers():
+            torch.distributed.broadcast(buffer, src=0)
+
+
+def _cost(run: Run) -> dict[str, float]:
+    cost = count_cost(run.network, run.data.image_shape)
+    return {f"cost/{name}": float(value) for name, value in vars(cost).items()}
+
+
+def _peak_memory(team: Team) -> dict[str, float]:
+    """Return the most memory that tensors took on the first GPU since training began, the data among them.
+
+    Nothing on CPUs: a process that trains one trial after another knows its peak over all of them alone.
+    """
+    if team.device.type != "cuda":
+        return {}
+    return {"cost/peak_memory_mib": torch.cuda.max_memory_allocated(team.device) / 2**20}

@@ -1,0 +1,180 @@
+"""The search as Optuna studies in a storage of Optuna's own, for people and optuna-dashboard: one study per arm.
+
+It is written as trials start, report and end, and never read for a decision: the ledger is the truth. What is missing
+or wrong in it is put right from the ledger whenever a study goes on.
+"""
+
+import os
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import optuna
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, TrialState
+
+from dks_study.spec.base import Problem
+from dks_study.spec.space import arm_space
+from dks_study.spec.study import StudySpec
+from dks_study.study.ledger import Cell, Outcome, Record
+from dks_study.study.search import directions, frozen
+from dks_study.watch.urls import error_line, without_password
+
+JOURNAL = "optuna.journal"
+_ID = "trial"  # the user attribute that holds our id of a trial
+_STATES = {
+    "complete": TrialState.COMPLETE,
+    "stopped": TrialState.PRUNED,
+    "diverged": TrialState.FAIL,
+    "out_of_memory": TrialState.FAIL,
+    "failed": TrialState.FAIL,
+}
+
+
+class MirrorError(Problem, RuntimeError):
+    """Optuna's storage cannot be used; the message is one line and holds no password."""
+
+
+def open_storage(url: str | None, folder: Path) -> BaseStorage:
+    """Return the storage at the database `url`, or the journal file in a study's `folder`.
+
+    A journal that cannot be read is begun anew.
+
+    Raises:
+        MirrorError: if the database cannot be reached, or the file cannot be written.
+    """
+    if url is None:
+        path = folder / JOURNAL
+        try:
+            return _journal(path)
+        except OSError as error:
+            raise MirrorError(f"{path}: cannot be written: {error.strerror}") from error
+        except Exception:
+            # Whatever a damaged line makes of Optuna: nothing but the mirror is lost.
+            path.unlink()
+            return _journal(path)
+    if "://" not in url:
+        raise MirrorError(f"--optuna-storage: must be a database's URL such as postgresql://host/name, got {url!r}")
+    try:
+        return RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
+    except Exception as error:  # each driver has errors of its own
+        raise MirrorError(f"--optuna-storage {without_password(url)}: {error_line(error, url)}") from error
+
+
+def _journal(path: Path) -> BaseStorage:
+    path.touch()
+    content = path.read_bytes()
+    if not content.endswith(b"\n"):  # cut in half by a crash: what is appended next would spoil it for good
+        os.truncate(path, content.rfind(b"\n") + 1)
+    return JournalStorage(JournalFileBackend(str(path)))
+
+
+class Mirror:
+    """Writes what happens to search trials; a storage that fails is left alone from then on."""
+
+    def __init__(self, study: StudySpec, folder: Path, url: str | None, warn: Callable[[str], None]) -> None:
+        """Mirror the study in `folder`; `warn` is told once if that fails later on.
+
+        Raises:
+            MirrorError: as `open_storage`.
+        """
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._study, self._url, self._warn = study, url or "", warn
+        self._storage: BaseStorage | None = open_storage(url, folder)
+        self._spaces = {arm: space for arm in study.arms if (space := arm_space(study, arm)).axes}
+        self._names = {arm: f"{folder.resolve().name}/{arm}" for arm in self._spaces}
+        self._ids: dict[str, int] = {}  # Optuna's id of a trial, by ours
+
+    def restore(self, records: Iterable[Record]) -> None:
+        """Make the storage say what the ledger says."""
+        known = {record.cell.id: record for record in records if record.cell.phase == "search"}
+        with self._guarded() as storage:
+            if storage is None:
+                return
+            for arm in self._spaces:
+                mine = {name: record for name, record in known.items() if record.cell.arm == arm}
+                trials = self._mirrored(storage, arm)
+                if not all(self._agrees(trial, mine) for trial in trials):
+                    optuna.delete_study(study_name=self._names[arm], storage=storage)
+                    trials = self._mirrored(storage, arm)
+                self._ids |= {trial.user_attrs[_ID]: self._id(storage, arm, trial.number) for trial in trials}
+                ended = {trial.user_attrs[_ID] for trial in trials if trial.state.is_finished()}
+                for name, record in sorted(mine.items(), key=lambda item: item[1].cell.index):
+                    if name not in ended:
+                        self._add(storage, record.cell)
+                        self._end(storage, record.cell, record.outcome)
+
+    def started(self, cell: Cell) -> None:
+        """A trial begins, or goes on."""
+        with self._guarded() as storage:
+            if storage and cell.phase == "search":
+                self._add(storage, cell)
+
+    def epoch(self, cell: Cell, metrics: Mapping[str, float]) -> None:
+        """A trial reports; Optuna takes values of epochs where there is one objective alone."""
+        objective, *more = self._study.search.objectives
+        with self._guarded() as storage:
+            if storage and cell.phase == "search" and not more and objective in metrics:
+                storage.set_trial_intermediate_value(self._ids[cell.id], int(metrics["epoch"]), metrics[objective])
+
+    def settled(self, cell: Cell, outcome: Outcome) -> None:
+        """A trial has ended."""
+        with self._guarded() as storage:
+            if storage and cell.phase == "search":
+                self._add(storage, cell)
+                self._end(storage, cell, outcome)
+
+    @contextmanager
+    def _guarded(self) -> Iterator[BaseStorage | None]:
+        """Give out the storage while it works; a mirror must never take a study with it."""
+        try:
+            yield self._storage
+        except Exception as error:
+            self._storage = None
+            again = "it is put right when this study is started again"
+            self._warn(f"Note: Optuna's storage cannot be written ({error_line(error, self._url)}): {again}.")
+
+    def _mirrored(self, storage: BaseStorage, arm: str) -> Sequence[FrozenTrial]:
+        study = optuna.create_study(
+            storage=storage, study_name=self._names[arm], directions=directions(self._study), load_if_exists=True
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            study.set_metric_names(list(self._study.search.objectives))
+        return study.get_trials(deepcopy=False)
+
+    def _agrees(self, trial: FrozenTrial, mine: dict[str, Record]) -> bool:
+        record = mine.get(trial.user_attrs.get(_ID, ""))
+        if record is None:
+            return trial.state is TrialState.RUNNING and _ID in trial.user_attrs
+        params = {key: value for key, value in record.cell.setting.items() if key in self._spaces[record.cell.arm].axes}
+        state = _STATES[record.outcome.status] if trial.state.is_finished() else TrialState.RUNNING
+        return trial.params == params and trial.state is state
+
+    def _add(self, storage: BaseStorage, cell: Cell) -> None:
+        if cell.id not in self._ids:
+            attrs = {_ID: cell.id, "seed": str(cell.seed)}
+            trial = frozen(self._spaces[cell.arm], cell.setting, TrialState.RUNNING, user_attrs=attrs)
+            study_id = storage.get_study_id_from_name(self._names[cell.arm])
+            self._ids[cell.id] = storage.create_new_trial(study_id, template_trial=trial)
+
+    def _end(self, storage: BaseStorage, cell: Cell, outcome: Outcome) -> None:
+        trial_id, objectives = self._ids[cell.id], self._study.search.objectives
+        if storage.get_trial(trial_id).state.is_finished():
+            return
+        for epoch, value in enumerate(outcome.steps if len(objectives) == 1 else (), start=1):
+            storage.set_trial_intermediate_value(trial_id, epoch, value)
+        if outcome.error:
+            storage.set_trial_user_attr(trial_id, "error", outcome.error)
+        values = None
+        if outcome.status == "complete":
+            values = [outcome.metrics[name] for name in objectives]
+        elif outcome.status == "stopped":
+            values = outcome.steps[-1:]
+        storage.set_trial_state_values(trial_id, _STATES[outcome.status], values)
+
+    def _id(self, storage: BaseStorage, arm: str, number: int) -> int:
+        study_id = storage.get_study_id_from_name(self._names[arm])
+        return storage.get_trial_id_from_study_id_trial_number(study_id, number)

@@ -1,0 +1,199 @@
+"""What a study is doing, told from its files alone: from another terminal, or a machine that shares the folder."""
+
+import json
+import re
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from pydantic import ValidationError
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from dks_study.spec.base import Problem
+from dks_study.spec.study import StudySpec
+from dks_study.spec.trial import Setting
+from dks_study.study.holder import holder_of
+from dks_study.study.ledger import Cell, Record, read_epochs, read_ledger
+from dks_study.study.planner import Planner, Step, Tried
+from dks_study.watch.progress import LEAST_EPOCHS, Tracker, arms_table, ending, summary
+
+_CELL = re.compile(r"(?P<arm>.+)-(?:search-(?P<index>\d+)|confirm(?P<member>\d*)-seed(?P<seed>\d+))")
+
+
+class StatusError(Problem, ValueError):
+    """A folder does not hold a study; the message is one line."""
+
+
+@dataclass(frozen=True)
+class Running:
+    """A trial that has begun and not ended."""
+
+    cell: Cell
+    epochs: int  # done
+    written: float  # seconds since 1970
+
+
+@dataclass(frozen=True)
+class Status:
+    """What the files of a study say.
+
+    Attributes:
+        holder: who ran it last.
+        alive: whether that process is; None if it is on another machine.
+        written: when anything was written last, seconds since 1970.
+        seconds_left: an estimate, while it runs.
+    """
+
+    folder: Path
+    study: StudySpec
+    tracker: Tracker
+    running: Sequence[Running]
+    complete: bool
+    holder: str
+    alive: bool | None
+    written: float
+    seconds_left: float | None
+    checkpoint_bytes: int
+
+
+def find_studies(path: Path) -> list[Path]:
+    """Return `path` if it is a study's folder, else the studies' folders in it.
+
+    Raises:
+        StatusError: if there are none.
+    """
+    if (path / "provenance.json").is_file():
+        return [path]
+    studies = sorted(file.parent for file in path.glob("*/provenance.json"))
+    if not studies:
+        what = "holds no study (no provenance.json)" if path.is_dir() else "is not a folder"
+        raise StatusError(f"--status {path}: {what}")
+    return studies
+
+
+def read_status(folder: Path) -> Status:
+    """Read the study in `folder`.
+
+    Raises:
+        StatusError: if its description cannot be read.
+        LedgerError: if its ledger is damaged.
+    """
+    try:
+        provenance = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
+        study = StudySpec.model_validate_json(json.dumps(provenance["study"]))
+        since = datetime.fromisoformat(provenance["sessions"][-1]["started"])
+    except (OSError, ValueError, LookupError, TypeError, ValidationError) as error:
+        line = str(error).splitlines()[0]
+        raise StatusError(f"--status {folder}: provenance.json is not that of a study: {line}") from error
+    records = list(read_ledger(folder / "ledger.jsonl"))
+    tracker = Tracker(study)
+    for record in records:
+        tracker.settle(record.cell, record.outcome)
+    running = list(_running(folder, study, tracker.settled.keys()))
+    holder, alive = holder_of(folder)
+    for trial in running if alive is not False else ():
+        tracker.start(trial.cell, trial.epochs)
+    complete = _is_complete(study, records)
+    files = [folder / "ledger.jsonl", folder / "provenance.json"]
+    return Status(
+        folder,
+        study,
+        tracker,
+        running,
+        complete,
+        holder,
+        alive and not complete,
+        max(map(_changed, [*files, *folder.glob("trials/*/epochs.jsonl")])),
+        None if complete or alive is False else _seconds_left(tracker, records, since),
+        sum(file.stat().st_size for file in folder.glob("trials/*/*.pt")),
+    )
+
+
+def render(status: Status) -> RenderableType:
+    """Return the status as tables and lines."""
+    parts: list[RenderableType] = [Text(status.study.question), Text(_who(status)), arms_table(status.tracker)]
+    if status.running:
+        table = Table(
+            "began and did not end" if status.alive is False else "running",
+            "epochs",
+            "wrote last",
+            box=None,
+            pad_edge=False,
+        )
+        for trial in status.running:
+            table.add_row(trial.cell.name, f"{trial.epochs}/{trial.cell.epochs}", _ago(trial.written))
+        parts.append(table)
+    for cell, outcome in status.tracker.settled.values():
+        if outcome.lost:
+            parts.append(Text(f"{cell.name}: {ending(outcome)}"))
+    parts.append(Text(f"{summary(status.tracker, status.seconds_left)}; checkpoints {_size(status.checkpoint_bytes)}"))
+    return Group(*parts)
+
+
+def line(status: Status) -> str:
+    """Return the status as one line, for a list of studies."""
+    return f"{status.folder.name}: {summary(status.tracker, status.seconds_left)}; {_who(status)}"
+
+
+def _who(status: Status) -> str:
+    """Return whether the study is complete, running or interrupted, and by whom."""
+    wrote = f"wrote last {_ago(status.written)}"
+    if status.complete:
+        return f"complete, {wrote}"
+    if status.alive is None:
+        return f"held by {status.holder}, which cannot be seen from this machine; {wrote}"
+    if status.alive:
+        return f"running: {status.holder}; {wrote}"
+    by = f" ({status.holder} has ended)" if status.holder else ""
+    return f"not running{by}, {wrote}; the command that began it goes on"
+
+
+def _running(folder: Path, study: StudySpec, settled: Iterable[str]) -> Iterator[Running]:
+    for path in sorted(folder.glob("trials/*/trial.json")):
+        parts = _CELL.fullmatch(path.parent.name)
+        if parts is None or parts["arm"] not in study.arms or path.parent.name in settled:
+            continue
+        trial = json.loads(path.read_text(encoding="utf-8"))
+        index = parts["index"] or study.report_seeds.index(int(parts["seed"]))
+        member = int(parts["member"] or 0)
+        cell = Cell(parts["arm"], trial["phase"], int(index), trial["seed"], trial["epochs"], {}, member)
+        epochs = sum(1 for _ in read_epochs(path.parent))
+        yield Running(cell, epochs, max(map(_changed, [path, path.with_name("epochs.jsonl")])))
+
+
+def _is_complete(study: StudySpec, records: Sequence[Record]) -> bool:
+    def none(arm: str, index: int, tried: Sequence[Tried]) -> Setting:
+        return {}  # whatever it is, it is one more trial to run
+
+    return Planner(study, none, records).next() is Step.DONE
+
+
+def _seconds_left(tracker: Tracker, records: Sequence[Record], since: datetime) -> float | None:
+    """Return an estimate from the epochs since the session began."""
+    ended = [record.cell.epochs for record in records if datetime.fromisoformat(record.ended) >= since]
+    epochs = sum(ended) + sum(done for _, done in tracker.running.values())
+    return tracker.epochs_left() * (time.time() - since.timestamp()) / epochs if epochs >= LEAST_EPOCHS else None
+
+
+def _changed(path: Path) -> float:
+    return path.stat().st_mtime if path.exists() else 0.0
+
+
+def _ago(then: float) -> str:
+    seconds = max(0, round(time.time() - then))
+    for unit, length in (("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds // length} {unit} ago"
+    return f"{seconds} s ago"
+
+
+def _size(count: float) -> str:
+    for unit in ("bytes", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} GB"

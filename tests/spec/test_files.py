@@ -1,0 +1,300 @@
+"""Files and overrides become a study, or one clear line that names file, key, rule and value."""
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dks_study.spec.files import SPACES, load_study
+from dks_study.spec.space import arm_space
+from dks_study.spec.study import arm_run
+from dks_study.spec.yamldoc import SpecError, load_document
+
+SPACE = """question: Does it work?
+profile: laptop
+trial:
+  branches: {taps: [stage1]}
+arms:
+  baseline: {branches.taps: [], loss.pairing: none}
+  dense: {loss.pairing: dense}
+search:
+  axes:
+    optimiser.lr: {float: [0.01, 0.3], log: true}
+table: {title: T, reference: baseline}
+"""
+
+
+def problem(*overrides, space="dense_vs_oneway", profile=None):
+    with pytest.raises(SpecError) as caught:
+        load_study(str(space), profile, overrides)
+    text = str(caught.value)
+    assert "\n" not in text
+    return text
+
+
+def problem_in(tmp_path, text):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    return problem(space=path).replace(str(path), "FILE")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("arms:", "armz:", "FILE:5: armz: unknown key, did you mean arms?; known here: arms, keep, max_failures"),
+        ("stage1]", "stage9]", "FILE:4: trial.branches.taps: must be taps of resnet (stage1, stage2), got"),
+        ("dense: {", "dense: {optimiser.lr: 1e-4, ", 'arms.dense.optimiser.lr: must be a valid number, got "1e'),
+        ("pairing: none", "pairing: on", "FILE:6: arms.baseline.loss.pairing: "),
+        ("pairing: dense", "pairing: densee", "one of none, top_down, bottom_up, dense, adjacent, from_main, to_main"),
+        ("pairing: dense", "pairing: [main>main]", "two different classifiers, got 'main>main'"),
+        ("pairing: dense", "pairing: [main>stage2]", "this network (stage1, main), got 'stage2' in 'main>stage2'"),
+        ("loss.pairing: dense", "loss.pairin: dense", "arms.dense.loss.pairin: unknown key, did you mean pairing?"),
+        ("loss.pairing: dense", "epochs: 3", "arms.dense.epochs: must be the same in the whole study (trial.epochs)"),
+        ("loss.pairing: dense", "epochs.x: 3", "arms.dense.epochs.x: must be the same in the whole study"),
+        ("loss.pairing: dense", "branches.recipe.x: 3", "FILE:7: arms.dense.branches.recipe"),
+        ("[0.01, 0.3]", "[0.3, 0.01]", "FILE:10: search.axes.optimiser.lr: low must be below high, got [0.3, 0.01]"),
+        ("[0.01, 0.3]", "[0.01, 0.02]", "must contain baseline's own value 0.1: search trial 0 is the arm as written"),
+        ("optimiser.lr: {f", "optimiser.lrr: {f", "search.axes.optimiser.lrr: unknown key, did you mean lr?"),
+        ("log: true", "log: true, int: [1, 2]", "exactly one of float: [low, high], int: [low, high], choice: [...]"),
+        ("[0.01, 0.3]", "[-1, 0.3]", "log: true needs a range whose low end is above 0"),
+        ("reference: baseline", "reference: base", "FILE:11: table.reference: must be an arm (baseline, dense), got"),
+        ("question: Does it work?", "question: *x", "FILE: YAML aliases (*name) are not used here: write"),
+        ("question: Does it work?", "question: [", "not valid YAML"),
+        ("question: Does it work?", "question: 3", "FILE:1: question: must be a valid string, got 3"),
+        ("question: Does it work?", "question: !!python/object:os.system x", "FILE:1: not a plain value"),
+        ("question: Does it work?", "profile: laptop", "FILE:2: profile: the key is written twice"),
+        ("profile: laptop", "profile: laptpo", "--profile laptpo: no such profile, did you mean laptop?; there are: "),
+        ("table: {title: T, reference: baseline}", "", "table: the key is missing"),
+        ("pairing: none", "pairing: off", "got false (YAML reads off as false: put it in quotes if you mean the word)"),
+        ("[0.01, 0.3]", "[1e-2, 0.3]", 'FILE:10: search.axes.optimiser.lr.float.0: must be a valid number, got "1e-2"'),
+        ("log: true", "log: yes please", 'FILE:10: search.axes.optimiser.lr.log: must be a valid boolean, got "yes pl'),
+        ("log: true", "arms: [densee]", "axes.optimiser.lr.arms: must be arms (baseline, dense), got 'densee'"),
+        ("[0.01, 0.3]", "[0.01, -3]", "FILE:10: search.axes.optimiser.lr: low must be below high, got [0.01, -3.0]"),
+        ("{float: [0.01, 0.3]", "{choice: [0.1]", "should have at least 2 items after validation, not 1, got [0.1]"),
+        ("optimiser.lr: {f", "epochs: {f", "FILE:10: search.axes.epochs: must be the same in the whole study"),
+        ("optimiser.lr: {f", "data.split_seed: {f", "search.axes.data.split_seed: must be the same in the whole study"),
+        ("loss.pairing: dense", "data.split_seed: 1", "FILE:7: arms.dense.data.split_seed: must be the same in the"),
+        ("loss.pairing: dense", "data.evaluation: squash", "arms.dense.data.evaluation: must be the same in the whole"),
+        ("loss.pairing: dense", "data: {name: digits, split_seed: 1}", "FILE:7: arms.dense.data"),
+        ("loss.pairing: dense", "resources.workers: 2", "arms.dense.resources.workers: must be the same in the whole"),
+        ("dense: {loss", "Dense: {loss", 'FILE:7: arms.Dense: String should match pattern'),
+        ("dense: {loss.pairing: dense}", "dense: 3", "FILE:7: arms.dense: must be an object, got 3"),
+        ("dense: {loss.pairing: dense}", "baseline: {}", "FILE:7: arms.baseline: the key is written twice"),
+        ("{branches.taps: [], l", "{loss.pairing: dense, l", "FILE:6: arms.baseline.loss.pairing: the key is"),
+        ("[stage1]}", "[stage1], taps: []}", "FILE:4: trial.branches.taps: the key is written twice"),
+        ("question: Does it work?", "? [a]\n: b", "FILE:1: a key must be plain text"),
+        ("question: Does it work?", "question: !!binary aGVsbG8=", "FILE:1: "),
+        ("question: Does it work?", "question: !!timestamp 2020-01-01", "FILE:1: "),
+        ("question: Does it work?", 'question: "\\ud800"', "FILE:1: question: "),
+        ("question: Does it work?", 'question: "\\UFFFFFFFF"', "FILE"),
+        ("table: {", "table: !!python/object:os.system {", "FILE:11: "),
+        ("[stage1]", "!!python/tuple [stage1]", "FILE:4: "),
+        ("question:", "!!python/name:os.system question:", "FILE:1: "),
+        ("Does it work?", "Does it work?\n---\na: 1", "FILE:2: not valid YAML"),
+        ("trial:", "trial:\n\tepochs: 3", "not valid YAML"),
+        ("trial:\n  branches: {taps: [stage1]}", "trial:", "FILE:3: trial: must be an object, got null"),
+        ("optimiser.lr: {", "loss.branch_weight_by_tap.stage1: {arms: [dense], ", "FILE:10: search.axes.loss."),
+        ("profile: laptop", "profile: [laptop]", "profile: must name a file in search_spaces/profiles/, got ['lap"),
+        ("question", '"ques\\ntion"', "FILE:1: "),
+    ],
+)  # fmt: skip
+def test_a_wrong_file_gets_one_clear_line(tmp_path, old, new, message):
+    assert old in SPACE
+    assert message in problem_in(tmp_path, SPACE.replace(old, new, 1))
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("trial.epochs=0", "--set: trial.epochs: must be greater than or equal to 1, got 0"),
+        ("trial.epochs=1.5", "--set: trial.epochs: must be a valid integer, got 1.5"),
+        ("trial.epochs=yes", "got true (YAML reads yes as true: put it in quotes if you mean the word)"),
+        ("trial.optimiser.lr=1e-4", "(YAML reads 1e-4 as text: a number in exponent form needs a point and a sign"),
+        ("trial.optimiser.lr=.nan", "--set: trial.optimiser.lr: must be a finite number"),
+        ("trial.optimizer.lr=0.1", "--set: trial.optimizer: unknown key, did you mean optimiser?"),
+        ("trial.backbone.depth=9", "a CIFAR ResNet has depth 6n+2 (8, 14, 20, 32, 44, 56, 110, ...), got 9"),
+        ("trial.backbone.name=resnext", "--set: trial.backbone.name: must be one of resnet, preact_resnet, wrn, "),
+        ("trial.backbone.depht=8", "--set: trial.backbone.depht: unknown key, did you mean depth?"),
+        ("trial.data.name=cifar10", "trial.data.root: must name the folder with the files of cifar10, got null"),
+        ("trial.data.label_noise=1", "--set: trial.data.label_noise: must be less than 1, got 1"),
+        ("trial.resources.gpus_per_worker=2", "gpus_per_worker: must be at most 1 (use more workers), got 2"),
+        ("search.seed=3", "--set: search.seed: must not be one of report_seeds, got 3"),
+        ("report_seeds=[1, 1]", "--set: report_seeds: each seed is listed once"),
+        ("report_seeds=[-1]", "report_seeds.0: must be greater than or equal to 0, got -1"),
+        ("search.axes.optimiser.lr.arms=[foo]", "search.axes.optimiser.lr.arms: must be arms (baseline, ds, "),
+        ("arms.dense.branches.taps=[stage1, stage1]", "each tap carries one branch and is listed once"),
+        ("arms=3", "--set: arms: must be an object, got 3"),
+        ("table.against={dense: nobody}", "--set: table.against: must pair arms (baseline, ds, "),
+        ("nonsense", "--set takes dotted.key=value, got 'nonsense'"),
+        ("trial.epochs=[", "--set: trial.epochs: not valid YAML"),
+        ("trial.branches.recipe=off", "got false (YAML reads off as false: put it in quotes if you mean the word)"),
+        ("arms.dense.loss.pairing=no", "got false (YAML reads no as false: put it in quotes if you mean the word)"),
+        ("trial.data.flip=on a day", '--set: trial.data.flip: must be a valid boolean, got "on a day"'),
+        ("trial.optimiser={lr: 1e-4}", '--set: trial.optimiser.lr: must be a valid number, got "1e-4"'),
+        ("trial.data={label_noise: 2}", "--set: trial.data.label_noise: must be less than 1, got 2"),
+        ("arms.dense.loss.synergy_weigth=1", "--set: arms.dense.loss.synergy_weigth: unknown key, did you mean syn"),
+        ("arms.dense.loss.pairing=[main>nobody]", "this network (stage1, stage2, main), got 'nobody' in 'main>nobody'"),
+        ("arms.dense.loss.pairing=[main-stage1]", "a pair is written 'teacher>student', two different classifiers"),
+        ("arms.dense.loss.pairing=[main>stage1, main>stage1]", "each pair is listed once, got 'main>stage1' twice"),
+        ("arms.dense.epochs=3", "--set: arms.dense.epochs: must be the same in the whole study (trial.epochs)"),
+        (
+            "search.axes.optimiser.lr.float=[0.2, 0.3]",
+            "search.axes.optimiser.lr: must contain baseline's own value 0.1",
+        ),
+        ("search.axes.optimiser.momentum.float=[0.5, 1.0]", "search.axes.optimiser.momentum: must be less than 1"),
+        ("search.trails=3", "--set: search.trails: unknown key, did you mean trials?; known here: as_arms, axes, con"),
+        ("report_seeds=[&a [*a]]", "--set: report_seeds: "),
+        ('question="\\U00110000"', "--set: question: "),
+        ("profile=cifar100_wrn28_10", "--set: profile: "),
+        ("name=another", "--set: name: "),
+        ("trial.epo\nchs=3", "trial.epo"),
+        ("trial.epo\u2028chs=[", "trial.epo"),
+        ("=3", "--set takes dotted.key=value, got '=3'"),
+    ],
+)
+def test_a_wrong_override_gets_one_clear_line(override, message):
+    assert message in problem(override)
+
+
+def test_what_cannot_be_read_says_so(tmp_path):
+    assert "no such space, did you mean dense_vs_oneway?" in problem(space="dense_vs_onway")
+    assert "--space nowhere/mine.yaml: no such space; there are: " in problem(space="nowhere/mine.yaml")
+    assert "no such space" in problem(space=tmp_path), "a folder"
+    assert "--profile labtop.yaml: no such profile, did you mean laptop?" in problem(profile="labtop.yaml")
+    assert problem_in(tmp_path, "- a\n- b\n") == "FILE: the top level must be `key: value` lines"
+    assert problem_in(tmp_path, "") == "FILE: the top level must be `key: value` lines"
+    (tmp_path / "bytes.yaml").write_bytes(b"\xff\xfe\x00")
+    assert f"{tmp_path / 'bytes.yaml'}: cannot be read" in problem(space=tmp_path / "bytes.yaml")
+    assert "profile: must name a file in search_spaces/profiles/, got 3" in problem_in(tmp_path, "profile: 3")
+
+
+@pytest.mark.parametrize("option", ["space", "profile"])
+@pytest.mark.parametrize("name", ["two\nlines", "x" * 300, ""])
+def test_no_name_of_a_file_is_too_odd_for_a_line(option, name):
+    names = {"space": "dense_vs_oneway", "profile": "laptop", option: name}
+    assert f"no such {option}" in problem(**names)
+
+
+@pytest.mark.parametrize("text", ["a: " + "[" * 600 + "]" * 600, "a: &b [*b]", "a: {<<: &b [1]}\nc: *b"])
+def test_what_no_description_needs_is_refused(tmp_path, text):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(SpecError):
+        load_document(path)
+
+
+def test_an_item_of_a_list_is_found_on_its_own_line(tmp_path):
+    found = problem_in(tmp_path, SPACE + "report_seeds:\n  - 0\n  - 1\n  - -2\n")
+    assert found == "FILE:15: report_seeds.2: must be greater than or equal to 0, got -2"
+
+
+def test_a_mistake_in_the_profile_is_found_in_the_profile(tmp_path):
+    profile = tmp_path / "small.yaml"
+    profile.write_text((SPACES / "profiles" / "laptop.yaml").read_text().replace("epochs: 15", "epochs: many"))
+    line = 1 + profile.read_text().splitlines().index("  epochs: many")
+    said = problem(profile=str(profile))
+    assert said == f'{profile}:{line}: trial.epochs: must be a valid integer, got "many"'
+
+
+def test_a_rule_over_the_whole_study_shows_the_value_that_broke_it():
+    assert problem("report_seeds=[1, 1]").endswith("got [1, 1]")
+
+
+def test_space_wins_over_profile_and_set_over_both(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(SPACE.replace("trial:\n", "trial:\n  epochs: 7\n"))
+    assert load_study(str(path)).trial.epochs == 7
+    assert load_study(str(path)).trial.data.label_noise == 0.4, "from the profile"
+    assert load_study(str(path), None, ["trial.epochs=8", "trial.epochs=9"]).trial.epochs == 9
+
+
+@pytest.mark.parametrize(
+    ("override", "value_of"),
+    [
+        ("arms.dense.loss.synergy_weight=0.5", lambda s: arm_run(s, "dense", {}).loss.synergy_weight),
+        ("search.axes.optimiser.lr.float=[0.05, 0.5]", lambda s: s.search.axes["optimiser.lr"].float_range[0] * 10),
+        ("trial.loss.branch_weight_by_tap={stage1: 0.5}", lambda s: s.trial.loss.branch_weight_by_tap["stage1"]),
+        ("trial.branches.taps=[stage1]", lambda s: s.trial.branches.taps == ("stage1",) and 0.5),
+        ("trial.data.validation_fraction=0.5", lambda s: s.trial.data.validation_fraction),
+        ("trial.backbone.base_channels=5", lambda s: s.trial.backbone.base_channels / 10),
+        ("trial.resources.cpus_per_worker=5", lambda s: s.trial.resources.cpus_per_worker / 10),
+        ("trial.optimiser.milestones=[0.5]", lambda s: s.trial.optimiser.milestones[0]),
+        ("arms.ds={optimiser.momentum: 0.5}", lambda s: arm_run(s, "ds", {}).optimiser.momentum),
+        ("arms.new.optimiser.momentum=0.5", lambda s: arm_run(s, "new", {}).optimiser.momentum),
+        ("arms.dense.loss.pairing={main>stage1: 0.5}", lambda s: arm_run(s, "dense", {}).loss.pairing["main>stage1"]),
+        ("search.axes.optimiser.momentum={float: [0.5, 0.95]}", lambda s: s.search.axes["optimiser.momentum"].ends[0]),
+        ("search.axes.optimiser.gamma.choice=[0.5, 0.2]", lambda s: s.search.axes["optimiser.gamma"].ends[0]),
+        ("search.axes.loss.synergy_weight.arms=[dense]", lambda s: len(s.axes_of("top_down")) / 4),
+        ("search.axes.optimiser.lr.log=false", lambda s: 0.5 - s.search.axes["optimiser.lr"].log),
+        ("search.trials=5", lambda s: s.search.trials / 10),
+        ("search.parallel=5", lambda s: s.search.parallel / 10),
+        ("report_seeds=[5, 6]", lambda s: s.report_seeds[0] / 10),
+        ("max_failures=5", lambda s: s.max_failures / 10),
+        ("table.title=Five", lambda s: len(s.table.title) / 8),
+        ("question=a=b?", lambda s: len(s.question) / 8),
+    ],
+)
+def test_set_reaches_every_key(override, value_of):
+    sets = [override] if "by_tap" not in override else [override, "arms.baseline.loss.branch_weight_by_tap={}"]
+    assert value_of(load_study("dense_vs_oneway", None, sets)) == 0.5
+
+
+def shuffled(value, draw):
+    if not isinstance(value, dict):
+        return value
+    return {key: shuffled(value[key], draw) for key in draw(st.permutations(sorted(value)))}
+
+
+@settings(max_examples=15, deadline=None, derandomize=True)
+@given(st.data(), st.lists(st.text("abc: #[]{}", max_size=20), max_size=3))
+def test_neither_the_order_of_keys_nor_comments_change_the_hash(tmp_path_factory, data, comments):
+    path = tmp_path_factory.mktemp("hash") / "mine.yaml"
+    path.write_text(SPACE)
+    first = load_study(str(path)).content_hash()
+    text = yaml.safe_dump(shuffled(yaml.safe_load(SPACE), data.draw), sort_keys=False)
+    path.write_text("".join(f"# {line}\n" for line in comments) + text)
+    assert load_study(str(path)).content_hash() == first
+
+
+def test_whatever_changes_the_content_changes_the_hash():
+    changes = [
+        "trial.optimiser.momentum=0.8",
+        "trial.epochs=16",
+        "trial.data.split_seed=1",
+        "arms.dense.loss.synergy_weight=1.0",
+        "search.axes.optimiser.lr.log=false",
+        "search.seed=1001",
+        "report_seeds=[0, 1, 2, 3, 4, 6]",
+        "question=Another?",
+        "table.reference=ds",
+        "out_of_memory=accumulate",
+    ]
+    studies = [load_study("dense_vs_oneway", None, [change]) for change in changes] + [load_study("dense_vs_oneway")]
+    assert len({study.content_hash() for study in studies}) == len(studies)
+    for same in ("trial.epochs=15", "max_failures=9", "keep=none"):  # what can change while a study runs
+        assert load_study("dense_vs_oneway", None, [same]).content_hash() == studies[-1].content_hash()
+
+
+@pytest.mark.parametrize(
+    "arm", ["{loss: {pairing: dense, branch_weight: 1.0}}", "{loss.branch_weight_by_tap: {stage1: 1.0}}"]
+)
+def test_a_searched_value_never_stays_in_the_study(tmp_path, arm):
+    key = "loss.branch_weight" if "pairing" in arm else "loss.branch_weight_by_tap.stage1"
+    path = tmp_path / "mine.yaml"
+    text = SPACE.replace("dense: {loss.pairing: dense}", f"dense: {arm}")
+    path.write_text(text.replace("optimiser.lr: {float: [0.01, 0.3]", f"{key}: {{arms: [dense], float: [0.25, 2.0]"))
+    study = load_study(str(path))
+    before = study.content_hash()
+    assert arm_space(study, "dense").completed({}) == {key: 1.0}
+    arm_run(study, "dense", {key: 0.5})
+    assert arm_space(study, "dense").completed({}) == {key: 1.0}
+    assert study.content_hash() == before
+
+
+def test_another_backbone_leaves_nothing_of_the_one_below():
+    study = load_study("dense_vs_oneway", None, ["trial.backbone={name: wrn, depth: 10, width: 1}"])
+    assert study.trial.backbone.model_dump(exclude_unset=True) == {"name": "wrn", "depth": 10, "width": 1}
+    deeper = load_study("dense_vs_oneway", None, ["trial.backbone.depth=14"]).trial.backbone
+    assert (deeper.depth, deeper.base_channels) == (14, 8)
+    wrong = problem("trial.backbone={name: wrn, depth: 10, widht: 1}")
+    assert "trial.backbone.widht: unknown key, did you mean width?; known here: depth, dropout, name, width" in wrong

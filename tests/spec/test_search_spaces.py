@@ -1,0 +1,138 @@
+"""Every question and every scale that ships: it loads, its axes can be sampled, its networks exist and train."""
+
+from dataclasses import replace
+from functools import cache
+
+import optuna
+import pytest
+import torch
+
+from dks_study.method.networks import build_network
+from dks_study.spec.files import SPACES, load_study
+from dks_study.spec.study import arm_run, arm_trial
+from dks_study.spec.yamldoc import load_document
+from dks_study.study.search import distribution
+from dks_study.training.data import load
+from dks_study.training.trainer import Team, fit
+
+QUESTIONS = sorted(path.stem for path in SPACES.glob("*.yaml"))
+PROFILES = sorted(path.stem for path in (SPACES / "profiles").glob("*.yaml"))
+CONTRACT = {
+    SPACES: ("# Question:", "# Table:", "# Command:", "# Cost:"),
+    SPACES / "profiles": ("# Scale:", "# Machine:"),
+    SPACES / "recipes": ("# Recipe:", "# Source:"),
+}
+SHAPES = {
+    "digits": (1, 10),
+    "fashion_mnist": (1, 10),
+    "image_folder": (3, 10),
+    "cifar100": (3, 100),
+    "imagenet": (3, 1000),
+}
+ON_LAPTOP = [name for name in QUESTIONS if load_document(SPACES / f"{name}.yaml").values["profile"] == "laptop"]
+
+
+@cache
+def study(question, profile=None):
+    return load_study(question, profile)
+
+
+def test_what_should_ship_ships():
+    assert set(QUESTIONS) >= {
+        *("dense_vs_oneway", "branch_placement", "branch_recipe", "loss_weights", "pairing_graphs", "label_noise"),
+        *("joint", "against_kd_dml", "paper_cifar100", "paper_imagenet"),
+    }
+    assert set(PROFILES) == {
+        *(
+            "laptop",
+            "desktop",
+            "colour",
+            "cifar100_wrn28_10",
+            "cifar100_resnet32",
+            "cifar100_resnet110",
+            "cifar100_mobilenet",
+        ),
+        *("imagenet_resnet18", "imagenet_resnet50", "imagenet_resnet152"),
+    }
+
+
+@pytest.mark.parametrize("folder", CONTRACT, ids=lambda folder: folder.name)
+def test_each_file_opens_with_its_contract(folder):
+    for path in folder.glob("*.yaml"):
+        comment = [line for line in path.read_text().splitlines() if line.startswith("#")]
+        assert comment[0].startswith(CONTRACT[folder][0]), path
+        for part in CONTRACT[folder]:
+            assert any(line.startswith(part) for line in comment), (path, part)
+
+
+# Their taps are those of networks with three stages.
+MORE_STAGES = [profile for profile in PROFILES if "imagenet" in profile or "mobile" in profile]
+THREE_STAGES = dict.fromkeys(("branch_placement", "joint", "teacher"), MORE_STAGES)
+
+
+@pytest.mark.parametrize(
+    ("space", "profile"),
+    [(space, profile) for space in QUESTIONS for profile in PROFILES if profile not in THREE_STAGES.get(space, [])],
+)
+def test_every_shipped_space_loads_with_every_profile(space, profile):
+    chosen = study(space, profile)
+    for arm in chosen.arms:
+        for key, axis in chosen.axes_of(arm).items():
+            assert all(arm_run(chosen, arm, {key: end}) for end in axis.ends)
+    assert len(chosen.report_seeds) >= 6 or space == "teacher"  # which claims nothing
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_every_axis_of_every_question_can_be_sampled(question):
+    chosen = study(question)
+    for arm in chosen.arms:
+        space = {key: distribution(axis) for key, axis in chosen.axes_of(arm).items()}
+        sampled = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+        for _ in range(3):
+            arm_run(chosen, arm, sampled.ask(space).params)
+
+
+def build_all(chosen):
+    for arm in chosen.arms:
+        run = arm_run(chosen, arm, {})
+        with torch.device("meta"):
+            net = build_network(run, *SHAPES[run.data.name], seed=0)
+        assert next(net.parameters()).is_meta
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_every_network_of_every_question_exists(question):
+    build_all(study(question))
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_every_network_of_every_scale_exists(profile):
+    build_all(study("dense_vs_oneway", profile))
+
+
+@cache
+def one_batch():
+    """The laptop's digits, cut down to one training batch."""
+    data = load(study("dense_vs_oneway").trial.data)
+    few = range(128), range(40), range(40)
+    parts = (data.train, data.validation, data.test)
+    train, validation, test = (part.take(list(indices)) for part, indices in zip(parts, few, strict=True))
+    return replace(data, train=train, validation=validation, test=test)
+
+
+@pytest.mark.parametrize("question", ON_LAPTOP)
+def test_every_arm_of_the_laptop_s_questions_trains_a_batch(question):
+    chosen = study(question)
+    for arm in chosen.arms:
+        trial = arm_trial(chosen, arm, {}, epochs=1, phase="confirm", seed=0)
+        (report,) = fit(trial, one_batch(), Team.here(torch.device("cpu")))
+        assert report.metrics["train/loss"] > 0
+        assert {f"test/top1/{name}" for name in trial.classifiers} <= report.metrics.keys()
+
+
+def test_the_published_weights_are_the_first_to_be_tried():
+    for question in QUESTIONS:
+        for arm in study(question).arms:
+            loss = arm_run(study(question), arm, {}).loss
+            if loss.pairing in ("none", "dense"):
+                assert (loss.synergy_weight, loss.branch_weight, loss.temperature, loss.main_weight) == (1, 1, 1, 1)

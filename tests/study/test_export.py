@@ -1,0 +1,175 @@
+"""Exports: the backbone alone, checked before it is written, read again by what users have."""
+
+import json
+
+import pytest
+import torch
+
+from dks_study.method.backbones import build_backbone
+from dks_study.method.networks import build_network
+from dks_study.spec.backbone import ResNetSpec, WRNSpec
+from dks_study.spec.branches import BranchSpec
+from dks_study.spec.cohort import PeerSpec
+from dks_study.spec.trial import DataSpec, OptimiserSpec, TrialSpec
+from dks_study.study import export as export_module
+from dks_study.study.export import ExportError, export, main
+from dks_study.study.trial import run_trial
+from dks_study.training.checkpoint import load_state
+
+CPU = torch.device("cpu")
+
+
+def trial_spec(**changes):
+    values = {
+        "backbone": ResNetSpec(name="resnet", depth=8, base_channels=4),
+        "data": DataSpec(name="digits"),
+        "branches": BranchSpec(taps=("stage1", "stage2")),
+        "optimiser": OptimiserSpec(batch_size=512, lr=0.05),
+        "epochs": 1,
+        "phase": "search",
+        "seed": 3,
+    }
+    return TrialSpec(**(values | changes))
+
+
+def trained(folder, **changes):
+    spec = trial_spec(**changes)
+    run_trial(spec, folder, CPU, lambda metrics: None)
+    return spec, load_state(folder / "last.pt", spec.content_hash())
+
+
+@pytest.fixture(scope="module")
+def trial(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trial")
+    trained(folder)
+    return folder
+
+
+@pytest.fixture
+def images():
+    return torch.randn(3, 1, 8, 8)
+
+
+def expected(folder, images):
+    """Logits of `main` in the trained network, put together without the exporter."""
+    spec = TrialSpec.model_validate_json((folder / "trial.json").read_text())
+    net = build_network(spec, 1, 10, seed=99).eval()
+    net.load_state_dict(torch.load(folder / "last.pt", weights_only=True)["network"])
+    with torch.no_grad():
+        return net(images)["main"]
+
+
+def test_weights_load_strictly_into_the_original_network(trial, images):
+    text = export(trial, "weights")
+    plain = build_backbone(trial_spec().backbone, 1, 10, seed=7).plain().eval()
+    plain.load_state_dict(torch.load(trial / "backbone.pt", weights_only=True), strict=True)
+    assert torch.equal(plain(images), expected(trial, images))
+    assert "parameters" in text
+    assert f"{sum(p.numel() for p in plain.parameters()):,}" in text
+    assert not list(trial.glob("*.tmp*"))
+
+
+def test_a_program_takes_any_batch(trial, images, tmp_path):
+    export(trial, "torch.export", tmp_path / "net.pt2")
+    program = torch.export.load(tmp_path / "net.pt2").module()
+    torch.testing.assert_close(program(images), expected(trial, images), rtol=1e-5, atol=1e-5)
+    assert program(images[:2]).shape == (2, 10)
+
+
+@pytest.mark.slow
+def test_onnx_runs_in_onnxruntime(trial, images):
+    runtime = pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
+    pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
+    export(trial, "onnx")
+    session = runtime.InferenceSession(str(trial / "backbone.onnx"), providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {session.get_inputs()[0].name: images.numpy()})
+    torch.testing.assert_close(torch.from_numpy(found), expected(trial, images), rtol=1e-4, atol=1e-4)
+
+
+def test_what_the_inputs_must_be_stands_beside_the_file(trial):
+    export(trial, "weights")
+    content = json.loads((trial / "backbone.pt.json").read_text())
+    assert (content["image_shape"], content["classes"], content["epochs"]) == ([1, 8, 8], 10, 1)
+    assert content["mean"][0] == pytest.approx(0.28, abs=0.05)
+    assert content["backbone"]["name"] == "resnet"
+
+
+def test_of_a_cohort_with_averaged_weights_the_own_average_is_exported(tmp_path, images):
+    optimiser = OptimiserSpec(batch_size=256, lr=0.05, ema_decay=0.5)
+    _, state = trained(tmp_path, peers=(PeerSpec(),), optimiser=optimiser, branches=BranchSpec())
+    export(tmp_path, "weights")
+    weights = torch.load(tmp_path / "backbone.pt", weights_only=True)
+    assert torch.equal(weights["head.fc.weight"], state.averaged["own.backbone.head.fc.weight"])
+    assert not torch.equal(weights["head.fc.weight"], state.network["own.backbone.head.fc.weight"])
+
+
+def test_an_export_can_teach(trial):
+    export(trial, "weights")
+    teacher = {"weights": str(trial / "backbone.pt"), "backbone": trial_spec().backbone}
+    net = build_network(trial_spec(teacher=teacher, branches=BranchSpec()), 1, 10, seed=0).eval()
+    images = torch.randn(2, 1, 8, 8)
+    assert torch.equal(net(images)["teacher"], expected(trial, images))
+
+
+def test_nothing_is_written_when_a_check_fails(trial, tmp_path, monkeypatch):
+    def wrong(*_):
+        return torch.zeros(4, 10)
+
+    suffix, write, _ = export_module.FORMATS["weights"]
+    monkeypatch.setitem(export_module.FORMATS, "weights", (suffix, write, wrong))
+    with pytest.raises(ExportError, match="its logits must equal those of `main`, got a difference"):
+        export(trial, "weights", tmp_path / "net.pt")
+    assert not list(tmp_path.iterdir())
+
+
+def cut_checkpoint(folder):
+    whole = (folder / "last.pt").read_bytes()
+    (folder / "last.pt").write_bytes(whole[: len(whole) // 2])
+
+
+def other_trial(folder):
+    (folder / "trial.json").write_text(trial_spec(seed=4).model_dump_json())
+
+
+def longer_trial(folder):
+    spec = trial_spec(epochs=2)
+    state = torch.load(folder / "last.pt", weights_only=True)
+    torch.save(state | {"trial_hash": spec.content_hash()}, folder / "last.pt")
+    (folder / "trial.json").write_text(spec.model_dump_json())
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda folder: (folder / "trial.json").unlink(), "must be the folder of a trial"),
+        (lambda folder: (folder / "last.pt").unlink(), "must hold last.pt, a whole checkpoint"),
+        (cut_checkpoint, "must hold last.pt, a whole checkpoint"),
+        (other_trial, "must hold last.pt, a whole checkpoint of this very trial"),
+        (longer_trial, "must be trained to its end, got 1 of 2 epochs"),
+    ],
+)
+def test_what_cannot_be_exported_gets_one_line_and_status_2(tmp_path, capsys, trial, damage, message):
+    for name in ("trial.json", "last.pt"):
+        (tmp_path / name).write_bytes((trial / name).read_bytes())
+    damage(tmp_path)
+    assert main([str(tmp_path), "--to", "weights"]) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert captured.err.count("\n") == 1
+    assert not captured.out
+
+
+def test_a_file_that_cannot_be_written_gets_one_line(trial, capsys, tmp_path):
+    assert main([str(trial), "--to", "weights", "--out", str(tmp_path / "no" / "where.pt")]) == 2
+    assert "--out: must be a file that can be written" in capsys.readouterr().err
+
+
+def test_the_command_prints_costs_before_and_after(trial, capsys):
+    assert main([str(trial), "--to", "weights"]) == 0
+    out = capsys.readouterr().out
+    assert [line.split()[0] for line in out.splitlines()[1:4]] == ["parameters", "MACs", "FLOPs"]
+
+
+def test_other_backbones_export_too(tmp_path):
+    trained(tmp_path, backbone=WRNSpec(name="wrn", depth=10, width=1, dropout=0.2))
+    export(tmp_path, "torch.export")

@@ -1,0 +1,142 @@
+"""A trial's folder: what it holds, and that crashes at any point leave the same end."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from studies import small_study
+
+from dks_study.spec.study import arm_trial
+from dks_study.study.ledger import read_epochs, read_outcome
+from dks_study.study.trial import read_error, run_trial
+
+CPU = torch.device("cpu")
+HOLD_LOCK = (
+    "import fcntl,sys; f=open(sys.argv[1],'w'); fcntl.flock(f, fcntl.LOCK_EX); print('held',flush=True); input()"
+)
+
+
+class CrashError(Exception):
+    """Stands for whatever kills a process between two epochs."""
+
+
+def trial_of(epochs=3, **trial):
+    return arm_trial(small_study(trials=0, **trial), "dense", {}, epochs=epochs, phase="confirm", seed=1)
+
+
+def run(folder, trial=None, crash_after=None):
+    seen = []
+
+    def report(metrics):
+        seen.append(metrics)
+        if crash_after is not None and len(seen) == crash_after:
+            raise CrashError("killed here")
+
+    run_trial(trial or trial_of(), folder, CPU, report)
+    return seen
+
+
+def end(folder):
+    """The lasting part of how a trial ended."""
+    outcome = read_outcome(folder)
+    return outcome.status, {key: v for key, v in outcome.metrics.items() if "time/" not in key and "per_s" not in key}
+
+
+def test_a_folder_tells_the_whole_trial(tmp_path):
+    run(tmp_path)
+    assert json.loads((tmp_path / "trial.json").read_text())["seed"] == 1
+    assert [line["epoch"] for line in read_epochs(tmp_path)] == [1, 2, 3]
+    assert end(tmp_path)[0] == "complete"
+    assert "epoch 3: train/loss" in (tmp_path / "log.txt").read_text()
+    state = torch.load(tmp_path / "last.pt", weights_only=True)
+    assert state["epoch"] == 3
+
+
+def test_a_trial_goes_on_after_its_last_whole_epoch(tmp_path):
+    run(tmp_path / "whole")
+    with pytest.raises(CrashError):
+        run(tmp_path / "cut", crash_after=2)
+    assert read_outcome(tmp_path / "cut") is None
+    assert [metrics["epoch"] for metrics in run(tmp_path / "cut")] == [3]
+    assert end(tmp_path / "cut") == end(tmp_path / "whole")
+    assert [line["epoch"] for line in read_epochs(tmp_path / "cut")] == [1, 2, 3]
+
+
+def damage_checkpoint(folder):
+    path = folder / "last.pt"
+    path.write_bytes(path.read_bytes()[:1000])
+
+
+def lose_checkpoint(folder):
+    (folder / "last.pt").unlink()
+
+
+def cut_line(folder):
+    path = folder / "epochs.jsonl"
+    path.write_bytes(path.read_bytes()[:-7])
+
+
+def leave_a_line_without_its_checkpoint(folder):
+    with (folder / "epochs.jsonl").open("a") as file:
+        file.write(json.dumps({"epoch": 3.0, "train/loss": -1.0}) + "\n")
+
+
+@pytest.mark.parametrize("fault", [damage_checkpoint, lose_checkpoint, leave_a_line_without_its_checkpoint])
+def test_what_a_crash_leaves_behind_changes_nothing(tmp_path, fault):
+    run(tmp_path / "whole")
+    with pytest.raises(CrashError):
+        run(tmp_path / "cut", crash_after=2)
+    fault(tmp_path / "cut")
+    run(tmp_path / "cut")
+    assert end(tmp_path / "cut") == end(tmp_path / "whole")
+    lines = list(read_epochs(tmp_path / "cut"))
+    assert [line["epoch"] for line in lines] == [1, 2, 3]
+    assert lines[-1]["train/loss"] > 0
+
+
+def test_a_line_cut_in_half_is_passed_over(tmp_path):
+    run(tmp_path)
+    cut_line(tmp_path)
+    assert [line["epoch"] for line in read_epochs(tmp_path)] == [1, 2]
+
+
+def test_a_trial_with_nothing_left_to_do_still_reports_and_ends(tmp_path):
+    with pytest.raises(CrashError):
+        run(tmp_path, crash_after=3)
+    assert len(run(tmp_path)) == 1
+    assert end(tmp_path)[0] == "complete"
+    assert "test/top1/main" in read_outcome(tmp_path).metrics
+
+
+def test_a_checkpoint_of_another_trial_is_not_used(tmp_path):
+    run(tmp_path)
+    other = trial_of(data={"name": "digits", "label_noise": 0.1})
+    assert len(run(tmp_path, other)) == 3
+
+
+def test_divergence_is_an_outcome_and_other_errors_leave_a_line(tmp_path):
+    run(tmp_path / "diverged", trial_of(optimiser={"lr": 1e30, "batch_size": 256}))
+    outcome = read_outcome(tmp_path / "diverged")
+    assert (outcome.status, outcome.metrics) == ("diverged", {})
+    assert "epoch 1" in outcome.error
+    with pytest.raises(CrashError):
+        run(tmp_path / "failed", crash_after=1)
+    assert read_error(tmp_path / "failed") == "test_trial.CrashError: killed here"
+    assert "died" in read_error(tmp_path / "nowhere")
+
+
+def test_a_folder_that_another_process_trains_in_is_waited_for(tmp_path, monkeypatch):
+    monkeypatch.setattr("dks_study.study.trial.FENCE_TIMEOUT_S", 0.4)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD_LOCK, str(tmp_path / "lock")],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=dict(os.environ),
+    )  # fmt: skip
+    with holder:
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(TimeoutError, match="another process"):
+            run(tmp_path)
+        holder.communicate("\n")
+    assert len(run(tmp_path)) == 3

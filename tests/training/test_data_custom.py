@@ -1,0 +1,96 @@
+"""Data from anybody's own function: what it may return, and one line for what it may not."""
+
+import sys
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from dks_study.spec.data import DataSpec
+from dks_study.training.data import DataError, load
+from dks_study.training.data.loading import read_and_split
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (30, 5, 4, 3), dtype=np.uint8)
+GOOD = {
+    "train_images": PIXELS,
+    "train_labels": np.arange(30) % 3,
+    "test_images": PIXELS[:6],
+    "test_labels": np.arange(6, dtype=np.int32) % 3,
+}
+
+
+@pytest.fixture
+def returning(monkeypatch):
+    """Make `own_data:images` return something, and load it."""
+    module = ModuleType("own_data")
+    monkeypatch.setitem(sys.modules, "own_data", module)
+
+    def load_what(content, **values):
+        module.images = content if callable(content) else lambda *_: content
+        read_and_split.cache_clear()
+        return load(DataSpec(name="own_data:images", validation_fraction=0.2, **values))
+
+    yield load_what
+    read_and_split.cache_clear()
+
+
+@pytest.mark.parametrize("channels_first", [False, True])
+def test_images_come_with_their_channels_first_or_last(returning, channels_first):
+    content = {k: v.transpose(0, 3, 1, 2) if channels_first and v.ndim == 4 else v for k, v in GOOD.items()}
+    data = returning(content)
+    assert data.image_shape == (3, 5, 4)
+    assert (len(data.train), len(data.validation), len(data.test), data.classes) == (24, 6, 6, 3)
+    assert np.array_equal(data.test.images.numpy(), PIXELS[:6].transpose(0, 3, 1, 2))
+    assert data.test.labels.tolist() == [0, 1, 2, 0, 1, 2]
+
+
+def test_the_function_gets_the_root_and_may_say_how_many_classes_there_are(returning):
+    asked = []
+
+    def images(*root):
+        asked.append(root)
+        return GOOD | {"classes": 5}
+
+    assert returning(images, root="somewhere").classes == 5
+    returning(images)
+    assert asked == [("somewhere",), ()]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"train_images": PIXELS / 255}, "train_images must be uint8 .* with 1 or 3 channels, got float64 "),
+        ({"train_images": PIXELS[0]}, r"train_images must be uint8 .*, got uint8 \[5, 4, 3\]"),
+        ({"test_images": PIXELS[:6, :, :, :2]}, r"test_images must be uint8 .*, got uint8 \[6, 5, 4, 2\]"),
+        ({"test_images": PIXELS[:6, :4]}, r"must return train and test images of one shape, got \(3, 5, 4\) and"),
+        ({"train_labels": np.arange(29)}, r"train_labels must be 30 integers from 0, .*, got int64 \[29\]"),
+        ({"train_labels": np.zeros(30)}, "train_labels must be 30 integers from 0, .*, got float64"),
+        ({"test_labels": np.arange(6) - 1}, "test_labels must be 6 integers from 0"),
+        ({"classes": 2}, "classes must be above label 2, got 2"),
+        ({"classes": "3"}, "classes must be above label 2, got '3'"),
+    ],
+)
+def test_wrong_arrays_are_refused_in_one_line(returning, change, message):
+    with pytest.raises(DataError, match=r"^data\.name: own_data:images.*" + message) as caught:
+        returning(GOOD | change)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_other_answers_and_failures_name_the_function(returning):
+    def failing():
+        raise KeyError("two\nlines")
+
+    for content, message in [
+        ([1], r"must return a mapping, got list"),
+        ({"train_images": PIXELS}, r"must return train_labels, got train_images"),
+        (failing, r"cannot be called \(KeyError: .*\)"),
+    ]:
+        with pytest.raises(DataError, match=r"^data\.name: own_data:images " + message) as caught:
+            returning(content)
+        assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["no_such_module:images", "own_data:other"])
+def test_a_function_that_is_not_there_names_the_key(returning, name):
+    with pytest.raises(DataError, match=rf"^data\.name: {name} cannot be called \((ModuleNotFound|Attribute)Error: "):
+        load(DataSpec(name=name))

@@ -1,0 +1,264 @@
+"""What is shown while a study runs."""
+
+import fcntl
+import io
+import os
+import pty
+import struct
+import sys
+import termios
+import threading
+from contextlib import suppress
+
+import pytest
+from rich.console import Console
+from rich.text import Text
+from studies import small_study
+
+from dks_study.spec.objectives import ACCURACY
+from dks_study.study.ledger import Cell, Outcome
+from dks_study.watch.progress import LiveDisplay, PlainDisplay, Tracker, make_display
+
+SEARCH = Cell("dense", "search", 0, 99, 1, {})
+CONFIRM = Cell("dense", "confirm", 1, 1, 2, {})
+GOOD = Outcome("complete", {ACCURACY: 91.25})
+
+
+def test_plain_lines_say_what_ended_and_how(capsys):
+    with PlainDisplay(Tracker(small_study())) as display:
+        display.started(SEARCH)
+        display.settled(SEARCH, GOOD)
+        display.settled(CONFIRM, Outcome("complete", {ACCURACY: 90.0, "test/top1/main": 88.5}))
+        display.settled(Cell("ds", "search", 0, 99, 1, {}), Outcome("diverged", {}, "not finite"))
+        display.settled(Cell("ds", "search", 1, 99, 1, {}), GOOD, earlier=True)
+    assert capsys.readouterr().out.splitlines() == [
+        "[ 1/12] dense-search-0: val top-1 91.25 %",
+        "[ 2/12] dense-confirm-seed1: val top-1 90.00 %, test top-1 88.50 %",
+        "[ 3/12] ds-search-0: diverged: not finite",
+    ]
+
+
+def test_a_terminal_gets_a_table_of_arms_with_best_and_running():
+    console = Console(file=io.StringIO(), force_terminal=True, width=120)
+    with LiveDisplay(Tracker(small_study()), console) as display:
+        display.settled(SEARCH, GOOD)
+        display.started(CONFIRM)
+        display.epoch(CONFIRM, {"epoch": 1.0})
+        display.note("Ray dashboard: here")
+    shown = console.file.getvalue()
+    for text in (
+        "baseline",
+        "dense",
+        "91.2",
+        "1/2",
+        "0/2",
+        "confirm-seed1 1/2",
+        "Ray dashboard: here",
+        "1 of 12 trials",
+    ):
+        assert text in shown
+
+
+def test_a_tracker_counts_by_arm_and_phase():
+    tracker = Tracker(small_study(trials=3))
+    assert tracker.trials == 3 * (3 + 2)
+    assert (tracker.done("dense", "search"), tracker.failed(), tracker.best("dense")) == (0, 0, None)
+    tracker.settle(SEARCH, GOOD)
+    tracker.settle(Cell("dense", "search", 1, 99, 1, {}), Outcome("complete", {ACCURACY: 93.0}))
+    tracker.settle(Cell("dense", "search", 2, 99, 1, {}), Outcome("failed", {}, "no memory"))
+    tracker.settle(CONFIRM, Outcome("complete", {ACCURACY: 99.0}))
+    tracker.settle(Cell("ds", "search", 0, 99, 1, {}), Outcome("diverged", {}, "not finite"))
+    assert (tracker.done("dense", "search"), tracker.done("dense", "confirm"), tracker.done("ds", "search")) == (
+        3,
+        1,
+        1,
+    )
+    assert tracker.failed() == 2
+    assert tracker.best("dense") == 93.0, "of the search alone"
+    assert tracker.best("ds") is None
+
+
+def test_a_trial_runs_until_it_is_settled():
+    tracker = Tracker(small_study())
+    tracker.epoch(CONFIRM, 1)
+    assert tracker.running == {CONFIRM.id: (CONFIRM, 1)}
+    tracker.settle(CONFIRM, GOOD)
+    assert tracker.running == {}
+
+
+@pytest.mark.parametrize("text", ["out of memory", "mat1 [3, 4] and [batch, 5]", "no [/x]", "a\\[b]", ":warning:"])
+def test_an_error_is_shown_as_it_is_written(text):
+    console = Console(file=io.StringIO(), force_terminal=True, width=120, color_system=None)
+    with LiveDisplay(Tracker(small_study()), console) as display:
+        display.settled(CONFIRM, Outcome("failed", {}, text))
+        display.settled(SEARCH, Outcome("failed", {}, "of an earlier session"), earlier=True)
+    assert f"dense-confirm-seed1: failed: {text}" in console.file.getvalue()
+    assert "2 of 12 trials, 2 without a result" in console.file.getvalue()
+    assert "of an earlier session" not in console.file.getvalue()
+
+
+def test_a_long_line_is_not_broken_on_a_terminal():
+    console = Console(file=io.StringIO(), force_terminal=True, width=40)
+    with LiveDisplay(Tracker(small_study()), console) as display:
+        display.note("word " * 30 + "end")
+    assert "word " * 30 + "end" in console.file.getvalue()
+
+
+def test_the_picture_follows_what_runs_and_ends():
+    console = Console(file=io.StringIO(), width=120, record=True)
+    display = LiveDisplay(Tracker(small_study()), console)
+
+    def picture():
+        console.print(display._draw())
+        return console.export_text()
+
+    display.started(SEARCH)
+    display.started(CONFIRM)
+    assert "search-0 0/1, confirm-seed1 0/2" in picture()
+    display.epoch(CONFIRM, {"epoch": 1.0})
+    assert "confirm-seed1 1/2" in picture()
+    display.settled(CONFIRM, Outcome("complete", {ACCURACY: 90.0}))
+    shown = picture()
+    assert "confirm-seed1" not in shown
+    assert "search-0 0/1" in shown
+    assert "1 of 12 trials" in shown
+    dense = next(line for line in shown.splitlines() if " dense " in line)
+    assert [cell.strip() for cell in dense.split("│")[1:6]] == ["dense", "0/2", "", "1/2", "search-0 0/1"]
+
+
+def test_the_kind_of_display_follows_the_console():
+    study = small_study()
+    assert type(make_display(study, Console(file=io.StringIO()))) is PlainDisplay
+    assert type(make_display(study, Console(file=io.StringIO(), force_terminal=True))) is LiveDisplay
+
+
+def test_time_left_follows_from_the_epochs_of_this_session(monkeypatch):
+    clock = [100.0]
+    monkeypatch.setattr("dks_study.watch.progress.time.monotonic", lambda: clock[0])
+    tracker = Tracker(small_study(trials=2, epochs=10))  # 3 arms x (2 x 1 + 2 x 10) = 66 epochs
+    tracker.settle(SEARCH, GOOD)  # in an earlier session
+    assert tracker.seconds_left() is None
+    for epoch in range(1, 6):
+        tracker.epoch(CONFIRM, epoch)
+    clock[0] += 10
+    assert tracker.seconds_left() == pytest.approx((66 - 1 - 5) * 2.0)
+
+
+def test_the_time_left_is_told_in_minutes_and_never_below_nothing(monkeypatch, capsys):
+    clock = [0.0]
+    monkeypatch.setattr("dks_study.watch.progress.time.monotonic", lambda: clock[0])
+    tracker = Tracker(small_study(trials=0, arms=("baseline", "dense"), epochs=10, report_seeds=(1, 2)))  # 40 epochs
+    with PlainDisplay(tracker) as display:
+        for epoch in range(1, 11):
+            clock[0] += 5
+            display.epoch(Cell("dense", "confirm", 0, 1, 10, {}), {"epoch": float(epoch)})
+        display.settled(Cell("dense", "confirm", 0, 1, 10, {}), GOOD)
+    assert capsys.readouterr().out == "[1/4] dense-confirm-seed1: val top-1 91.25 %, about 2 min 30 s left\n"
+    for arm, seed in (("dense", 2), ("baseline", 1), ("baseline", 2)):
+        tracker.settle(Cell(arm, "confirm", 0, seed, 10, {}), GOOD)
+    assert tracker.seconds_left() == 0
+    tracker.epoch(Cell("dense", "confirm", 0, 1, 10, {}), 1)  # a trial that is trained again
+    assert tracker.seconds_left() == 0
+
+
+@pytest.fixture
+def terminal():
+    """A pseudo-terminal of 100 x 30, and what was written to it: (file to write to, function that returns the text)."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
+    parts = []
+
+    def read():
+        with suppress(OSError):  # its other end is closed
+            while data := os.read(ours, 65536):
+                parts.append(data)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    file = os.fdopen(theirs, "w")
+
+    def text():
+        file.close()
+        reader.join(timeout=10)
+        return b"".join(parts).decode()
+
+    yield file, text
+    file.close()
+    reader.join(timeout=10)
+    os.close(ours)
+
+
+def test_a_real_terminal_is_drawn_on_while_trials_begin_and_end(terminal, monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    file, text = terminal
+    display = make_display(small_study(trials=400), Console(file=file))
+    assert type(display) is LiveDisplay
+    stop, errors = threading.Event(), []
+    often = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # so that a thread is interrupted wherever it can be
+
+    def draw():
+        while not stop.is_set():
+            try:
+                display._draw()
+            except Exception as error:
+                errors.append(error)
+
+    painters = [threading.Thread(target=draw) for _ in range(2)]
+    for painter in painters:
+        painter.start()
+    with display:
+        for index in range(400):
+            cell = Cell("dense", "search", index, 99, 1, {})
+            display.started(cell)
+            display.epoch(cell, {"epoch": 1.0})
+            display.settled(cell, Outcome("failed", {}, "no memory") if index == 7 else GOOD)
+        stop.set()
+        for painter in painters:
+            painter.join()
+    sys.setswitchinterval(often)
+    assert errors == []
+    shown = text()
+    assert "\x1b[?25l" in shown, "the cursor is hidden while it draws"
+    assert shown.count("\x1b[?25h") >= 1, "and shown again at the end"
+    assert "dense-search-7: failed: no memory" in shown
+    last = shown[shown.rindex("┏") :]
+    assert "400/400" in last
+    assert "400 of 1206 trials, 1 without a result" in last
+    assert max(len(Text.from_ansi(line).plain) for line in last.splitlines()) <= 100
+
+
+def several(**search):
+    study = small_study(trials=3, arms=("baseline", "dense"))
+    more = {"objectives": ["val/top1/main", "cost/macs_train"], "confirm_at_most": 3, **search}
+    return study.model_copy(update={"search": study.search.model_copy(update=more)})
+
+
+def test_a_front_is_planned_at_its_size_once_its_search_is_over():
+    tracker = Tracker(several())
+    assert tracker.trials == 2 * (3 + 3 * 2), "the most it can be"
+    assert tracker.open_fronts == {"baseline", "dense"}
+    costs = {"dense": [1.0, 2.0, 3.0], "baseline": [1.0, 1.0, 1.0]}
+    for arm, accuracies in {"dense": [50.0, 60.0, 55.0], "baseline": [50.0, 60.0, 55.0]}.items():
+        for index, (accuracy, cost) in enumerate(zip(accuracies, costs[arm], strict=True)):
+            metrics = {ACCURACY: accuracy, "cost/macs_train": cost}
+            setting = {"optimiser.lr": 0.1 * (index + 1)}
+            tracker.settle(Cell(arm, "search", index, 99, 1, setting), Outcome("complete", metrics))
+    assert tracker.planned == {"baseline": (3, 2), "dense": (3, 4)}
+    assert tracker.open_fronts == set()
+
+
+def test_while_a_front_is_open_its_size_is_at_most_so_much(capsys):
+    with PlainDisplay(Tracker(several())) as display:
+        display.settled(SEARCH, Outcome("complete", {ACCURACY: 50.0, "cost/macs_train": 1.0}))
+    assert capsys.readouterr().out.startswith("[ 1/at most 18] dense-search-0")
+    console = Console(file=io.StringIO(), force_terminal=True, width=120)
+    with LiveDisplay(Tracker(several()), console):
+        pass
+    assert "0/at most 6" in console.file.getvalue()
+
+
+def test_an_arm_whose_search_gave_nothing_is_not_confirmed():
+    tracker = Tracker(small_study(trials=1, arms=("baseline", "dense")))
+    tracker.settle(SEARCH, Outcome("diverged", {}, "not finite"))
+    assert tracker.planned == {"baseline": (1, 2), "dense": (1, 0)}

@@ -1,0 +1,163 @@
+"""What --status tells from a study's files alone."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from studies import small_study
+
+import run_study
+from dks_study.spec.objectives import ACCURACY
+from dks_study.study import provenance
+from dks_study.study.ledger import Cell, Ledger, Outcome, Record
+from dks_study.watch.status import StatusError, find_studies, line, read_status, render
+
+ROOT = Path(__file__).resolve().parents[2]
+ARMS = ("baseline", "dense")
+
+
+def study():
+    return small_study(trials=1, arms=ARMS, epochs=4)  # 2 x (1 of 1 epoch + 2 of 4)
+
+
+def settle(folder, cell, outcome):
+    Ledger(folder / "ledger.jsonl").append(Record(cell, outcome, "hash", provenance.now()))
+
+
+def search(arm):
+    return Cell(arm, "search", 0, 99, 1, {"optimiser.lr": 0.05})
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A study whose searches are done and of which one confirmation has begun."""
+    folder = tmp_path / "small-1"
+    trial = folder / "trials" / "dense-confirm-seed0"
+    trial.mkdir(parents=True)
+    session = provenance.new_session(0)
+    provenance.write_provenance(folder, study(), [], session)
+    settle(folder, search("baseline"), Outcome("complete", {ACCURACY: 80.0}))
+    settle(folder, search("dense"), Outcome("complete", {ACCURACY: 91.25}))
+    settle(folder, Cell("baseline", "confirm", 0, 0, 4, {}), Outcome("failed", {}, "no memory [1]"))
+    (trial / "trial.json").write_text(json.dumps({"phase": "confirm", "seed": 0, "epochs": 4}))
+    (trial / "epochs.jsonl").write_text('{"epoch": 1.0}\n{"epoch": 2.0}\n{"epo')
+    (trial / "last.pt").write_bytes(bytes(1500))
+    hold(folder)
+    return folder
+
+
+def hold(folder, pid=None, host=None, since=0):
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(time.time() + since))
+    (folder / "lock").write_text(f"process {pid or os.getpid()} on {host or socket.gethostname()} since {when}")
+
+
+def text(folder):
+    console = Console(width=120, record=True, file=open(os.devnull, "w"))  # noqa: SIM115
+    console.print(render(read_status(folder)))
+    console.file.close()
+    return console.export_text()
+
+
+def test_it_tells_what_is_done_running_and_lost(folder):
+    shown = text(folder)
+    assert f"running: process {os.getpid()} on" in shown
+    rows = [[cell.strip() for cell in row.split("│")[1:-1]] for row in shown.splitlines() if row.startswith("│")]
+    assert rows == [["baseline", "1/1", "80.0", "1/2", ""], ["dense", "1/1", "91.2", "0/2", "confirm-seed0 2/4"]]
+    assert "dense/confirm/seed0  2/4     " in shown
+    assert "baseline/confirm/seed0: failed: no memory [1]" in shown
+    assert "3 of 6 trials, 1 without a result, about 0 min " in shown
+    assert "checkpoints 1.5 kB" in shown
+
+
+def test_a_process_that_ended_is_told_and_gets_no_estimate(folder):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    hold(folder, pid=ended.pid)
+    shown = text(folder)
+    assert f"not running (process {ended.pid} on" in shown
+    assert "has ended)" in shown
+    assert "left" not in shown
+    assert "began and did not end" in shown
+
+
+def test_the_number_of_a_process_may_be_another_ones_by_now(folder):
+    hold(folder, since=-7 * 86400)  # this process is younger than that
+    assert read_status(folder).alive is False
+
+
+def test_a_process_of_another_machine_cannot_be_seen(folder):
+    hold(folder, host="elsewhere")
+    status = read_status(folder)
+    assert status.alive is None
+    assert "on elsewhere since" in line(status)
+    assert "which cannot be seen from this machine" in line(status)
+
+
+def test_a_complete_study_is_told_as_such(folder):
+    for arm in ARMS:
+        for index in (0, 1):
+            if (arm, index) != ("baseline", 0):
+                settle(folder, Cell(arm, "confirm", index, index, 4, {}), Outcome("complete", {ACCURACY: 90.0}))
+    status = read_status(folder)
+    assert status.complete
+    assert line(status).startswith("small-1: 6 of 6 trials, 1 without a result; complete, wrote last")
+    assert not status.running
+
+
+@pytest.mark.parametrize(
+    ("silent_s", "told"), [(10, "running: process 7 on far-away"), (999, "not running (process 7")]
+)
+def test_a_home_tells_of_a_study_on_another_machine(folder, silent_s, told):
+    (folder / "lock").unlink()
+    holder = {"process": 7, "host": "far-away", "beat": time.time() - silent_s}
+    (folder / "holder.json").write_text(json.dumps(holder))
+    assert told in text(folder)
+
+
+def test_a_study_that_has_only_just_begun(folder):
+    for path in ("ledger.jsonl", "lock", "trials/dense-confirm-seed0/trial.json"):
+        (folder / path).unlink()
+    assert line(read_status(folder)).startswith("small-1: 0 of 6 trials; not running, wrote last")
+
+
+def test_a_folder_of_studies_gets_a_line_for_each(folder, capsys):
+    other = folder.parent / "small-2"
+    other.mkdir()
+    (other / "provenance.json").write_bytes((folder / "provenance.json").read_bytes())
+    assert find_studies(folder.parent) == [folder, other]
+    assert run_study.main(["--status", str(folder.parent)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [row.partition(":")[0] for row in lines] == ["small-1", "small-2"]
+    other.joinpath("provenance.json").unlink()
+    assert run_study.main(["--status", str(folder.parent)]) == 0
+    assert "dense/confirm/seed0" in capsys.readouterr().out
+
+
+def test_what_is_no_study_is_refused_in_one_line(folder, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    (folder / "provenance.json").write_text('{"study": {"arms": 3}, "sessions": []}')
+    wrong = {"empty": "holds no study", "nowhere": "is not a folder", "small-1": "is not that of a study"}
+    for name, message in wrong.items():
+        assert run_study.main(["--status", str(tmp_path / name)]) == 2
+        err = capsys.readouterr().err
+        assert message in err
+        assert len(err.splitlines()) == 1
+    with pytest.raises(StatusError):
+        read_status(folder)
+
+
+def test_it_imports_neither_torch_nor_ray_nor_pandas_and_changes_nothing(folder):
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    code = (
+        "import sys, run_study; status = run_study.main(['--status', sys.argv[1]]);"
+        "sys.exit(status or any(name in sys.modules for name in ('torch', 'ray', 'optuna', 'pandas')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(folder)], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
