@@ -20,6 +20,7 @@ from dks_study.spec.backbone import (
     ResNetSpec,
     WRNSpec,
     is_stage,
+    kind_of,
     shallow_to_deep,
     split_tap,
     tap_position,
@@ -140,7 +141,7 @@ def _published(backbone: BackboneSpec, blocks: tuple[int, ...]) -> _Published:
 
 
 def branch_layout(
-    backbone: BackboneSpec, blocks_per_stage: tuple[int, ...], branches: BranchSpec, tap: str
+    backbone: BackboneSpec, blocks_per_stage: tuple[int, ...], branches: BranchSpec, tap: str, stage: str | None = None
 ) -> tuple[Growth, ...]:
     """Return the stages that the branch at `tap` grows, one for each stage that remains; `linear` grows none.
 
@@ -149,14 +150,16 @@ def branch_layout(
         blocks_per_stage: the backbone's own blocks.
         branches: the recipe and what overrides it.
         tap: a tap of the backbone.
+        stage: the stage that it ends, or the place inside one, if its name does not say so.
 
     Raises:
         ValueError: if the recipe has no layout for this tap, or `blocks` not one number for each remaining stage.
     """
-    remaining = blocks_per_stage[tap_position(tap)[0] :]
+    place = stage or tap
+    remaining = blocks_per_stage[tap_position(place)[0] :]
     if branches.recipe == "linear" or not remaining:
         return ()
-    blocks, late_width = _recipe(backbone, blocks_per_stage, recipe_at(backbone, branches, tap), tap)
+    blocks, late_width = _recipe(backbone, blocks_per_stage, recipe_at(backbone, branches, place), place)
     blocks = tuple(math.ceil(branches.depth_factor * n - 1e-9) for n in blocks)
     blocks = branches.blocks.get(tap, blocks)
     if len(blocks) != len(remaining):
@@ -184,21 +187,18 @@ def _widened(blocks: tuple[int, ...], branches: BranchSpec, tap: str, late_width
     return tuple(Growth(n, width) for n, width in zip(blocks, widths, strict=True))
 
 
-def recipe_at(backbone: BackboneSpec, branches: BranchSpec, tap: str) -> str:
-    """Return the recipe of the branch at `tap`: what `auto` comes to there, as far as the description tells.
-
-    At a module it comes to `bottleneck`; a network that is built may know that the module ends a stage.
-    """
+def recipe_at(backbone: BackboneSpec, branches: BranchSpec, stage: str | None) -> str:
+    """Return the recipe of the branch at a stage or inside it, or at a module of no known stage (None)."""
     if branches.recipe != "auto":
         return branches.recipe
-    if not is_stage(tap):
+    if stage is None:
         return "bottleneck"
-    return "paper" if split_tap(tap)[0] in _published(backbone, backbone.blocks_per_stage or (1,)).blocks else "tail"
+    return "paper" if split_tap(stage)[0] in _published(backbone, backbone.blocks_per_stage or (1,)).blocks else "tail"
 
 
 def only_recipe(backbone: BackboneSpec, branches: BranchSpec) -> str:
     """Return the recipe that all branches have, `auto` if they have several."""
-    recipes = {recipe_at(backbone, branches, tap) for tap in branches.taps}
+    recipes = {recipe_at(backbone, branches, tap if is_stage(tap) else None) for tap in branches.taps}
     return recipes.pop() if len(recipes) == 1 else branches.recipe
 
 
@@ -208,7 +208,10 @@ def auto_recipes(backbone: BackboneSpec, branches: BranchSpec) -> str:
         return ""
     by_recipe: dict[str, list[str]] = {}
     for tap in shallow_to_deep(branches.taps):
-        by_recipe.setdefault(recipe_at(backbone, branches, tap), []).append(tap)
+        recipe = recipe_at(backbone, branches, tap if is_stage(tap) else None)
+        if recipe == "tail" and kind_of(backbone.name) in ("timm", "module"):
+            recipe = "tail (bottleneck if its stages cannot be found)"
+        by_recipe.setdefault(recipe, []).append(tap)
     return "; ".join(f"{recipe} at {', '.join(taps)}" for recipe, taps in by_recipe.items())
 
 

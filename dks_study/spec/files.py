@@ -199,9 +199,14 @@ def _first_problem(errors: list[ErrorDetails], model: type[Spec], document: Docu
     inner = key.removeprefix(".".join(map(str, place))).lstrip(".")
     mark = document.mark((*place, *inner.split("."))) if place else document.mark(_split(key, document.values))
     known = _known_keys(model, problem["loc"][:-1])
-    known = known if place[1:] else sorted({*known, "recipe"})
+    known = sorted({*known, "recipe"}) if model is StudySpec and not place[1:] else known
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
     return f"{mark.where or file}: {_sentence(key, value, problem, known, mark)}{more}"
+
+
+def refusal(error: ValidationError, model: type[Spec], where: str) -> str:
+    """Return one line about values that stand in no file: `where` they were given, key, rule and value."""
+    return _first_problem(error.errors(), model, Document({}, {}), where)
 
 
 def _key_and_value(problem: ErrorDetails) -> tuple[str, object]:
