@@ -164,6 +164,8 @@ def _stages(model: nn.Module, keys: BranchSpec, channels: int, classes: int) -> 
     asked = any(is_stage(tap) for tap in keys.taps)
     if not asked and (keys.recipe in ("bottleneck", "linear") or (keys.recipe == "auto" and not_renewable(model))):
         return spec, None
+    if any(parameter.is_meta for parameter in model.parameters()):  # it cannot be seen to run without numbers
+        return spec, None
     try:
         return spec, External(spec, channels, classes, model)
     except LayoutError:
