@@ -16,12 +16,12 @@ from dks_study.spec.backbone import BACKBONES, EXTERNAL_KINDS, ExternalSpec
 from dks_study.spec.base import Spec
 from dks_study.spec.expand import with_arms
 from dks_study.spec.search import AxisSpec
+from dks_study.spec.shipped import SPACES
 from dks_study.spec.space_checks import Problem, constraint_problems, settings_to_check, space_problems, study_problems
 from dks_study.spec.study import StudySpec, arm_run
 from dks_study.spec.trial import Scalar
 from dks_study.spec.yamldoc import Document, Key, Mark, SpecError, load_document, parse_value
 
-SPACES = Path(__file__).resolve().parents[2] / "search_spaces"
 _YAML_BOOLEAN_WORDS = {"on", "off", "yes", "no", "y", "n"}
 _AXIS_KEYS = {field.alias or name for name, field in AxisSpec.model_fields.items()}
 _BARE_EXPONENT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
