@@ -223,18 +223,16 @@ class StudyResults:
 
 def _display(study: StudySpec, folder: Path, mlflow: str | None) -> "Display":
     """Return what shows the study to people, and to whatever else keeps a record of it."""
-    from rich.console import Console
-
+    from dks_study.watch.display import make_display, standard_console
     from dks_study.watch.event_files import EventFiles
     from dks_study.watch.gauges import StudyGauges
     from dks_study.watch.mlflow_runs import MLflowRuns
     from dks_study.watch.observers import Observed, Recorder
-    from dks_study.watch.progress import make_display
 
     recorders: list[Recorder] = [EventFiles(folder), StudyGauges(study, folder.name)]
     if mlflow is not None:
         recorders.append(MLflowRuns(mlflow, study, folder))
-    return Observed(make_display(study, Console(force_jupyter=False)), recorders)
+    return Observed(make_display(study, standard_console()), recorders)
 
 
 def _json(key: str, value: object) -> str:
