@@ -9,13 +9,12 @@ import signal
 import sys
 from contextlib import suppress
 
-from dks_study.engine.interrupts import DIRECT, FORWARDED, INTERRUPTED, SIGNALS, end_at_once_on_signal
+from dks_study.engine.interrupts import AGAIN, DIRECT, EXIT_LOST, FORWARDED, INTERRUPTED, SIGNALS, end_at_once_on_signal
 from dks_study.watch.output import outlive_the_reader
 
-EXIT_RAY_LOST, EXIT_OUR_ERROR = 3, 70
+EXIT_OUR_ERROR = 70
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
-_LOST = "nothing that finished is lost. Run the same command again to go on."
-_OURS = "This is an error of dks_study, please report it with the lines above; nothing that finished is lost."
+_OURS = "This is an error of dks_study: please report it with the lines above. Nothing that finished is lost."
 
 
 def main(program: str = "dks-study") -> int:
@@ -81,8 +80,8 @@ def _wait(child: int, told: int) -> int:
         return said[0] if said else code
     why = "Ray was lost or failed" if code >= 0 else f"the study's process was killed ({signal.Signals(-code).name})"
     outlive_the_reader()
-    print(f"{why}: {_LOST}", file=sys.stderr)
-    return EXIT_RAY_LOST
+    print(f"{why}: {AGAIN}", file=sys.stderr)
+    return EXIT_LOST
 
 
 if __name__ == "__main__":

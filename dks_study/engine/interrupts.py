@@ -9,15 +9,16 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import Event, Thread
 from types import FrameType
 from typing import NoReturn
 
-INTERRUPTED = 130
+EXIT_LOST, INTERRUPTED = 3, 130
 DIRECT, FORWARDED = (signal.SIGINT, signal.SIGTERM), signal.SIGUSR1
 SIGNALS = (*DIRECT, FORWARDED)
 LOOKED_EVERY_S = 0.5
+AGAIN = "nothing that finished is lost. Run the same command again to go on."
 _SHOW_CURSOR = b"\x1b[?25h"
 
 
@@ -67,7 +68,8 @@ def ending_on_interrupt(end: Callable[[], None], is_lost: Callable[[], bool]) ->
 def _end_now() -> NoReturn:
     for number in SIGNALS:  # the same signal may come a second way
         signal.signal(number, lambda _signal, _frame: None)
-    if sys.stdout.isatty():
-        os.write(1, _SHOW_CURSOR)
-    os.write(2, b"Stopped: nothing that finished is lost. Run the same command again to go on.\n")
+    with suppress(OSError):  # nobody is there to read it
+        if sys.stdout.isatty():
+            os.write(1, _SHOW_CURSOR)
+        os.write(2, f"Stopped: {AGAIN}\n".encode())
     os._exit(INTERRUPTED)  # Ray's processes end when they miss their driver

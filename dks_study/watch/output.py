@@ -3,7 +3,10 @@
 import io
 import os
 import sys
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 
 def outlive_the_reader() -> None:
@@ -19,12 +22,12 @@ def outlive_the_reader() -> None:
 
 
 class _Lasting(io.FileIO):
-    def write(self, data: bytes) -> int:  # type: ignore[override]
+    def write(self, data: "ReadableBuffer", /) -> int:
         """Write what can be written and say that all was."""
         try:
-            return super().write(data) or len(data)
+            return super().write(data) or len(memoryview(data))
         except OSError:
-            return len(data)
+            return len(memoryview(data))
 
 
 def _lasting(stream: TextIO | None, number: int) -> TextIO:

@@ -116,7 +116,11 @@ def read_status(folder: Path) -> Status:
 
 def render(status: Status) -> RenderableType:
     """Return the status as tables and lines."""
-    parts: list[RenderableType] = [Text(status.study.question), Text(_who(status)), arms_table(status.tracker, status.tracker.planned)]
+    parts: list[RenderableType] = [
+        Text(status.study.question),
+        Text(_who(status)),
+        arms_table(status.tracker, status.tracker.planned),
+    ]
     if status.running:
         table = Table(
             "began and did not end" if status.alive is False else "running",

@@ -4,8 +4,8 @@ from studies import small_study
 
 from dks_study.spec.objectives import ACCURACY
 from dks_study.study.ledger import Cell, Outcome
-from dks_study.watch.observers import Observed
 from dks_study.watch.display import PlainDisplay
+from dks_study.watch.observers import Observed
 from dks_study.watch.progress import Tracker
 
 CELL = Cell("dense", "confirm", 1, 1, 2, {})
