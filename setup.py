@@ -1,4 +1,4 @@
-"""Puts the search spaces, which stand beside the package in a checkout, inside it in a wheel; else see pyproject.toml."""
+"""Puts the search spaces, which stand beside the package in a checkout, inside it in a wheel."""
 
 import shutil
 from pathlib import Path

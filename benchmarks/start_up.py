@@ -1,6 +1,6 @@
-"""How long it takes until there is something to see: the import of the package, `--help`, `--dry-run` of the default study.
+"""How soon there is something to see: the import of the package, `--help`, `--dry-run` of the default study.
 
-The import is held against that of pydantic and yaml, each in a Python of its own; what starting Python takes is in both.
+The import is held against that of pydantic and yaml, each in a Python of its own; the start of Python is in both.
 """
 
 import statistics

@@ -84,7 +84,7 @@ def test_the_choice_of_an_arm_is_what_its_trials_were_trained_with(kept):
         confirmed = kept.trials.query("phase == 'confirm' and arm == @arm")
         for key, value in choice.items():
             assert (confirmed[f"setting/{key}"] == value).all()
-    with pytest.raises(Problem, match="arm: must be a row of the table .*, got 'dens'"):
+    with pytest.raises(Problem, match=r"arm: must be a row of the table .*, got 'dens'"):
         kept.choice("dens")
 
 

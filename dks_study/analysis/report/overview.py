@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     if len(words) > 1 or any(word.startswith("-") for word in words):
         print(
-            "usage: dks-study overview [FOLDER], a folder of studies; of a checkout: its kept results", file=sys.stderr
+            "usage: dks-study overview [FOLDER]: a folder of studies; else the kept ones of a checkout", file=sys.stderr
         )
         return 0 if words in (["-h"], ["--help"]) else 2
     folder = Path(words[0]) if words else SHIPPED
