@@ -12,13 +12,12 @@ from pydantic import ValidationError
 
 from dks_study.spec.base import NAME
 from dks_study.spec.expand import with_arms
+from dks_study.spec.shipped import SPACES
 from dks_study.spec.space_checks import Problem, constraint_problems, settings_to_check, space_problems, study_problems
 from dks_study.spec.study import StudySpec, arm_run
 from dks_study.spec.trial import Scalar
 from dks_study.spec.wording import did_you_mean, run_problem, shown, split_key, study_problem
 from dks_study.spec.yamldoc import SET, Document, Key, SpecError, load_document, parse_value
-
-SPACES = Path(__file__).resolve().parents[2] / "search_spaces"
 
 
 def load_study(space: str, profile: str | None = None, overrides: Sequence[str] = ()) -> StudySpec:

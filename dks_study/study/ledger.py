@@ -18,6 +18,7 @@ from dks_study.spec.trial import Setting
 OUTCOME, ERROR = "outcome.json", "error.txt"
 Phase = Literal["search", "confirm"]
 Status = Literal["complete", "stopped", "diverged", "out_of_memory", "failed"]
+LOST: tuple[Status, ...] = ("diverged", "out_of_memory", "failed")  # without a result that there should have been
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class Outcome:
     @property
     def lost(self) -> bool:
         """Whether it ended without a result that it should have had; a trial stopped early should not."""
-        return self.status in ("diverged", "out_of_memory", "failed")
+        return self.status in LOST
 
 
 @dataclass(frozen=True)

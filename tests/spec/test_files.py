@@ -5,7 +5,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dks_study.spec.files import SPACES, load_study
+from dks_study.spec.files import load_study
+from dks_study.spec.shipped import SPACES
 from dks_study.spec.space import arm_space
 from dks_study.spec.study import arm_run
 from dks_study.spec.yamldoc import SpecError, load_document

@@ -3,7 +3,8 @@
 import pytest
 from test_files import problem, problem_in
 
-from dks_study.spec.files import SPACES, load_study
+from dks_study.spec.files import load_study
+from dks_study.spec.shipped import SPACES
 from dks_study.spec.study import arm_run
 from dks_study.training.optim import lr_at
 
