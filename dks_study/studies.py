@@ -225,6 +225,7 @@ class StudyResults:
 def _display(study: StudySpec, folder: Path, mlflow: str | None) -> "Display":
     """Return what shows the study to people, and to whatever else keeps a record of it."""
     from dks_study.watch.display import make_display, standard_console
+    from dks_study.watch.estimate import earlier_pace
     from dks_study.watch.event_files import EventFiles
     from dks_study.watch.gauges import StudyGauges
     from dks_study.watch.mlflow_runs import MLflowRuns
@@ -233,7 +234,7 @@ def _display(study: StudySpec, folder: Path, mlflow: str | None) -> "Display":
     recorders: list[Recorder] = [EventFiles(folder), StudyGauges(study, folder.name)]
     if mlflow is not None:
         recorders.append(MLflowRuns(mlflow, study, folder))
-    return Observed(make_display(study, standard_console()), recorders)
+    return Observed(make_display(study, standard_console(), earlier_pace(study, folder)), recorders)
 
 
 def _json(key: str, value: object) -> str:
