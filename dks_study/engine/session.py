@@ -5,9 +5,6 @@ folder, and a resume from the ledger: nothing of Tune's own state is ever read b
 """
 
 import fcntl
-import os
-import socket
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -21,7 +18,7 @@ from dks_study.spec.base import LostError
 from dks_study.spec.study import StudySpec
 from dks_study.study import provenance
 from dks_study.study.failures import first_line, is_disk_full
-from dks_study.study.holder import LOCK
+from dks_study.study.holder import LOCK, lock_text
 from dks_study.study.home import StorageError, home_of, shown
 from dks_study.study.keeping import Checkpoints
 from dks_study.study.ledger import Ledger
@@ -178,9 +175,9 @@ def _only_one(folder: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
-            raise StudyError(f"{folder}: this study is being run by {file.read().strip()}") from None
+            raise StudyError(f"{folder}: this study is being run by {file.readline().strip()}") from None
         file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
+        file.write(lock_text())
         file.flush()
         yield
 
