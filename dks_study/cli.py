@@ -76,7 +76,10 @@ def _parser(program: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("--space", metavar="NAME|PATH", help="the question: a file in search_spaces/, or a path")
     parser.add_argument("--profile", metavar="NAME|PATH", help="the scale, instead of the one that the space names")
-    parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="override one dotted key")
+    override = (
+        "put a value at a dotted key in place of what stands there, be it a section: arms.ds={} leaves none of it"
+    )
+    parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help=override)
     parser.add_argument("--results", metavar="FOLDER", default="results", help="where studies are kept (results)")
     address = "join the Ray cluster at this address instead of starting Ray on this machine"
     parser.add_argument("--address", metavar="auto|HOST:PORT", help=address)

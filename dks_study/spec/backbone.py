@@ -13,6 +13,7 @@ from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from dks_study.spec.base import Fraction, Spec
 
+EXTERNAL_NAME = r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$"
 Option = bool | int | float | str
 _TAP = re.compile(r"(stage[1-9]\d*)(?:\.([1-9]\d*))?")
 
@@ -139,7 +140,7 @@ class ExternalSpec(Spec):
     `options` are keyword arguments of its constructor. Weights are never loaded or downloaded.
     """
 
-    name: str = Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$")
+    name: str = Field(pattern=EXTERNAL_NAME)
     options: dict[str, Option] = Field(default_factory=dict)
 
     @field_validator("options")

@@ -61,7 +61,7 @@ def now() -> str:
 def new_session(gpus: int) -> Session:
     """Describe this session; environment variables, host and user names are left out on purpose."""
     revision, status = _git("rev-parse", "HEAD"), _git("status", "--porcelain")
-    return Session(now(), None, revision, bool(status) if revision else None, code_hash(), _versions(), _hardware(gpus))
+    return Session(now(), None, revision, bool(status) if revision else None, code_hash(), _versions(), hardware(gpus))
 
 
 def read_sessions(folder: Path) -> list[dict[str, Any]]:
@@ -168,7 +168,8 @@ def _versions() -> dict[str, str]:
     return versions
 
 
-def _hardware(gpus: int) -> dict[str, str | int | float]:
+def hardware(gpus: int) -> dict[str, str | int | float]:
+    """Describe this machine, with `gpus` GPUs."""
     cpu = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
