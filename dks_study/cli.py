@@ -21,7 +21,7 @@ from dks_study.spec.base import LostError, Problem
 from dks_study.spec.files import load_study
 from dks_study.spec.shipped import SPACES
 from dks_study.spec.space import ArmSpace, arm_space, sampler_of
-from dks_study.spec.study import StudySpec
+from dks_study.spec.study import StudySpec, auto_recipes_by_arm
 from dks_study.spec.yamldoc import SpecError, load_document
 from dks_study.studies import carry_out, folder_of
 from dks_study.study.planner import planned
@@ -165,6 +165,8 @@ def _dry_run(study: StudySpec, folder: Path) -> int:
     console = Console(soft_wrap=True, highlight=False)
     print(study.question)
     console.print(table)
+    for text, arms in auto_recipes_by_arm(study).items():
+        console.print(Text(f"recipe auto: {text} ({', '.join(arms)})"))
     if how.row_count:
         console.print(how)
     console.print(

@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 
 from dks_study.spec.base import Problem
-from dks_study.spec.study import UNHASHED, StudySpec
+from dks_study.spec.study import UNHASHED, StudySpec, auto_recipes_by_arm
 from dks_study.study.ledger import write_whole
 
 PROVENANCE = "provenance.json"
@@ -101,6 +101,7 @@ def write_provenance(
         # As written, so that it can be loaded again: defaults of one backbone family would not fit another.
         "study": study.model_dump(mode="json", by_alias=True, exclude_unset=True),
         "resolved": study.model_dump(mode="json", by_alias=True),
+        "recipe_auto": auto_recipes_by_arm(study),
         "study_hash": study.content_hash(),
         **({"data": data} if data else {}),
         "sessions": [*earlier, asdict(session)],
