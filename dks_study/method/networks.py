@@ -12,6 +12,7 @@ from dks_study.method.branches import ANY_SIZE, BranchedNet, build_branched
 from dks_study.method.streams import derive
 from dks_study.spec.cohort import TeacherSpec
 from dks_study.spec.pairing import TEACHER
+from dks_study.spec.shipped import found
 from dks_study.spec.trial import RunSpec
 
 OWN = "own."  # what the names of a cohort's own parameters begin with
@@ -106,7 +107,7 @@ def load_teacher(teacher: TeacherSpec, in_channels: int, classes: int) -> Backbo
     got = f"got {teacher.weights!r}"
     try:
         device = next(network.parameters()).device
-        state = torch.load(teacher.weights, map_location=device, weights_only=True)
+        state = torch.load(found(teacher.weights), map_location=device, weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         rule = "must be a file of weights (dks-study export TRIAL --to weights)"
         raise ValueError(f"teacher.weights: {rule}, {got}: {str(error).splitlines()[0]}") from error

@@ -23,9 +23,9 @@ from dks_study.method.streams import seeded
 from dks_study.method.synergy import LossTerms, Objective, objective_for
 from dks_study.spec.backbone import BackboneSpec, ExternalSpec, check_module_name, is_stage
 from dks_study.spec.branches import BranchSpec
-from dks_study.spec.files import refusal
 from dks_study.spec.pairing import MAIN
 from dks_study.spec.trial import LossSpec
+from dks_study.spec.wording import values_problem
 
 
 def branched(
@@ -61,7 +61,7 @@ def branched(
     try:
         keys = BranchSpec.model_validate_json(json.dumps({"taps": list(taps), **branches}, default=str))
     except ValidationError as error:
-        raise ValueError(refusal(error, BranchSpec, "branched")) from error
+        raise ValueError(values_problem(error.errors(), BranchSpec, "branched")) from error
     images = _example(model) if example is None else example[:2]
     try:
         probed = probe(model, images)
@@ -93,7 +93,7 @@ class SynergyLoss:
         try:
             self.spec = LossSpec.model_validate_json(json.dumps(loss, default=str))
         except ValidationError as error:
-            raise ValueError(refusal(error, LossSpec, "SynergyLoss")) from error
+            raise ValueError(values_problem(error.errors(), LossSpec, "SynergyLoss")) from error
         self._objectives: dict[tuple[str, ...], Objective] = {}
 
     def __call__(

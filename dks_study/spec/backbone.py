@@ -14,6 +14,7 @@ from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from dks_study.spec.base import Fraction, Spec
 
+EXTERNAL_NAME = r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$"
 Option = bool | int | float | str
 _TAP = re.compile(r"(stage[1-9]\d*)(?:\.([1-9]\d*))?")
 _MODULE = re.compile(r"\w+(\.\w+)*")
@@ -143,7 +144,7 @@ class ExternalSpec(Spec):
     several values that it returns are the logits, by position or name; left out, the only one of shape [B, classes].
     """
 
-    name: str = Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$")
+    name: str = Field(pattern=EXTERNAL_NAME)
     options: dict[str, Option] = Field(default_factory=dict)
     output: int | str | None = None
 
