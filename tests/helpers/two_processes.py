@@ -7,7 +7,7 @@ import own_networks
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
-from dks_study.method.own_loop import SynergyLoss, branched
+from dks_study import SynergyLoss, branched
 
 IMAGES, CLASSES, STEPS = 16, 5, 3
 

@@ -16,9 +16,9 @@ import two_processes
 from torch import nn
 from torchvision import models
 
+from dks_study import Problem, SynergyLoss, branched
 from dks_study.method.backbones import build_backbone
 from dks_study.method.growth import Bottleneck
-from dks_study.method.own_loop import SynergyLoss, branched
 from dks_study.spec.backbone import (
     DenseNetSpec,
     MobileNetSpec,
@@ -360,10 +360,10 @@ NESTED, FUNCTIONAL = own_networks.Nested, own_networks.Functional
         (NESTED, {"taps": ["main"]}, "taps: main, teacher, peer and ensemble name other classifiers, got 'main'"),
         (NESTED, {"taps": ["a>b"]}, r"taps: a tap is a stage \(stage2, stage2.3\) or a module .* got 'a>b'"),
         (NESTED, {"taps": ["0"], "classes": 7}, r"output: the logits must be .* here \[B, 7\], got \[B, 5\]"),
-        (NESTED, {"taps": ["0"], "recipe": "paper"}, "branches.recipe: must be tail, .* got 'paper'"),
-        (NESTED, {"taps": ["0.0"], "recipe": "tail"}, r"branches.recipe: must be bottleneck or linear at 0\.0"),
+        (NESTED, {"taps": ["0"], "recipe": "paper"}, "recipe: must be tail, .* got 'paper'"),
+        (NESTED, {"taps": ["0.0"], "recipe": "tail"}, r"recipe: must be bottleneck or linear at 0\.0"),
         (NESTED, {"taps": ["0"], "recipes": "tail"}, "branched: recipes: unknown key, did you mean recipe"),
-        (FUNCTIONAL, {"taps": ["a"], "depth_factor": 0.5}, "branches.depth_factor: must be left out with recipe bott"),
+        (FUNCTIONAL, {"taps": ["a"], "depth_factor": 0.5}, "depth_factor: must be left out with recipe bott"),
         (own_networks.OneSize, {"taps": ["one"]}, r"example: must be images that .*, got \[2, 3, 224, 224\]: "),
         (own_networks.DictOut, {"taps": ["a"]}, "output: must say which is the logits"),
         (lambda channels, classes: nn.Linear(3, 5), {"taps": ["a"]}, "example: must be given for a model without conv"),
@@ -371,7 +371,7 @@ NESTED, FUNCTIONAL = own_networks.Nested, own_networks.Functional
 )
 def test_what_cannot_be_is_refused_in_one_line(make, arguments, message):
     values = {"classes": CLASSES, **arguments}
-    with pytest.raises(ValueError, match="^" + message) as caught:
+    with pytest.raises(Problem, match="^" + message) as caught:
         branched(make(3, CLASSES), **values)
     assert "\n" not in str(caught.value)
 
@@ -379,5 +379,5 @@ def test_what_cannot_be_is_refused_in_one_line(make, arguments, message):
 def test_a_model_whose_blocks_cannot_be_renewed_grows_bottlenecks():
     net = build("convnext_tiny")
     assert isinstance(net.branches["features_1"][0], Bottleneck)
-    with pytest.raises(ValueError, match=r"tail needs modules with reset_parameters, which features\.1\.0 lacks"):
+    with pytest.raises(Problem, match=r"tail needs modules with reset_parameters, which features\.1\.0 lacks"):
         branched(models.convnext_tiny(num_classes=CLASSES), ["features.1"], CLASSES, recipe="tail", example=images(2))

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dks_study.method.own_loop import SynergyLoss
+from dks_study import Problem, SynergyLoss
 from dks_study.method.synergy import objective_for
 from dks_study.spec.trial import LossSpec
 
@@ -100,14 +100,14 @@ def test_one_loss_serves_networks_with_other_branches_and_survives_pickling():
     [
         ({"pairing": "dens"}, 'SynergyLoss: pairing: the rule is one of none, top_down, .*, got "dens"'),
         ({"synergy_wieght": 1.0}, "SynergyLoss: synergy_wieght: unknown key, did you mean synergy_weight"),
-        ({"temperature": 0.0}, "SynergyLoss: temperature: must be greater than 0, got 0"),
+        ({"temperature": 0.0}, "SynergyLoss: temperature: must be above 0, got 0"),
         ({"branch_schedule": "threshold"}, "SynergyLoss: branch_threshold: must be above 0 with branch_schedule"),
         ({"pairing": ["main>a", "main>main"]}, "SynergyLoss: pairing: a pair is written 'teacher>student'"),
         ({"pairing": object()}, "SynergyLoss: pairing: "),
     ],
 )
 def test_wrong_keys_are_refused_in_one_line(keys, message):
-    with pytest.raises(ValueError, match="^" + message) as caught:
+    with pytest.raises(Problem, match="^" + message) as caught:
         SynergyLoss(**keys)
     assert "\n" not in str(caught.value)
 
@@ -130,5 +130,5 @@ def test_wrong_keys_are_refused_in_one_line(keys, message):
     ],
 )
 def test_what_does_not_fit_the_logits_is_refused_in_one_line(keys, names, message):
-    with pytest.raises(ValueError, match="^" + message):
+    with pytest.raises(Problem, match="^" + message):
         SynergyLoss(**keys)(logits(names), LABELS)
