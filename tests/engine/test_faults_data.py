@@ -58,7 +58,7 @@ trial:
   branches: {taps: [stage1]}
   data: {name: image_folder, root: "ROOT", validation_fraction: 0.25, in_memory: IN_MEMORY, image_pixels: 16}
   optimiser: {lr: 0.05, batch_size: 12}
-  epochs: 2
+  epochs: 20
 search: {trials: 0}
 report_seeds: [0, 1, 2]
 """

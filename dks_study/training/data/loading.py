@@ -94,7 +94,7 @@ def read_and_split(spec: DataSpec) -> Read:
         raise DataError(f"data.{_key(spec)}: must hold images that differ, got one value in all of channel {which}")
     confusions = source.confusions or next_in_group([0] * classes)
     data = DataSet(train, pool.take(cut), source.test, classes, numbers.mean, numbers.std, confusions)
-    labels, hashes = (pool.labels, source.test.labels), (_pixel_hashes(pool), _pixel_hashes(source.test))
+    labels, hashes = (pool.labels, source.test.labels), (pixel_hashes(pool), pixel_hashes(source.test))
     return Read(data, source.listing, *labels, kept, cut, *hashes)
 
 
@@ -113,7 +113,8 @@ def _check_classes(labels: Tensor, listing: Listing | None, spec: DataSpec) -> N
         raise DataError(f"data.{key}: must have two training images of a class at least, got one of {name} in {where}")
 
 
-def _pixel_hashes(split: AnySplit) -> tuple[bytes, ...]:
+def pixel_hashes(split: AnySplit) -> tuple[bytes, ...]:
+    """Return 16 bytes for each image in memory that depend on its pixels; () for files."""
     if isinstance(split, Files):
         return ()
     return tuple(hashlib.sha256(image).digest()[:HASH_BYTES] for image in split.images.contiguous().numpy())
