@@ -104,6 +104,19 @@ def confirmed_epochs(results: Results) -> pd.DataFrame:
     return epochs.assign(arm=epochs["trial"].map(row_of))
 
 
+def confirmed_setting(results: Results, row: str) -> dict[str, Any]:
+    """Return the searched values that a row of the table was confirmed with, by dotted key.
+
+    Raises:
+        KeyError: if no trial of that row was confirmed.
+    """
+    trials = results.trials
+    mine = trials[(trials["phase"] == "confirm") & (trials["row"] == row)]
+    if mine.empty:
+        raise KeyError(row)
+    return _setting(results.study, mine.iloc[0])
+
+
 def left_out(results: Results) -> Iterator[str]:
     """Name each confirmation trial that may not enter a table, and why."""
     trials = results.trials

@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 
 from dks_study.spec.base import Problem
-from dks_study.spec.study import UNHASHED, StudySpec
+from dks_study.spec.study import UNHASHED, StudySpec, auto_recipes_by_arm
 from dks_study.study.ledger import write_whole
 
 PROVENANCE = "provenance.json"
@@ -61,7 +61,7 @@ def now() -> str:
 def new_session(gpus: int) -> Session:
     """Describe this session; environment variables, host and user names are left out on purpose."""
     revision, status = _git("rev-parse", "HEAD"), _git("status", "--porcelain")
-    return Session(now(), None, revision, bool(status) if revision else None, code_hash(), _versions(), _hardware(gpus))
+    return Session(now(), None, revision, bool(status) if revision else None, code_hash(), _versions(), hardware(gpus))
 
 
 def read_sessions(folder: Path) -> list[dict[str, Any]]:
@@ -110,6 +110,7 @@ def write_provenance(
         # As written, so that it can be loaded again: defaults of one backbone family would not fit another.
         "study": study.model_dump(mode="json", by_alias=True, exclude_unset=True),
         "resolved": study.model_dump(mode="json", by_alias=True),
+        "recipe_auto": auto_recipes_by_arm(study),
         "study_hash": study.content_hash(),
         **({"data": data} if data else {}),
         "sessions": [*earlier, asdict(session)],
@@ -184,7 +185,8 @@ def _versions() -> dict[str, str]:
     return versions
 
 
-def _hardware(gpus: int) -> dict[str, str | int | float]:
+def hardware(gpus: int) -> dict[str, str | int | float]:
+    """Describe this machine, with `gpus` GPUs."""
     cpu = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
