@@ -4,7 +4,7 @@
 
 - for the first time: hashed, and as for decoding on the fly also opened;
 - again, when nothing has changed: listed, and compared with what is remembered;
-- again, when another study begins (a process that knows nothing but what is on disk): the same, in a process of its own;
+- again, in a process of its own, as when another study begins;
 - in memory: the pixels of 60,000 images of 32x32 hashed and compared, which every study of a set in memory does.
 
 And the same for digits, which the default study trains on. Files are in the cache of the operating system.

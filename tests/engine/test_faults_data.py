@@ -9,7 +9,7 @@ import pytest
 import torch
 from odd_pictures import cut_in_half, write_plain
 from unshared import may_unshare, two_nodes
-from whole_studies import finish, records, same_tables, start, study_folder, untimed, wait_for, write_study
+from whole_studies import PATIENCE_S, finish, records, same_tables, start, untimed, wait_for, write_study
 
 from dks_study.spec.trial import TrialSpec
 from dks_study.study.ledger import read_outcome
@@ -116,7 +116,7 @@ def test_a_file_that_cannot_be_read_on_the_fly_is_found_before_anything_trains(t
     cut_in_half(tmp_path / "data/train/owl/003.png")
     folder, _, err = finish(space, tmp_path / "results", code=2)
     assert err == f"run_study: data.root: must hold images that can be read, got {tmp_path}/data/train/owl/003.png\n"
-    assert not (folder / "trials").exists()
+    assert folder is None, "a refused study leaves nothing"
 
 
 @pytest.mark.slow
@@ -134,4 +134,20 @@ def test_a_node_that_sees_other_pictures_is_refused_before_anything_trains(tmp_p
     rule = "run_study: data.root: must hold the images that the study began with on every node; on "
     assert err.startswith(rule)
     assert err.endswith("they differ: vanished: 1 of train/cat (000.png)\n")
-    assert not study_folder(tmp_path / "results") or not (folder / "trials").exists()
+    assert folder is None, "a refused study leaves nothing"
+
+
+@pytest.mark.slow
+def test_pictures_that_change_while_a_study_runs_end_it_and_fail_no_trial(tmp_path):
+    """Each group of processes looks for itself at what it is to decode."""
+    space = study_of_pictures(tmp_path, in_memory="false")
+    process = start(space, tmp_path / "results", "trial.resources.workers=1")
+    folder = wait_for(tmp_path / "results", records, process)
+    shutil.copyfile(tmp_path / "data/train/cat/001.png", tmp_path / "data/train/cat/000.png")
+    _, err = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 2
+    assert err.startswith(f"run_study: {folder}: data.root: must hold the images that the study began with on every")
+    assert err.endswith("they differ: changed: 1 of train/cat (000.png)\n")
+    assert len(err.splitlines()) == 1
+    assert len(records(folder)) < 6
+    assert {record.outcome.status for record in records(folder)} == {"complete"}
