@@ -4,6 +4,7 @@ The cheap part, which every study does by itself: pixels are compared where they
 files, byte for byte. `--check-data` decodes and compares every image (examining.py).
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -99,7 +100,7 @@ def found_in(spec: DataSpec, contents: Contents) -> Found:
     read = read_and_split(spec.as_read)
     hashes: tuple[Sequence[bytes], Sequence[bytes]] = read.pool_hashes, read.test_hashes
     if spec.on_disk and read.listing:
-        pool, test = ([contents.get(name, name).encode() for name in part.files] for part in read.listing.parts)
+        pool, test = ([os.fsencode(contents.get(name, name)) for name in part.files] for part in read.listing.parts)
         hashes = pool, test
     return found(read, hashes)
 
