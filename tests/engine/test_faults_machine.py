@@ -133,7 +133,7 @@ def test_a_signal_while_ray_starts_ends_it_with_one_line_and_nothing_is_left(spa
     os.killpg(process.pid, number)
     assert process.wait(timeout=PATIENCE_S) == 130
     assert psutil.wait_procs(family, timeout=20)[1] == []
-    question, place, stopped = log.read_text().splitlines()
+    *_, stopped = log.read_text().splitlines()
     assert stopped == "Stopped: nothing that finished is lost. Run the same command again to go on."
 
 
