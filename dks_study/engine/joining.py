@@ -123,7 +123,7 @@ def _room(folder: str) -> bool:
         status = os.statvfs(folder)
     except OSError:
         return True  # something else is wrong with it
-    return status.f_bavail * status.f_frsize >= _LEAST_ROOM_BYTES
+    return status.f_blocks == 0 or status.f_bavail * status.f_frsize >= _LEAST_ROOM_BYTES  # 0: no disk, as /proc
 
 
 @contextmanager
