@@ -21,7 +21,7 @@ from dks_study.spec.files import load_study
 from dks_study.spec.options import OptionParser
 from dks_study.spec.shipped import SPACES
 from dks_study.spec.space import ArmSpace, arm_space, sampler_of
-from dks_study.spec.study import StudySpec
+from dks_study.spec.study import StudySpec, auto_recipes_by_arm
 from dks_study.spec.yamldoc import SpecError, load_document
 from dks_study.studies import carry_out, folder_of
 from dks_study.study.planner import planned
@@ -58,6 +58,8 @@ def main(arguments: Sequence[str] | None = None, program: str = "dks-study") -> 
         if options.space is None:
             raise SpecError("--space must name a question: see --list")
         study = load_study(options.space, options.profile, options.set)
+        if options.check_data:
+            return _check_data(study)
         return _dry_run(study, folder_of(study, options.results)) if options.dry_run else _run(study, options)
     except Problem as error:
         print(f"{program}: {error}", file=sys.stderr)
@@ -89,6 +91,8 @@ def _parser(program: str) -> argparse.ArgumentParser:
     status = "print what the study in this folder is doing, or each study in a folder of studies, and start nothing"
     parser.add_argument("--status", metavar="FOLDER", help=status)
     parser.add_argument("--dry-run", action="store_true", help="print the plan and its size, start nothing")
+    check = "decode every image of the study's data, print what they are and what is wrong with them, start nothing"
+    parser.add_argument("--check-data", action="store_true", help=check)
     parser.add_argument("--list", action="store_true", help="list the spaces, profiles and recipes that ship")
     return parser
 
@@ -129,6 +133,13 @@ def _status(path: Path) -> int:
     return 0
 
 
+def _check_data(study: StudySpec) -> int:
+    from dks_study.watch.data_check import check_data
+
+    check_data(study, Console(soft_wrap=True, highlight=False))
+    return 0
+
+
 def _dry_run(study: StudySpec, folder: Path) -> int:
     resources = study.trial.resources
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -150,6 +161,8 @@ def _dry_run(study: StudySpec, folder: Path) -> int:
     console = Console(soft_wrap=True, highlight=False)
     print(study.question)
     console.print(table)
+    for text, arms in auto_recipes_by_arm(study).items():
+        console.print(Text(f"recipe auto: {text} ({', '.join(arms)})"))
     if how.row_count:
         console.print(how)
     console.print(

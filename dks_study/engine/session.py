@@ -14,10 +14,12 @@ from pathlib import Path
 from dks_study.engine.cluster import Slots, check_nodes, grows, present
 from dks_study.engine.interrupts import AGAIN, ending_on_interrupt
 from dks_study.engine.joining import ending_ray, is_lost, join
+from dks_study.engine.sharing import SharedData
 from dks_study.engine.tuning import Hands, PlannedSearch, tune_study
 from dks_study.spec.base import LostError, Problem
-from dks_study.spec.study import StudySpec
+from dks_study.spec.study import StudySpec, arm_run
 from dks_study.study import provenance
+from dks_study.study.began_with import CONTENTS, StudyData, keep_contents, look_at_data
 from dks_study.study.beside import announced
 from dks_study.study.failures import first_line, is_disk_full
 from dks_study.study.holder import LOCK, lock_text
@@ -66,8 +68,8 @@ def running(study: StudySpec, folder: Path, display: Display, where: Where) -> I
     How it ended is given out while Ray still runs: nothing that Ray does at its end can take away what is written then.
 
     Raises:
-        StudyError: if another process runs this study, it was begun with other code, a trial needs more than there is,
-            Ray cannot be started or joined, or a disk is full or cannot be used.
+        StudyError: if another process runs this study, it was begun with other code or data, a trial needs more than
+            there is, Ray cannot be started or joined, or a disk is full or cannot be used.
         LostError: if Ray was lost.
         SearchError: if the constraints leave nothing to suggest.
         MirrorError: if Optuna's storage cannot be used.
@@ -115,6 +117,8 @@ def _run(study: StudySpec, files: Files, display: Display, where: Where, undo: E
     complete = _is_complete(study, record)
     if not complete:
         _refuse_other_code(folder)
+        data = look_at_data(study, folder, display.note)
+        display.note(f"Data: {data.found}")
         checkpoints = Checkpoints(study, files, check_arms(study), where.disk_gib)
         for known in record.records:
             checkpoints.settled(known)  # a crash may have come before their checkpoints were deleted
@@ -126,7 +130,9 @@ def _run(study: StudySpec, files: Files, display: Display, where: Where, undo: E
         join(where.address, display.note, undo)
         slots = Slots(study.trial.resources, display.note, growing=where.address is not None and grows())
         checkpoints.check_room(slots.now())
-        _run_session(study, Hands(files, record, slots, checkpoints, mirror, display, provenance.code_hash()))
+        shared = SharedData((arm_run(study, arm, {}).data for arm in study.arms), data)
+        hands = Hands(files, record, slots, checkpoints, mirror, display, provenance.code_hash(), shared)
+        _run_session(study, hands, data)
         for trial in checkpoints.held if files.home else ():
             files.fetch(trial, without=())
     for trial in write_results(folder):
@@ -139,15 +145,17 @@ def _is_complete(study: StudySpec, record: Ledger) -> bool:
     return Planner(study, optuna_suggest(study), record.records).next() is Step.DONE
 
 
-def _run_session(study: StudySpec, hands: Hands) -> None:
+def _run_session(study: StudySpec, hands: Hands, data: StudyData) -> None:
     folder = hands.files.folder
     earlier = provenance.read_sessions(folder)
     session = provenance.new_session(int(present().get("GPU", 0)))
     if changed := provenance.changed(earlier, session):
         hands.display.note(f"Note: since this study began, {changed} changed, which can change numbers.")
-    provenance.write_provenance(folder, study, earlier, session)
+    keep_contents(folder, data.contents)
+    hands.files.save(CONTENTS)
+    provenance.write_provenance(folder, study, earlier, session, data.record)
     hands.files.save(provenance.PROVENANCE)
-    check_nodes(hands.files, hands.code)
+    check_nodes(hands.files, hands.code, hands.data.check_here)
     hands.files.clear_scratch()
     searcher = PlannedSearch(study, Planner(study, optuna_suggest(study), hands.record.records), hands)
 
@@ -157,7 +165,7 @@ def _run_session(study: StudySpec, hands: Hands) -> None:
 
     try:
         with ending_on_interrupt(end, is_lost):
-            tune_study(study, hands.files.scratch, searcher)
+            tune_study(study, hands.files.scratch, searcher, hands.data)
     except Exception as error:
         if is_lost():
             raise LostError(f"Ray was lost or failed: {AGAIN}") from error
@@ -166,7 +174,7 @@ def _run_session(study: StudySpec, hands: Hands) -> None:
         if searcher.error:
             raise searcher.error
     finally:
-        provenance.write_provenance(folder, study, earlier, provenance.ended(session))
+        provenance.write_provenance(folder, study, earlier, provenance.ended(session), data.record)
         hands.files.save(provenance.PROVENANCE)
         hands.files.clear_scratch()
 

@@ -76,14 +76,23 @@ def split_key(dotted: str) -> tuple[str, ...]:
 
 def study_problem(errors: Sequence[ErrorDetails], document: Document, file: str) -> str:
     """Return the line about a study that its description forbids."""
+    return _first_problem(errors, StudySpec, document, file)
+
+
+def values_problem(errors: Sequence[ErrorDetails], model: type[Spec], where: str) -> str:
+    """Return the line about values of a `model` that stand in no file: `where` they were given, key, rule, value."""
+    return _first_problem(errors, model, Document({}, {}), where)
+
+
+def _first_problem(errors: Sequence[ErrorDetails], model: type[Spec], document: Document, file: str) -> str:
     # A misspelt key shows as one unknown and one missing key: the unknown one tells the reader more.
     problem = next((error for error in errors if error["type"] == "extra_forbidden"), errors[0])
     key, value = _key_and_value(problem, errors)
     place = _plain(problem)
     inner = key.removeprefix(".".join(map(str, place))).lstrip(".")
     where = document.where((*place, *inner.split("."))) if place else document.where(split_key(key))
-    known = _known_keys(StudySpec, problem["loc"][:-1])
-    known = known if place[1:] else sorted({*known, "recipe"})
+    known = _known_keys(model, problem["loc"][:-1])
+    known = sorted({*known, "recipe"}) if model is StudySpec and not place[1:] else known
     others = len({_plain(error) for error in errors}) - 1
     more = f" (and {others} more)" if others else ""
     return f"{where or file}: {_sentence(key, value, problem, known, errors)}{more}"

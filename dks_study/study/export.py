@@ -83,7 +83,8 @@ class TrainedNetwork:
     """The network that ships of a trial, and what its inputs are.
 
     Attributes:
-        network: the backbone alone, evaluating; of normalised images [B, C, H, W].
+        network: the backbone alone, evaluating: normalised images [B, C, H, W] -> logits [B, classes]. A network from
+            elsewhere is `network.plain()`.
         trial: the name of the trial.
         classes: labels are 0 to classes - 1.
         image_shape: (C, H, W) of the images that it was trained on.
@@ -91,7 +92,7 @@ class TrainedNetwork:
         std: likewise.
     """
 
-    network: nn.Module
+    network: Backbone
     trial: str
     classes: int
     image_shape: tuple[int, int, int]
@@ -121,13 +122,13 @@ def load_trained(folder: Path) -> TrainedNetwork:
     images = torch.randn(PROBES, *shape, generator=torch.Generator().manual_seed(0))
     alone = _checked_backbone(trial, state, trained_network(trial, state), images)
     mean, std = tuple(state.inputs["mean"]), tuple(state.inputs["std"])
-    return TrainedNetwork(alone.plain().eval(), folder.name, state.inputs["classes"], shape, mean, std)
+    return TrainedNetwork(alone.eval(), folder.name, state.inputs["classes"], shape, mean, std)
 
 
 def trained_network(trial: TrialSpec, state: State) -> BranchedNet:
     """Return the trial's own network with the weights that ship, evaluating."""
-    channels, classes = state.inputs["image_shape"][0], state.inputs["classes"]
-    net = build_branched(trial.backbone, trial.branches, channels, classes, trial.seed)
+    (channels, *pixels), classes = state.inputs["image_shape"], state.inputs["classes"]
+    net = build_branched(trial.backbone, trial.branches, channels, classes, trial.seed, (pixels[0], pixels[1]))
     own = {key.removeprefix(OWN): value for key, value in state.shipped.items() if key.startswith(OWN)}
     net.load_state_dict(own or state.shipped, strict=True)
     return net.eval()

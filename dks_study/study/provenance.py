@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 
 from dks_study.spec.base import Problem
-from dks_study.spec.study import UNHASHED, StudySpec
+from dks_study.spec.study import UNHASHED, StudySpec, auto_recipes_by_arm
 from dks_study.study.ledger import write_whole
 
 PROVENANCE = "provenance.json"
@@ -70,7 +70,16 @@ def read_sessions(folder: Path) -> list[dict[str, Any]]:
     Raises:
         ProvenanceError: if the file is damaged.
     """
-    return list(read_provenance(folder)["sessions"]) if (folder / PROVENANCE).exists() else []
+    return list(recorded_of(folder)["sessions"])
+
+
+def recorded_of(folder: Path) -> dict[str, Any]:
+    """Return what provenance.json of a results folder holds; no sessions if there is no file.
+
+    Raises:
+        ProvenanceError: if the file is damaged.
+    """
+    return read_provenance(folder) if (folder / PROVENANCE).exists() else {"sessions": []}
 
 
 def read_provenance(folder: Path) -> dict[str, Any]:
@@ -89,13 +98,21 @@ def read_provenance(folder: Path) -> dict[str, Any]:
     return content
 
 
-def write_provenance(folder: Path, study: StudySpec, earlier: list[dict[str, Any]], session: Session) -> None:
-    """Write provenance.json: the resolved spec, earlier sessions, and this one."""
+def write_provenance(
+    folder: Path,
+    study: StudySpec,
+    earlier: list[dict[str, Any]],
+    session: Session,
+    data: Mapping[str, str | int] | None = None,
+) -> None:
+    """Write provenance.json: the resolved spec, the data it runs on, earlier sessions, and this one."""
     content = {
         # As written, so that it can be loaded again: defaults of one backbone family would not fit another.
         "study": study.model_dump(mode="json", by_alias=True, exclude_unset=True),
         "resolved": study.model_dump(mode="json", by_alias=True),
+        "recipe_auto": auto_recipes_by_arm(study),
         "study_hash": study.content_hash(),
+        **({"data": data} if data else {}),
         "sessions": [*earlier, asdict(session)],
     }
     write_whole(folder / PROVENANCE, json.dumps(content, indent=1) + "\n")
