@@ -37,7 +37,7 @@ report_seeds: [0, 1, 2]
 
 
 @pytest.mark.slow
-def test_the_data_are_read_once_whatever_the_number_of_trials(tmp_path, one_thread):
+def test_the_data_are_read_once_whatever_the_number_of_trials(tmp_path):
     space = write_study(tmp_path, SPACE, PROFILE.replace("ROOT", str(tmp_path)))
     folder, _, err = finish(space, tmp_path / "results")
     assert err == ""
