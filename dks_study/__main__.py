@@ -4,15 +4,18 @@ Ray's core ends the process that it runs in from C++, with exit status 1 and wit
 its head is lost or when its own shutdown goes wrong. Who waits outside can tell that from what the work itself said.
 """
 
+import math
 import os
 import signal
 import sys
+import time
 from contextlib import suppress
 
 from dks_study.engine.interrupts import AGAIN, DIRECT, EXIT_LOST, FORWARDED, INTERRUPTED, SIGNALS, end_at_once_on_signal
 from dks_study.watch.output import outlive_the_reader
 
 EXIT_OUR_ERROR = 70
+MERGED_S = 0.05  # `timeout` sends one signal twice: to the process, and to its group
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 _OURS = "This is an error of dks_study: please report it with the lines above. Nothing that finished is lost."
 
@@ -64,7 +67,13 @@ def _die_with(parent: int) -> None:
 
 
 def _wait(child: int, told: int) -> int:
+    forwarded_at = -math.inf
+
     def forward(_signal: int, _frame: object) -> None:
+        nonlocal forwarded_at
+        if time.monotonic() - forwarded_at < MERGED_S:
+            return
+        forwarded_at = time.monotonic()
         with suppress(ProcessLookupError):  # it has ended
             os.kill(child, FORWARDED)
 

@@ -84,6 +84,23 @@ def test_a_signal_ends_it_with_one_line_whoever_is_sent_it(number, to):
     assert ended(process) == (130, "", f"Stopped: {AGAIN}")
 
 
+ENDING = """from dks_study.engine.interrupts import ending_on_interrupt
+    over = []
+    with ending_on_interrupt(lambda: over.append(1), lambda: False):
+        print('ready', flush=True)
+        while not over:
+            time.sleep(0.01)
+        time.sleep(0.5)
+    return 130"""
+
+
+def test_the_one_signal_of_timeout_is_one_though_it_is_sent_twice():
+    script = WORK.format(deed=ENDING)
+    words = ["timeout", "--signal=TERM", "3", sys.executable, "-c", script]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, start_new_session=True)
+    assert (done.returncode, done.stdout, done.stderr) == (124, "ready\n", ""), "it ended cleanly"
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP])
 def test_the_work_does_not_outlive_the_command(number):
     process, worker = waiting()
