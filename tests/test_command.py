@@ -94,11 +94,13 @@ ENDING = """from dks_study.engine.interrupts import ending_on_interrupt
     return 130"""
 
 
-def test_the_one_signal_of_timeout_is_one_though_it_is_sent_twice():
-    script = WORK.format(deed=ENDING)
-    words = ["timeout", "--signal=TERM", "3", sys.executable, "-c", script]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, start_new_session=True)
-    assert (done.returncode, done.stdout, done.stderr) == (124, "ready\n", ""), "it ended cleanly"
+def test_one_signal_that_is_sent_twice_as_timeout_does_is_one():
+    process = begin(ENDING)
+    assert process.stdout.readline() == "ready\n"
+    os.kill(process.pid, signal.SIGTERM)
+    time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGTERM)
+    assert ended(process) == (130, "", ""), "it ended cleanly"
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP])
