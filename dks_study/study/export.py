@@ -83,7 +83,8 @@ class TrainedNetwork:
     """The network that ships of a trial, and what its inputs are.
 
     Attributes:
-        network: the backbone alone, evaluating; of normalised images [B, C, H, W].
+        network: the backbone alone, evaluating: normalised images [B, C, H, W] -> logits [B, classes]. A network from
+            elsewhere is `network.plain()`.
         trial: the name of the trial.
         classes: labels are 0 to classes - 1.
         image_shape: (C, H, W) of the images that it was trained on.
@@ -91,7 +92,7 @@ class TrainedNetwork:
         std: likewise.
     """
 
-    network: nn.Module
+    network: Backbone
     trial: str
     classes: int
     image_shape: tuple[int, int, int]
@@ -121,7 +122,7 @@ def load_trained(folder: Path) -> TrainedNetwork:
     images = torch.randn(PROBES, *shape, generator=torch.Generator().manual_seed(0))
     alone = _checked_backbone(trial, state, trained_network(trial, state), images)
     mean, std = tuple(state.inputs["mean"]), tuple(state.inputs["std"])
-    return TrainedNetwork(alone.plain().eval(), folder.name, state.inputs["classes"], shape, mean, std)
+    return TrainedNetwork(alone.eval(), folder.name, state.inputs["classes"], shape, mean, std)
 
 
 def trained_network(trial: TrialSpec, state: State) -> BranchedNet:
