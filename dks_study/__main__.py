@@ -67,7 +67,7 @@ def _die_with(parent: int) -> None:
 
 
 def _wait(child: int, told: int) -> int:
-    forwarded_at = -math.inf
+    forwarded_at, said = -math.inf, b""
 
     def forward(_signal: int, _frame: object) -> None:
         nonlocal forwarded_at
@@ -84,7 +84,10 @@ def _wait(child: int, told: int) -> int:
         ended, status = os.wait()  # of a container's first process also those whose parents have ended
         if ended == child:
             break
-    said, code = os.read(told, 1), os.waitstatus_to_exitcode(status)
+    os.set_blocking(told, False)  # should a process that it began live on, with a copy of the other end
+    with suppress(BlockingIOError):
+        said = os.read(told, 1)
+    code = os.waitstatus_to_exitcode(status)
     if said or code == INTERRUPTED:
         return said[0] if said else code
     why = "Ray was lost or failed" if code >= 0 else f"the study's process was killed ({signal.Signals(-code).name})"

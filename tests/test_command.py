@@ -98,7 +98,7 @@ def test_one_signal_that_is_sent_twice_as_timeout_does_is_one():
     process = begin(ENDING)
     assert process.stdout.readline() == "ready\n"
     os.kill(process.pid, signal.SIGTERM)
-    time.sleep(0.01)
+    time.sleep(0.03)
     os.killpg(process.pid, signal.SIGTERM)
     assert ended(process) == (130, "", ""), "it ended cleanly"
 
