@@ -5,7 +5,6 @@ equal those of `main` in the trained one; and the file itself is read again and 
 inputs are normalised images: what that means stands in the JSON file beside it.
 """
 
-import argparse
 import json
 import sys
 import warnings
@@ -22,6 +21,7 @@ from dks_study.method.backbones import Backbone, build_backbone
 from dks_study.method.branches import BranchedNet, build_branched
 from dks_study.method.networks import OWN
 from dks_study.spec.base import Problem
+from dks_study.spec.options import OptionParser
 from dks_study.spec.trial import TrialSpec
 from dks_study.study.ledger import write_whole
 from dks_study.training.checkpoint import State, load_state
@@ -37,7 +37,7 @@ class ExportError(Problem, ValueError):
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return the exit status."""
-    parser = argparse.ArgumentParser(prog="dks-study export", description="Export a trial's backbone alone.")
+    parser = OptionParser(prog="dks-study export", description="Export a trial's backbone alone.")
     parser.add_argument("trial", type=Path, help="a trial's folder: results/STUDY/trials/TRIAL")
     parser.add_argument("--to", choices=tuple(FORMATS), required=True)
     parser.add_argument("--out", type=Path, help="the file to write; default: backbone.* in the trial's folder")
