@@ -9,6 +9,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from pydantic import ValidationError
@@ -79,7 +80,11 @@ def _branched(
     example: Tensor | None,
     branches: Mapping[str, object],
 ) -> BranchedNet:
-    keys = BranchSpec.model_validate_json(json.dumps({"taps": list(taps), **branches}, default=str))
+    keys = BranchSpec.model_validate_json(
+        json.dumps({"taps": taps if isinstance(taps, str) else list(taps), **branches}, default=str)
+    )
+    if hasattr(model, "_orig_mod") or model._compiled_call_impl is not None:  # would run past the taps
+        raise ValueError(f"model: must be compiled with its branches around it, got a compiled {type(model).__name__}")
     images = _example(model) if example is None else example[:2]
     try:
         probed = probe(model, images)
@@ -204,7 +209,7 @@ def _module_at(tap: str, model: nn.Module, walked: Walked | None) -> str:
 def _site(tap: str, module: str, probed: Probed, walked: Walked | None) -> Site:
     """Return the place at a module: that of the stage that it ends, if there is one."""
     feature = probed.find(module)
-    place = type(feature.tap)(tap, feature.tap.channels, feature.tap.stride)
+    place = replace(feature.tap, name=tap)
     for stage in (*walked.taps[:-1], *walked.inner_taps) if walked else ():
         if walked and walked.module_at(stage.name) in feature.twins:
             return stage_site(walked, stage.name, place)
