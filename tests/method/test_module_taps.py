@@ -29,7 +29,10 @@ NETWORKS = {
     "own_networks:Functional": (("a", "b"), None),
     "torchvision:mobilenet_v3_small": (("features.3", "features.8"), None),
 }
-by_name = pytest.mark.parametrize("name", NETWORKS)
+SLOW = "torchvision:mobilenet_v3_small"
+by_name = pytest.mark.parametrize(
+    "name", [n if n != SLOW else pytest.param(n, marks=pytest.mark.slow) for n in NETWORKS]
+)
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 

@@ -72,12 +72,16 @@ OUTPUTS = {
     "dict": (own_networks.DictOut, "logits", lambda result: result["logits"]),
     "object": (own_networks.ObjectOut, None, lambda result: result.logits),
 }
-LARGE = ("densenet121", "convnext_tiny", "mobilenet_v3_small", "timm")
-by_network = pytest.mark.parametrize("name", NETWORKS)
+LARGE = ("densenet121", "convnext_tiny", "mobilenet_v3_small", "resnet18", "timm")
 QUICK = ("resnet", "functional", "nested", "shared")
-by_small_network = pytest.mark.parametrize(
-    "name", [name if name in QUICK else pytest.param(name, marks=slow) for name in NETWORKS if name not in LARGE]
-)
+
+
+def marked(names, quick):
+    return pytest.mark.parametrize("name", [n if n in quick else pytest.param(n, marks=slow) for n in names])
+
+
+by_network = marked(NETWORKS, [name for name in NETWORKS if name not in LARGE])
+by_small_network = marked([name for name in NETWORKS if name not in LARGE[:3]], QUICK)
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
@@ -211,6 +215,7 @@ def test_under_autocast_it_runs_in_half_precision_and_the_loss_does_not(name):
     assert all(torch.isfinite(parameter.grad).all() for parameter in net.parameters())
 
 
+@slow
 def test_two_processes_train_what_one_does(tmp_path):
     paths = [str(Path(__file__).parents[2]), str(Path(two_processes.__file__).parent)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
