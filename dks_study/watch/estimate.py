@@ -22,7 +22,7 @@ class Estimate:
     """Learns the pace of a study; what another thread may read of it is replaced, never changed."""
 
     def __init__(self, earlier: Pace | None = None) -> None:
-        """Begin with the pace of `earlier` studies: it tells how arms differ, trials of this one how fast it runs."""
+        """Begin with the pace of `earlier` studies: it tells how arms differ, this one's trials how fast it runs."""
         self._earlier = earlier or {}
         self._own: Pace = {}
         self._now: Pace = {}  # of trials that are running

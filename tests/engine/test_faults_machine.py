@@ -94,6 +94,7 @@ def status_in(results, zone):
 def test_a_reader_that_goes_away_ends_nothing(space, uninterrupted, tmp_path):
     words = [*command(space, tmp_path / "results"), "2>", str(tmp_path / "err"), "|", "head", "-2"]
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    environment.pop("HOME", None)
     line = " ".join(words)
     done = subprocess.run(["bash", "-o", "pipefail", "-c", line], env=environment, capture_output=True, text=True)
     assert (done.returncode, len(done.stdout.splitlines())) == (0, 2)

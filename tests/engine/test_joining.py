@@ -77,11 +77,19 @@ class Older(NodeInfoGcsServiceServicer):
         return CheckAliveReply(ray_version="2.9.3")
 
 
+class Guarded(NodeInfoGcsServiceServicer):
+    """The head of a cluster that asks for a token."""
+
+    def CheckAlive(self, request, context):
+        context.abort(grpc.StatusCode.UNAUTHENTICATED, "no token")
+
+
 OTHERS = {
     "silent": (silent, "not the head of a Ray cluster"),
     "web": (web, "not the head of a Ray cluster"),
     "grpc": (speaking, "not the head of a Ray cluster"),
     "older": (lambda: speaking(Older()), f"it runs Ray 2.9.3, must be {ray.__version__} as here"),
+    "guarded": (lambda: speaking(Guarded()), "it asks for a token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or"),
 }
 
 

@@ -22,12 +22,18 @@ def cluster(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_who_has_no_token_cannot_join(space, cluster, monkeypatch):
+@pytest.mark.parametrize("token", ["wrong" * 8, None])
+def test_who_has_no_token_cannot_join(space, cluster, tmp_path, monkeypatch, token):
     address, results = cluster
-    monkeypatch.setenv("RAY_AUTH_TOKEN", "wrong" * 8)
+    if token:
+        monkeypatch.setenv("RAY_AUTH_TOKEN", token)
+    else:
+        monkeypatch.setenv("HOME", str(tmp_path))
+        monkeypatch.delenv("RAY_AUTH_TOKEN")
+        monkeypatch.delenv("RAY_AUTH_MODE")
     _, _, err = finish(space, results, *SMALL, code=2, options=("--address", address))
-    assert "cannot be joined" in err.splitlines()[-1]
-    assert "Traceback" not in err
+    assert err.startswith(f"run_study: --address {address}: cannot be joined: it asks for a token: set RAY_AUTH_MODE")
+    assert len(err.splitlines()) == 1
 
 
 SMALL = ("search.trials=0", "report_seeds=[0, 1]", "trial.epochs=2")
