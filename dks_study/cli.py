@@ -140,8 +140,8 @@ def _dry_run(study: StudySpec, folder: Path) -> int:
     for arm, plan in planned(study).items():
         overrides = ", ".join(f"{key}={value}" for key, value in study.arms[arm].items())
         space = arm_space(study, arm)
-        axes = [f"{key} ({axis.role})" for key, axis in space.axes.items()]
-        axes += [f"{key} = {axis}" for key, axis in space.ties.items()]
+        axes = [f"{key} ({axis.role})" for key, axis in space.axes.items() if plan["search"]]
+        axes += [f"{key} = {axis}" for key, axis in space.ties.items() if plan["search"]]
         table.add_row(arm, Text(overrides), "\n".join(axes), *(str(plan[phase]) for phase in PHASES))
         if plan["search"]:
             how.add_row(f"search of {arm}", *_search_of(study, space))
@@ -158,8 +158,8 @@ def _dry_run(study: StudySpec, folder: Path) -> int:
     if trials["search"]:
         console.print(_choice_of(study))
     console.print(
-        f"{trials['search']} search trials, {trials['race']} of finalists, {most}{trials['confirm']} confirmation trials:"
-        f" about {epochs:.0f} epochs, {study.trial.epochs} at most in each"
+        f"{trials['search']} search trials, {trials['race']} of finalists, {most}{trials['confirm']} confirmation"
+        f" trials: about {epochs:.0f} epochs, {study.trial.epochs} at most in each"
     )
     gpus = f", with {resources.gpus:g} GPU each, which are counted at the start" if resources.gpus else ""
     at_once = cpus // resources.cpus
@@ -171,13 +171,13 @@ def _dry_run(study: StudySpec, folder: Path) -> int:
 def _choice_of(study: StudySpec) -> str:
     """Return how a setting of an arm is chosen, in one line."""
     search = study.search
-    times = f"{search.repeats} independent searches an arm: in each, " if search.repeats > 1 else ""
+    times = f"{search.repeats} independent searches of each arm, in each " if search.repeats > 1 else ""
     if search.race_seeds:
-        how = (
-            f"the best {search.finalists} settings, the arm as written among them, on {search.race_seeds} further seeds"
-        )
-        return f"{times}{how}; another one is chosen if it beats the arm as written by more than the standard error"
-    return f"{times}the best setting of one trial each is chosen"
+        race = f"a race of the best {search.finalists} settings on {search.race_seeds} more seeds"
+        return f"{times}{race}; one replaces the arm as written if it beats it by more than the standard error"
+    return (
+        f"{times}the best setting is chosen" if len(search.objectives) == 1 else "a Pareto front of each arm is chosen"
+    )
 
 
 def _search_of(study: StudySpec, space: ArmSpace) -> tuple[str, str, str]:

@@ -169,9 +169,11 @@ class Tracker:
 def epochs_of(study: StudySpec, plan: Mapping[Phase, int]) -> float:
     """Return about how many epochs the trials `plan` of an arm train; a length that is searched counts as its mean."""
     axis, full = study.search.axes.get(LENGTH), study.trial.epochs
+    if not plan["search"]:
+        return plan["confirm"] * full
     tuned = axis.mean if axis else full
     searched = axis.mean if axis else study.search.epochs or full
-    written = len(study.report_seeds) if plan["search"] else 0
+    written = len(study.report_seeds)
     return (plan["search"] + plan["race"]) * searched + written * full + (plan["confirm"] - written) * tuned
 
 

@@ -79,7 +79,9 @@ def test_what_is_kept_between_suggestions_changes_none(search):
         steps = (70.0, 60.0 + index) if index % 4 == 1 and not more else ()
         failed = steps or index % 5 == 4
         ended.append(Tried(setting, None, steps=steps) if failed else Tried(setting, 80.0 + index % 6, more))
-    assert suggest(("dense", 0), 4, ended[:4], ()) == optuna_suggest(made)(("dense", 0), 4, ended[:4], ()), "another past than before"
+    assert suggest(("dense", 0), 4, ended[:4], ()) == optuna_suggest(made)(("dense", 0), 4, ended[:4], ()), (
+        "another past than before"
+    )
 
 
 def test_running_and_failed_trials_do_not_break_a_suggestion():
