@@ -24,6 +24,7 @@ from dks_study.spec.yamldoc import Document, Key, Mark, SpecError, load_document
 SPACES = Path(__file__).resolve().parents[2] / "search_spaces"
 _YAML_BOOLEAN_WORDS = {"on", "off", "yes", "no", "y", "n"}
 _AXIS_KEYS = {field.alias or name for name, field in AxisSpec.model_fields.items()}
+_AXIS_KINDS = {"float", "int", "choice", "same_as"}
 _BARE_EXPONENT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
 
 
@@ -101,16 +102,19 @@ def _merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]
     merged = dict(under)
     for key, value in over.items():
         below = merged.get(key)
-        if isinstance(below, dict) and isinstance(value, dict) and not _is_another_family(key, below, value):
+        if isinstance(below, dict) and isinstance(value, dict) and not _is_another_kind(key, below, value):
             merged[key] = _merged(below, value)
         else:
             merged[key] = value
     return merged
 
 
-def _is_another_family(key: str, below: Mapping[str, Any], value: Mapping[str, Any]) -> bool:
-    """Whether `value` is another kind of backbone, for which the keys below have no meaning."""
-    return key == "backbone" and "name" in value and value["name"] != below.get("name")
+def _is_another_kind(key: str, below: Mapping[str, Any], value: Mapping[str, Any]) -> bool:
+    """Whether `value` is another kind of backbone or of axis, for which the keys below have no meaning."""
+    if key == "backbone":
+        return "name" in value and value["name"] != below.get("name")
+    old, new = _AXIS_KINDS & below.keys(), _AXIS_KINDS & value.keys()
+    return bool(old and new and old.isdisjoint(new))
 
 
 def _override(document: Document, text: str) -> Document:
