@@ -5,10 +5,11 @@ from dataclasses import replace
 import pytest
 from made_up import made_up, with_front
 
-from dks_study.analysis.collect import collect, confirmed_epochs, names, table_rows
+from dks_study.analysis.collect import collect
 from dks_study.analysis.plots import curves, effects, searches
 from dks_study.analysis.report import prose
 from dks_study.analysis.report.page import write_report
+from dks_study.analysis.rows import confirmed_epochs, names, table_rows
 from dks_study.analysis.tables.ablation import MixError, ablation
 from dks_study.analysis.tables.comparisons import comparison_grid, comparisons
 from dks_study.analysis.tables.costs import arm_costs

@@ -7,8 +7,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from dks_study.analysis.collect import confirmed_epochs, full_confirmations, names
 from dks_study.analysis.plots.style import DOUBLE_COLUMN_IN, SINGLE_COLUMN_IN, blank, looks, styled
+from dks_study.analysis.rows import confirmed_epochs, full_confirmations, names
 from dks_study.spec.backbone import tap_position
 from dks_study.spec.pairing import MAIN, TEACHER, network_of
 from dks_study.study.results import Results

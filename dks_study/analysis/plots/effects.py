@@ -9,8 +9,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
-from dks_study.analysis.collect import names, table_rows
 from dks_study.analysis.plots.style import FAINT, SINGLE_COLUMN_IN, blank, looks, styled
+from dks_study.analysis.rows import names, table_rows
 from dks_study.analysis.tables.ablation import MixError, ablation_cells
 from dks_study.analysis.tables.comparisons import comparisons, errors_by_seed
 from dks_study.analysis.tables.costs import arm_costs

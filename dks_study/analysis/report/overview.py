@@ -7,8 +7,9 @@ import sys
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from dks_study.analysis.collect import backbone_name, table_rows
+from dks_study.analysis.collect import backbone_name
 from dks_study.analysis.kept import SHIPPED
+from dks_study.analysis.rows import table_rows
 from dks_study.analysis.tables.comparisons import comparisons, errors_by_seed
 from dks_study.analysis.tables.grid import Cell, Grid, markdown, number
 from dks_study.study.results import Results, ResultsError, load_results

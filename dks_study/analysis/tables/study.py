@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from dks_study.analysis.collect import full_confirmations, left_out, table_rows
-from dks_study.analysis.statistics.paired import smallest_p
+from dks_study.analysis.rows import full_confirmations, left_out, table_rows
+from dks_study.analysis.statistics.signflip import smallest_p
 from dks_study.analysis.tables.comparisons import comparisons, errors_by_seed
 from dks_study.analysis.tables.costs import COUNTS
 from dks_study.analysis.tables.grid import Cell, Grid, markdown, number
