@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from statistics import fmean
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -12,9 +13,11 @@ from rich.table import Table
 from rich.text import Text
 
 from dks_study.spec.objectives import ACCURACY
+from dks_study.spec.search import LENGTH
 from dks_study.spec.study import StudySpec
+from dks_study.study.choosing import confirmed, tried
 from dks_study.study.ledger import Cell, Outcome, Phase, Status
-from dks_study.study.planner import confirmed, planned, tried
+from dks_study.study.planner import planned
 
 Metrics = Mapping[str, float]
 LEAST_EPOCHS = 5  # before a speed is worth an estimate
@@ -88,7 +91,7 @@ class Tracker:
         self.running: Mapping[str, tuple[Cell, int]] = {}  # id -> cell, epochs done
         self._tallies: Mapping[tuple[str, Phase], Tally] = {}
         several = len(study.search.objectives) > 1
-        self.open_fronts = {arm for arm, (searches, _) in self.planned.items() if searches and several}
+        self.open_fronts = {arm for arm, plan in self.planned.items() if plan["search"] and several}
         self._failed, self._epochs_settled = 0, 0
         self._epochs_now, self._started = 0.0, time.monotonic()
 
@@ -108,17 +111,26 @@ class Tracker:
         self._tallies = {**self._tallies, (cell.arm, cell.phase): self.tally(cell.arm, cell.phase).plus(outcome)}
         self._failed += outcome.lost
         self._epochs_settled += cell.epochs
-        if cell.phase == "search" and self.done(cell.arm, "search") == self.planned[cell.arm][0]:
+        if cell.choice == "both":
+            self._plan(cell.arm, "confirm", self.planned[cell.arm]["confirm"] - 1)
+        if cell.phase == "search" and self.done(cell.arm, "search") == self.planned[cell.arm]["search"]:
             self._end_search(cell.arm)
+
+    def _plan(self, arm: str, phase: Phase, trials: int) -> None:
+        self.planned = {**self.planned, arm: {**self.planned[arm], phase: trials}}
 
     def _end_search(self, arm: str) -> None:
         """Plan as many confirmations as the arm's search asks for: a front, or none if no trial of it completed."""
         ended = [
             (cell, outcome) for cell, outcome in self.settled.values() if (cell.arm, cell.phase) == (arm, "search")
         ]
-        search = [tried(self.study, cell.setting, outcome) for cell, outcome in sorted(ended, key=lambda e: e[0].index)]
-        seeds = len(self.study.report_seeds) * len(confirmed(self.study, search))
-        self.planned = {**self.planned, arm: (self.planned[arm][0], seeds)}
+        search = [tried(self.study, cell, outcome) for cell, outcome in sorted(ended, key=lambda e: e[0].index)]
+        members = confirmed(self.study, search)
+        several = len(self.study.search.objectives) > 1
+        rows = 0 if not members else 1 + (len(members) if several else 1)
+        self._plan(arm, "confirm", rows * len(self.study.report_seeds))
+        if not members:
+            self._plan(arm, "race", 0)
         self.open_fronts = self.open_fronts - {arm}
 
     def tally(self, arm: str, phase: Phase) -> Tally:
@@ -140,20 +152,28 @@ class Tracker:
     @property
     def trials(self) -> int:
         """Number of planned trials; the most there can be while `open_fronts` names an arm."""
-        return sum(search + seeds for search, seeds in self.planned.values())
+        return sum(sum(plan.values()) for plan in self.planned.values())
 
-    def epochs_left(self) -> int:
-        """Return how many of the planned epochs are still to train."""
-        search, full = self.study.search.epochs, self.study.trial.epochs
-        total = sum(trials * search + seeds * full for trials, seeds in self.planned.values())
+    def epochs_left(self) -> float:
+        """Return about how many of the planned epochs are still to train."""
+        total = sum(epochs_of(self.study, plan) for plan in self.planned.values())
         done = self._epochs_settled + sum(n for _, n in self.running.values())
-        return max(0, total - done)
+        return max(0.0, total - done)
 
     def seconds_left(self) -> float | None:
         """Return an estimate from the epochs per second of this session, once there are some."""
         if self._epochs_now < LEAST_EPOCHS:
             return None
         return self.epochs_left() * (time.monotonic() - self._started) / self._epochs_now
+
+
+def epochs_of(study: StudySpec, plan: Mapping[Phase, int]) -> float:
+    """Return about how many epochs the trials `plan` of an arm train; a length that is searched counts as its mean."""
+    axis, full = study.search.axes.get(LENGTH), study.trial.epochs
+    tuned = fmean(axis.values) if axis else study.search.epochs or full
+    written = len(study.report_seeds) if plan["search"] else 0
+    confirmed = plan["confirm"] - written
+    return (plan["search"] + plan["race"]) * tuned + written * full + confirmed * (fmean(axis.values) if axis else full)
 
 
 class PlainDisplay:
@@ -230,8 +250,10 @@ class LiveDisplay(PlainDisplay):
 
 def arms_table(tracker: Tracker) -> Table:
     """Return a row for each arm: what is done of what is planned, the best so far, what is running."""
-    table = Table("arm", "search", "best val top-1 (%)", "confirmation", "running")
-    for arm, (search, seeds) in tracker.planned.items():
+    raced = any(plan["race"] for plan in tracker.planned.values())
+    race = ("race",) if raced else ()
+    table = Table("arm", "search", *race, "best val top-1 (%)", "confirmation", "running")
+    for arm, plan in tracker.planned.items():
         best = tracker.best(arm)
         running = [
             f"{cell.id.removeprefix(arm + '-')} {done}/{cell.epochs}"
@@ -240,9 +262,10 @@ def arms_table(tracker: Tracker) -> Table:
         ]
         table.add_row(
             arm,
-            f"{tracker.done(arm, 'search')}/{search}",
+            f"{tracker.done(arm, 'search')}/{plan['search']}",
+            *(f"{tracker.done(arm, 'race')}/{plan['race']}" for _ in race),
             "" if best is None else f"{best:.1f}",
-            f"{tracker.done(arm, 'confirm')}/{'at most ' if arm in tracker.open_fronts else ''}{seeds}",
+            f"{tracker.done(arm, 'confirm')}/{'at most ' if arm in tracker.open_fronts else ''}{plan['confirm']}",
             ", ".join(running),
         )
     return table
