@@ -1,7 +1,7 @@
 """What the intervals and tests of the tables hold: how often a 95 % interval covers the truth, how often Holm errs.
 
-Made-up differences with a known mean, normal or skewed like a gamma distribution of skewness 1, which is what the paired
-differences of small networks look like (see --skewness). Other intervals stand beside ours for comparison.
+Made-up differences with a known mean, normal or skewed like a gamma distribution of skewness 1, which is what the
+paired differences of small networks look like (see --skewness). Other intervals stand beside ours for comparison.
 """
 
 import argparse
@@ -121,7 +121,8 @@ def main() -> None:
     parser.add_argument("--skewness", action="store_true", help="print the skewness of the kept studies, nothing else")
     options = parser.parse_args()
     if options.skewness:
-        print("kept studies: mean |skewness| %.2f, of normal differences %.2f, %d comparisons" % kept_skewness())
+        kept, normal, count = kept_skewness()
+        print(f"kept studies: mean |skewness| {kept:.2f}, of normal differences {normal:.2f}, {count} comparisons")
         return
     print("| seeds | shape | ours | t | BCa |\n|---|---|---|---|---|")
     for seeds in SEEDS:

@@ -15,8 +15,8 @@ LENGTH = "setting/epochs"
 class TableRow:
     """A row of a study's table: an arm, or one of its settings; `base` is the row it is compared with, or itself.
 
-    `choice` is TUNED for what a search chose, and for everything in a study that chooses nothing; WRITTEN for an arm as it is
-    written beside its tuned row.
+    `choice` is TUNED for what a search chose, and for everything in a study that chooses nothing; WRITTEN for an arm
+    as it is written beside its tuned row.
     """
 
     name: str
@@ -28,9 +28,10 @@ class TableRow:
 def table_rows(results: Results) -> tuple[TableRow, ...]:
     """Return the rows of the study's table, tuned ones before those as written, each in the order of the arms.
 
-    Rows without a complete trial are among them. An arm has one tuned row, or one for each member of its Pareto front that
-    was confirmed. Of several rows of the arm that others are compared with, the first, which is the most accurate in the
-    search, stands for it; where an arm as written has no such row to be compared with, the arm's only row does.
+    Rows without a complete trial are among them. An arm has one tuned row, or one for each member of its Pareto front
+    that was confirmed. Of several rows of the arm that others are compared with, the first, which is the most
+    accurate in the search, stands for it; where an arm as written has no such row to be compared with, the arm's only
+    row does.
     """
     study, trials = results.study, results.trials
     confirmed = trials[trials["phase"] == "confirm"] if len(trials) else trials
@@ -53,7 +54,7 @@ def _names_by_arm(confirmed: pd.DataFrame, choice: str) -> dict[str, list[str]]:
 
 
 def choice_of(trials: pd.DataFrame) -> "pd.Series[str]":
-    """Return TUNED or WRITTEN for each confirmation trial; studies from before there were both have tuned rows alone."""
+    """Return TUNED or WRITTEN for each confirmation trial; studies from before there were both have TUNED alone."""
     if "choice" not in trials:
         return pd.Series(TUNED, index=trials.index)
     return trials["choice"].fillna(TUNED)

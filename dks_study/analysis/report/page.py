@@ -18,7 +18,8 @@ from dks_study.analysis.tables.comparisons import comparison_grid, comparisons
 from dks_study.analysis.tables.costs import arm_costs, cost_grid
 from dks_study.analysis.tables.grid import Cell, Grid, html, latex
 from dks_study.analysis.tables.pareto import pareto_grid, pareto_table
-from dks_study.analysis.tables.study import ArmTable, arm_table, setting_grid, table_grid
+from dks_study.analysis.tables.settings import setting_grid
+from dks_study.analysis.tables.study import ArmTable, arm_table, table_grid
 from dks_study.study.ledger import write_whole
 from dks_study.study.provenance import read_sessions
 from dks_study.study.results import Results, ResultsError, load_results
@@ -57,8 +58,8 @@ def write_report(results: Results, folder: Path) -> Path:
         OSError: if `folder` cannot be written.
     """
     table = arm_table(results)
-    grids = {"results": table_grid(table), "settings": setting_grid(table), "comparisons": comparison_grid(results)}
-    grids["costs"] = cost_grid(results)
+    grids = {"results": table_grid(table), "settings": setting_grid(table.settings)}
+    grids |= {"comparisons": comparison_grid(results), "costs": cost_grid(results)}
     sections = [
         _answer(results, table, grids),
         Section("Protocol", prose.protocol(results.study)),

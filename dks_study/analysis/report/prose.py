@@ -1,37 +1,55 @@
 """The sentences of a report: what was asked and found, how it was done, what was left out, where it comes from."""
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
 from dks_study.analysis.collect import backbone_name
-from dks_study.analysis.tables.study import ERROR, ArmTable, best_rows
+from dks_study.analysis.rows import TUNED
+from dks_study.analysis.tables.study import ERROR, ArmTable
 from dks_study.spec.study import StudySpec
 from dks_study.study.results import Results
 
 SIGNIFICANT = 0.05
+CLAIMS = {
+    "settings": "a statement about these settings, trained with other seeds",
+    "procedure": "a statement about searching and training, done again",
+}
 
 
 def answer(table: ArmTable) -> str:
-    """Return what the table says, no stronger than it is: the best of each group that is compared with one row."""
+    """Return what the table says, no stronger than it is, from the rows as tuned alone."""
     if not len(table.rows):
         return "No confirmation trial is complete: there is no answer yet."
-    best = table.rows[best_rows(table)]
-    text = "Lowest mean test error: " + "; ".join(_best(row, table.reference) for row in best.to_dict("records"))
-    if "p_holm" not in table.rows:
+    tuned = table.rows[table.rows["choice"] == TUNED]
+    as_tuned = " as tuned" if len(tuned) < len(table.rows) else ""
+    groups = tuned.groupby("against", sort=False) if "against" in tuned else [("", tuned)]
+    best = [group.sort_values(ERROR, kind="stable").iloc[0] for _, group in groups if len(group)]
+    text = f"Lowest mean test error{as_tuned}: {'; '.join(_best(row, table.reference) for row in best)}"
+    if "p_holm" not in tuned or tuned["p_holm"].isna().all():
         return f"{text}. Nothing was compared."
-    sure = list(table.rows.loc[table.rows["p_holm"] < SIGNIFICANT, "arm"])
-    what = table.reference if "against" not in table.rows else "what they are compared with"
-    found = f"{', '.join(sure)} {'differs' if len(sure) == 1 else 'differ'}" if sure else "no arm differs"
-    return f"{text}. Adjusted for the number of comparisons, {found} from {what} at the 5 % level."
+    what = table.reference if "against" not in tuned else "what they are compared with"
+    sure = tuned[tuned["p_holm"] < SIGNIFICANT]
+    found = [
+        f"{', '.join(rows['arm'])} {'has' if len(rows) == 1 else 'have'} {word} error than {what}"
+        for word, rows in (
+            ("less", sure[sure["difference_mean"] < 0]),
+            ("more", sure[sure["difference_mean"] > 0]),
+        )
+        if len(rows)
+    ]
+    told = " and ".join(found) or f"no arm differs from {what}"
+    claim = "; ".join(CLAIMS[estimand] for estimand in pd.unique(tuned["estimand"].dropna()))
+    return f"{text}. Adjusted for the number of comparisons, {told} at the 5 % level: {claim}."
 
 
-def _best(row: Mapping[Hashable, Any], reference: str) -> str:
+def _best(row: "pd.Series[Any]", reference: str) -> str:
     text = f"{row['arm']} with {row[ERROR]:.2f} %"
     if pd.isna(row.get("difference_mean")):
         return text
-    interval = f"95 % interval {row['difference_low']:+.2f} to {row['difference_high']:+.2f}"
+    low, high = (row[f"difference_{row['estimand']}_{end}"] for end in ("low", "high"))
+    interval = f"95 % interval of the {row['estimand']} {low:+.2f} to {high:+.2f}"
     to = row.get("against", reference)
     return f"{text}, {row['difference_mean']:+.2f} points to {to} ({interval}, Holm-adjusted p {row['p_holm']:.3f})"
 

@@ -4,10 +4,10 @@ A difference of arm and reference at report seed s, under the choices of search 
 
     difference[s] = effect + choice[r] + seed[s]
 
-where `choice` comes from the luck of both searches and `seed` from that of both trainings. *Of the settings* is the effect
-of the choices that were made, with other seeds; *of the procedure* is the effect when searches are repeated, too. One
-search cannot tell the second; one search for each seed cannot tell the first. Both have the same estimate, the mean over
-seeds. benchmarks/interval_coverage.md has what the intervals cover.
+where `choice` comes from the luck of both searches and `seed` from that of both trainings. *Of the settings* is the
+effect of the choices that were made, with other seeds; *of the procedure* is the effect when searches are repeated,
+too. One search cannot tell the second; one search for each seed cannot tell the first. Both have the same estimate,
+the mean over seeds. benchmarks/interval_coverage.md has what the intervals cover.
 """
 
 from collections.abc import Sequence
@@ -78,10 +78,10 @@ def effect_of_settings(differences: Sequence[float], repeats: Sequence[int]) -> 
 def effect_of_procedure(differences: Sequence[float], repeats: Sequence[int]) -> Interval | None:
     """Return the effect of searching and training; None after one search, or if there are fewer than two differences.
 
-    With a search for each seed differences are independent, and it is their sign-flip interval. With fewer, it is that of t
-    on the means of the R repeats, with R - 1 degrees of freedom; repeats of unequal size count by their seeds, with the
-    cluster-robust variance R / (R - 1) * sum of (share * deviation)**2. A choice's spread pooled over arms would make
-    narrower intervals, but covers too little where arms are not equally hard to tune.
+    With a search for each seed differences are independent, and it is their sign-flip interval. With fewer, it is
+    that of t on the means of the R repeats, with R - 1 degrees of freedom; repeats of unequal size count by their
+    seeds, with the cluster-robust variance R / (R - 1) * sum of (share * deviation)**2. A choice's spread pooled over
+    arms would make narrower intervals, but covers too little where arms are not equally hard to tune.
     """
     values, groups = _grouped(differences, repeats)
     count = len(groups)

@@ -5,12 +5,12 @@ Every function takes plain numbers of one unit (percentage points of error in th
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from math import exp, lgamma, sqrt
 from typing import Literal
 
 import numpy as np
 from scipy import stats
-from statsmodels.stats.multitest import multipletests
 
 from dks_study.analysis.statistics.signflip import Vector, sign_flip
 
@@ -61,8 +61,8 @@ def paired_difference(treated: Sequence[float], reference: Sequence[float]) -> D
 def mean_interval(values: Vector) -> Interval:
     """Return interval and p of the mean of two or more independent differences, by the sign-flip test (`signflip`).
 
-    Below six differences, of which that test makes no 95 % interval, it is Student's t interval, which is exact for normal
-    differences alone; p stays that of sign flips, so that it cannot fall below 0.05 there.
+    Below six differences, of which that test makes no 95 % interval, it is Student's t interval, which is exact for
+    normal differences alone; p stays that of sign flips, so that it cannot fall below 0.05 there.
     """
     found, freedom = sign_flip(values), len(values) - 1
     error = float(values.std(ddof=1)) / sqrt(len(values))
@@ -78,8 +78,11 @@ def t_ends(mean: float, standard_error: float, freedom: int) -> tuple[float, flo
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Return the p-values adjusted for their number (Holm 1979)."""
-    return [float(p) for p in multipletests(list(p_values), method="holm")[1]] if p_values else []
+    """Return the p-values adjusted for their number (Holm 1979); statsmodels' takes 0.1 s to collect garbage."""
+    order = sorted(range(len(p_values)), key=p_values.__getitem__)
+    raised = accumulate((min(1.0, (len(order) - at) * p_values[i]) for at, i in enumerate(order)), max)
+    adjusted = dict(zip(order, raised, strict=True))
+    return [adjusted[i] for i in range(len(p_values))]
 
 
 def wilcoxon_p(treated: Sequence[float], reference: Sequence[float]) -> float:

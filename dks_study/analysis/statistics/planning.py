@@ -1,7 +1,8 @@
 """How many seeds, searches and trials: what a study of so many can find, and what a wanted precision takes.
 
-All from the spread of an earlier study: `seed_std` and `choice_std` are the standard deviations of a single paired difference
-that come from the seed and from the luck of the searches (see `estimands`), in points; results have the same unit.
+All from the spread of an earlier study: `seed_std` and `choice_std` are the standard deviations of a single paired
+difference that come from the seed and from the luck of the searches (see `estimands`), in points; results have the
+same unit.
 """
 
 from collections.abc import Iterator, Sequence
@@ -40,11 +41,12 @@ def smallest_detectable(std: float, pairs: int, power: float = 0.8, comparisons:
     """Return the true difference that a sign-flip test of `pairs` finds with probability `power`; infinite if none.
 
     Normal differences of standard deviation `std` are assumed, and the test that Holm's method asks of the clearest of
-    `comparisons`: p < 0.05 / comparisons. Up to ten pairs it is simulated (4,000 samples, always the same); above, it is
-    that of a t test, which differs by less than 3 % there.
+    `comparisons`: p < 0.05 / comparisons. Up to ten pairs it is simulated (4,000 samples, always the same); above, it
+    is that of a t test, which differs by less than 3 % there.
 
     Raises:
-        ValueError: if `pairs` or `comparisons` is below 1, `std` not above 0, or `power` not above 0.05 and at most 0.99.
+        ValueError: if `pairs` or `comparisons` is below 1, `std` not above 0, or `power` not above 0.05 and at most
+            0.99.
     """
     if pairs < 2 or comparisons < 1 or not std > 0 or not 0.05 < power <= 0.99:
         rule = "pairs >= 2, comparisons >= 1, std > 0 and 0.05 < power <= 0.99 are needed"
@@ -72,7 +74,7 @@ def _t_power(shift: float, freedom: int, level: float) -> float:
 
 
 def expected_half_width(std: float, pairs: int) -> float:
-    """Return the mean half width of the 95 % interval of `pairs` independent normal differences (`paired.mean_interval`)."""
+    """Return the mean half width of the 95 % interval of `pairs` normal differences (`paired.mean_interval`)."""
     if FEWEST_SIGN_FLIP <= pairs <= SIMULATED_PAIRS:
         return std * float(-_ends(pairs, LEVEL).mean())
     return std * float(stats.t.ppf(0.975, pairs - 1)) / sqrt(pairs)
@@ -121,7 +123,8 @@ def _width(spread: Spread, seeds: int, searches: int) -> float:
 def trials_for_gain(best_of: Sequence[float], gain: float) -> int | None:
     """Return after how many search trials twice as many make the expected error less than `gain` smaller.
 
-    `best_of[k - 1]` is the expected error of the best of k trials (statistics.budget). None where the curve is too short.
+    `best_of[k - 1]` is the expected error of the best of k trials (statistics.budget). None where the curve is too
+    short.
     """
     known = len(best_of)
     return next((k for k in range(1, known // 2 + 1) if best_of[k - 1] - best_of[2 * k - 1] < gain), None)

@@ -1,8 +1,8 @@
 """The sign-flip test of a mean, and the interval that it gives: all means that the test does not reject.
 
 If differences lie symmetrically around their mean, every one could as well have come with the other sign. The share of
-sign patterns with a sum at least as far from 0 is then an exact p, whatever the shape of the distribution (Fisher 1935).
-Flipping a set of signs leaves the sum at or below 0 just where the mean over that set is at or below 0, so the
+sign patterns with a sum at least as far from 0 is then an exact p, whatever the shape of the distribution (Fisher
+1935). Flipping a set of signs leaves the sum at or below 0 just where the mean over that set is at or below 0, so the
 2**n - 1 means over subsets cut the line into pieces of equal probability, and the interval lies between two of them
 (Hartigan 1969, "Using subsample values as typical values"). It excludes 0 just where p < 0.05.
 """
@@ -39,8 +39,9 @@ class SignFlip:
 def sign_flip(differences: Vector) -> SignFlip:
     """Test and bound the mean of one or more independent differences, in their unit.
 
-    The interval covers the true mean of a symmetric distribution with probability 1 - floor(2**n / 40) * 2 / 2**n: 0.969
-    for six differences, 0.953 for eight, 0.951 for ten, 0.950 for twenty. For skewed ones see benchmarks/interval_coverage.md.
+    The interval covers the true mean of a symmetric distribution with probability 1 - 2 * floor(2**n / 40) / 2**n:
+    0.969 for six differences, 0.953 for eight, 0.951 for ten, 0.950 for twenty; of mildly skewed ones a little less:
+    benchmarks/interval_coverage.md.
     """
     sums, sizes = _subsets(differences)
     patterns = len(sums) + 1  # and the empty set

@@ -18,17 +18,17 @@ from dks_study.study.results import Results
 PRECISION = 1.0  # percentage points of error: the half width that the last column plans for
 NEEDED = f"n for ±{PRECISION:g}"
 METHODS = (
-    "Points of test error, paired by seed; negative is better. Of the settings: the effect of what was chosen, with other"
-    " seeds; of the procedure: with other searches, too. Interval and p of independent differences: those of the exact"
-    " sign-flip test (Hartigan 1969; below six, Student's t interval); of fewer searches than seeds: Student's t on the"
-    " means of the searches. benchmarks/interval_coverage.md says what they cover. Holm: adjusted over the arms as tuned,"
-    " and over those as written."
+    "Points of test error, paired by seed; negative is better. Of the settings: the effect of what was chosen, with"
+    " other seeds; of the procedure: with other searches, too. Interval and p of independent differences: those of the"
+    " exact sign-flip test (Hartigan 1969; below six, Student's t interval); of fewer searches than seeds: Student's t"
+    " on the means of the searches. benchmarks/interval_coverage.md says what they cover. Holm: adjusted over the arms"
+    " as tuned, and over those as written."
 )
 COLUMNS = (
-    "Choice and seed: standard deviations of a difference that come from the luck of the searches and of the seed. Hedges"
-    " g: mean difference over its standard deviation, corrected for few seeds. Detectable: the true difference that such a"
-    f" comparison finds after Holm with a probability of 80 %. {NEEDED}: how many seeds (each with a search of its own,"
-    f" where there are several) make the 95 % interval ±{PRECISION:g} point wide."
+    "Choice and seed: standard deviations of a difference that come from the luck of the searches and of the seed."
+    " Hedges g: mean difference over its standard deviation, corrected for few seeds. Detectable: the true difference"
+    f" that such a comparison finds after Holm with a probability of 80 %. {NEEDED}: how many seeds (each with a search"
+    f" of its own, where there are several) make the 95 % interval ±{PRECISION:g} point wide."
 )
 LAST, CHOSEN = "test/top1/main", "test_chosen/top1/main"  # accuracy of the last epoch, and of that chosen on validation
 
@@ -51,12 +51,13 @@ def repeats_by_seed(results: Results) -> "pd.Series[int]":
 def comparisons(results: Results, metric: str = LAST) -> pd.DataFrame:
     """Return one line per row of the table but the references, over the seeds that both have (two or more; else none).
 
-    Columns, in points of error: arm (the row), choice, base (what it is compared with), n, mean, std; estimand ("settings"
-    after one search, else "procedure") with low, high (95 %), p, p_holm (over the rows of the same choice) and method;
-    settings_low, settings_high, settings_p and settings_p_holm where there are several searches and more seeds than
-    searches, else NaN; choice_std, seed_std; p_wilcoxon (NaN with fewer searches than seeds), hedges_g; detectable (true
-    difference found with a probability of 80 %, Holm's adjustment included) and seeds_needed (for a 95 % interval of +-1
-    point with a search for each, or with one search).
+    Columns, in points of error: arm (the row), choice, base (what it is compared with), n, searches, mean, std;
+    estimand ("settings" after one search, else "procedure") with its 95 % interval low, high and p, p_holm (over the
+    rows of the same choice), standard_error, freedom, method; settings_low, settings_high, procedure_low and
+    procedure_high (NaN where it cannot be said); choice_std, seed_std; p_wilcoxon (NaN with several searches, but
+    fewer than seeds), hedges_g; detectable (true difference found with a probability of 80 %, Holm's adjustment
+    included) and seeds_needed (for a 95 % interval of +-1 point; each with a search of its own where there are
+    several).
     """
     errors, repeats = errors_by_seed(results, metric), repeats_by_seed(results)
     frame = pd.DataFrame([_line(row, pairs, repeats) for row, pairs in _pairs(table_rows(results), errors)])
@@ -64,7 +65,8 @@ def comparisons(results: Results, metric: str = LAST) -> pd.DataFrame:
         return frame
     family = frame["choice"].map(frame["choice"].value_counts()).tolist()
     found = [_detectable(line, count) for line, count in zip(frame.to_dict("records"), family, strict=True)]
-    return frame.assign(p_holm=_holm_by(frame, "p"), settings_p_holm=_holm_by(frame, "settings_p"), detectable=found)
+    adjusted = frame.groupby("choice")["p"].transform(lambda p_values: holm(p_values.tolist()))
+    return frame.assign(p_holm=adjusted, detectable=found)
 
 
 def _pairs(rows: Sequence[TableRow], errors: pd.DataFrame) -> Iterator[tuple[TableRow, pd.DataFrame]]:
@@ -82,13 +84,13 @@ def _line(row: TableRow, pairs: pd.DataFrame, repeats: "pd.Series[int]") -> dict
     groups = repeats[pairs.index].tolist() if row.choice == TUNED else [0] * len(pairs)
     found = effect(differences, groups)
     claim, std, n = found.claim, float(np.std(differences, ddof=1)), len(pairs)
-    given = found.settings if found.procedure else None
     independent = claim.freedom == n - 1
     return {
         **{"arm": row.name, "choice": row.choice, "base": row.base, "n": n, "searches": len(set(groups))},
         **{"mean": float(np.mean(differences)), "std": std, "estimand": found.estimand},
         **{key: getattr(claim, key) for key in ("low", "high", "p", "standard_error", "freedom", "method")},
-        **{f"settings_{key}": getattr(given, key, math.nan) for key in ("low", "high", "p")},
+        **{f"settings_{end}": getattr(found.settings, end, math.nan) for end in ("low", "high")},
+        **{f"procedure_{end}": getattr(found.procedure, end, math.nan) for end in ("low", "high")},
         **{"choice_std": found.components.choice, "seed_std": found.components.seed},
         "p_wilcoxon": wilcoxon_p(treated, base) if independent else math.nan,
         "hedges_g": hedges_g(treated, base),
@@ -104,27 +106,21 @@ def _detectable(line: Mapping[Hashable, Any], comparisons: int) -> float:
     return float(line["standard_error"] * detectable_by_t(line["freedom"], level=LEVEL / comparisons))
 
 
-def not_told_apart(errors: pd.DataFrame, repeats: Sequence[int]) -> list[str]:
-    """Return the columns of `errors` (seeds x rows of a table) that are not told apart from the one of the lowest mean.
+def not_told_apart(errors: pd.DataFrame, repeats: "pd.Series[int]") -> list[str]:
+    """Return the columns of `errors` (seeds x rows) that are not told apart from the one of the lowest mean.
 
-    That one is among them. Told apart is what the paired comparison with it, Holm-adjusted over the columns, finds to differ
-    at the 5 % level; where fewer than two seeds are shared, nothing is.
+    That one is among them; `repeats` has the search of each seed. Told apart is what the paired comparison with it,
+    Holm-adjusted over the columns, finds to differ at the 5 % level; where fewer than two seeds are shared, nothing
+    is.
     """
     best = str(errors.mean().idxmin())
-    groups = pd.Series(repeats, index=errors.index)
     pairs = {name: errors[[name, best]].dropna() for name in errors if name != best}
     known = {name: each for name, each in pairs.items() if len(each) > 1}
     p_values = [
-        effect((each[name] - each[best]).tolist(), groups[each.index].tolist()).claim.p for name, each in known.items()
+        effect((each[name] - each[best]).tolist(), repeats[each.index].tolist()).claim.p for name, each in known.items()
     ]
     differ = {name for name, p in zip(known, holm(p_values), strict=True) if p < LEVEL}
     return [str(name) for name in errors if name not in differ]
-
-
-def _holm_by(frame: pd.DataFrame, column: str) -> "pd.Series[float]":
-    """Return p-values adjusted among the rows of the same choice; NaN stays."""
-    known = frame[frame[column].notna()]
-    return known.groupby("choice")[column].transform(lambda found: holm(found.tolist()))
 
 
 def interval_text(low: float, high: float) -> str:
