@@ -22,8 +22,8 @@ from dks_study.spec.files import SPACES, load_study
 from dks_study.spec.space import ArmSpace, arm_space, sampler_of
 from dks_study.spec.study import StudySpec
 from dks_study.spec.yamldoc import SpecError, load_document
-from dks_study.study.planner import planned
-from dks_study.watch.progress import Display, make_display
+from dks_study.study.planner import PHASES, planned
+from dks_study.watch.progress import Display, epochs_of, make_display
 
 EXIT_FAILED_TRIALS, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
 
@@ -134,34 +134,50 @@ def _dry_run(study: StudySpec, folder: Path) -> int:
     resources = study.trial.resources
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     table = Table(
-        "arm", Column("overrides", overflow="fold"), "axes", "search", "confirmation", box=None, pad_edge=False
+        "arm", Column("overrides", overflow="fold"), "axes", "search", "race", "confirmation", box=None, pad_edge=False
     )
     how = Table("arm", "sampler", "cells", "early stopping", box=None, pad_edge=False)
-    for arm, (searches, seeds) in planned(study).items():
+    for arm, plan in planned(study).items():
         overrides = ", ".join(f"{key}={value}" for key, value in study.arms[arm].items())
         space = arm_space(study, arm)
-        axes = [*space.axes, *(f"{key} = {axis}" for key, axis in space.ties.items())]
-        table.add_row(arm, Text(overrides), "\n".join(axes), str(searches), str(seeds))
-        if searches:
+        axes = [f"{key} ({axis.role})" for key, axis in space.axes.items() if plan["search"]]
+        axes += [f"{key} = {axis}" for key, axis in space.ties.items() if plan["search"]]
+        table.add_row(arm, Text(overrides), "\n".join(axes), *(str(plan[phase]) for phase in PHASES))
+        if plan["search"]:
             how.add_row(f"search of {arm}", *_search_of(study, space))
-    trials = planned(study).values()
-    searches, seeds = sum(search for search, _ in trials), sum(count for _, count in trials)
-    epochs = searches * study.search.epochs + seeds * study.trial.epochs
-    most = "at most " if len(study.search.objectives) > 1 else ""  # a front is as large as it turns out
+    plans = planned(study).values()
+    trials = {phase: sum(plan[phase] for plan in plans) for phase in PHASES}
+    epochs = sum(epochs_of(study, plan) for plan in plans)
+    # A front is as large as it turns out; where the arm as written is chosen it is trained once.
+    most = "at most " if trials["search"] else ""
     console = Console(soft_wrap=True, highlight=False)
     print(study.question)
     console.print(table)
     if how.row_count:
         console.print(how)
+    if trials["search"]:
+        console.print(_choice_of(study))
     console.print(
-        f"{searches} search trials of {study.search.epochs} epochs and {most}{seeds} confirmation trials of"
-        f" {study.trial.epochs}: {epochs} epochs"
+        f"{trials['search']} search trials, {trials['race']} of finalists, {most}{trials['confirm']} confirmation"
+        f" trials: about {epochs:.0f} epochs, {study.trial.epochs} at most in each"
     )
     gpus = f", with {resources.gpus:g} GPU each, which are counted at the start" if resources.gpus else ""
     at_once = cpus // resources.cpus
     console.print(f"a trial takes {resources.cpus} of the {cpus} CPUs here: {at_once} at a time{gpus}")
     print(f"results: {folder}")
     return 0
+
+
+def _choice_of(study: StudySpec) -> str:
+    """Return how a setting of an arm is chosen, in one line."""
+    search = study.search
+    times = f"{search.repeats} independent searches of each arm, in each " if search.repeats > 1 else ""
+    if search.race_seeds:
+        race = f"a race of the best {search.finalists} settings on {search.race_seeds} more seeds"
+        return f"{times}{race}; one replaces the arm as written if it beats it by more than the standard error"
+    return (
+        f"{times}the best setting is chosen" if len(search.objectives) == 1 else "a Pareto front of each arm is chosen"
+    )
 
 
 def _search_of(study: StudySpec, space: ArmSpace) -> tuple[str, str, str]:

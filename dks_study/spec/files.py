@@ -182,6 +182,8 @@ def _check_run(study: StudySpec, arm: str, setting: Mapping[str, Scalar], blamed
     except ValidationError as error:
         problem = error.errors()[0]
         key, value = _key_and_value(problem)
+        if key in study.search.axes and blamed[:2] == ("search", "axes"):  # another axis than the one that was tried
+            prefix, blamed = f"search.axes.{key}", ("search", "axes", key)
         known = _known_keys(StudySpec, ("trial", *problem["loc"][:-1]))
         full = prefix if prefix.endswith(f".{key}") or not key else f"{prefix}.{key}"
         mark = document.mark((*blamed, key))

@@ -5,6 +5,7 @@ import operator
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -94,14 +95,18 @@ class AxisSpec(Spec):
         number = isinstance(value, int | float) and low <= value <= high
         return number and (not self.int_range or float(value).is_integer())  # type: ignore[arg-type]
 
+    @property
+    def mean(self) -> float:
+        """Mean of a range's ends, or of numeric choices."""
+        return fmean(float(end) for end in self.ends)
+
     def edge(self, value: Scalar) -> Literal["low", "high"] | None:
         """Return the end of a range that `value` lies at (its outer twentieth), or of numeric choices; None: inside."""
-        numbers = self.float_range or self.int_range or self.choice or ()
-        if isinstance(value, bool | str) or any(isinstance(number, bool | str) for number in numbers):
+        numbers = [float(end) for end in self.ends if isinstance(end, int | float) and not isinstance(end, bool)]
+        if isinstance(value, str) or not numbers or len(numbers) < len(self.ends):
             return None
-        low, high, at = (
-            math.log(number) if self.log else float(number) for number in (min(numbers), max(numbers), value)
-        )
+        scale = math.log if self.log else float
+        low, high, at = scale(min(numbers)), scale(max(numbers)), scale(value)
         margin = 0.0 if self.choice else EDGE * (high - low)
         return "low" if at <= low + margin else "high" if at >= high - margin else None
 

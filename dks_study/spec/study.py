@@ -82,6 +82,15 @@ class StudySpec(Spec):
         return self
 
     @model_validator(mode="after")
+    def _budgets_and_splits_are_common(self) -> Self:
+        keys = [(f"arms.{arm}", key) for arm, settings in self.arms.items() for key in settings]
+        keys += [("search.axes", key) for key in self.search.axes if key != LENGTH]
+        for section, key in keys:
+            if any(key == c or key.startswith(f"{c}.") or c.startswith(f"{key}.") for c in COMMON):
+                raise ValueError(f"{section}.{key}: must be the same in the whole study (trial.{key}), got it here")
+        return self
+
+    @model_validator(mode="after")
     def _every_search_has_report_seeds(self) -> Self:
         if self.search.repeats > len(self.report_seeds):
             rule = f"must be at most the number of report seeds ({len(self.report_seeds)})"
@@ -107,15 +116,6 @@ class StudySpec(Spec):
         if axis and axis.widen_to and axis.widen_to[1] > self.trial.epochs:
             rule = f"must end at trial.epochs ({self.trial.epochs}), the common maximum"
             raise ValueError(f"search.axes.{LENGTH}.widen_to: {rule}, got {list(axis.widen_to)}")
-        return self
-
-    @model_validator(mode="after")
-    def _budgets_and_splits_are_common(self) -> Self:
-        keys = [(f"arms.{arm}", key) for arm, settings in self.arms.items() for key in settings]
-        keys += [("search.axes", key) for key in self.search.axes if key != LENGTH]
-        for section, key in keys:
-            if any(key == c or key.startswith(f"{c}.") or c.startswith(f"{key}.") for c in COMMON):
-                raise ValueError(f"{section}.{key}: must be the same in the whole study (trial.{key}), got it here")
         return self
 
     def epochs_of(self, setting: Setting, *, search: bool) -> int:

@@ -65,7 +65,10 @@ class Cell:
     @property
     def rows(self) -> Mapping[str, str]:
         """From each choice that this confirmation counts for to the row of a table that it belongs to."""
-        rows = {"written": f"{self.arm} (as written)", "tuned": f"{self.arm}#{self.member}" if self.member else self.arm}
+        rows = {
+            "written": f"{self.arm} (as written)",
+            "tuned": f"{self.arm}#{self.member}" if self.member else self.arm,
+        }
         return rows if self.choice == "both" else {self.choice: rows[self.choice]}
 
 
@@ -85,9 +88,9 @@ def cell_of(trial: str, seed: int, epochs: int, report_seeds: Sequence[int]) -> 
     parts = _ID.fullmatch(trial)
     if parts is None:
         return None
-    phase, repeat = parts["phase"], int(parts["repeat"] or 0)
-    if phase in ("search", "race"):
-        return Cell(parts["arm"], phase, int(parts["index"]), seed, epochs, {}, repeat=repeat)
+    if parts["phase"]:
+        phase: Phase = "search" if parts["phase"] == "search" else "race"
+        return Cell(parts["arm"], phase, int(parts["index"]), seed, epochs, {}, repeat=int(parts["repeat"] or 0))
     choice: Choice = "tuned" if parts["confirm"] == "confirm" else "written"
     position = report_seeds.index(int(parts["seed"]))
     return Cell(parts["arm"], "confirm", position, seed, epochs, {}, int(parts["member"] or 0), choice=choice)

@@ -18,6 +18,7 @@ from dks_study.study.choosing import Tried, chosen, confirmed, finalists, ranked
 from dks_study.study.ledger import Cell, Choice, Outcome, Phase, Record, search_id
 from dks_study.study.stopping import Watch, watch
 
+PHASES: tuple[Phase, ...] = ("search", "race", "confirm")
 Search = tuple[str, int]  # an arm, and which of its independent searches
 
 
@@ -244,7 +245,11 @@ def planned(study: StudySpec) -> Mapping[str, Mapping[Phase, int]]:
     for arm in study.arms:
         if trials := searched(study, arm):
             race = search.finalists * search.race_seeds
-            plan[arm] = {"search": trials * search.repeats, "race": race * search.repeats, "confirm": (1 + members) * seeds}
+            plan[arm] = {
+                "search": trials * search.repeats,
+                "race": race * search.repeats,
+                "confirm": (1 + members) * seeds,
+            }
         else:
             plan[arm] = {"search": 0, "race": 0, "confirm": seeds}
     return plan

@@ -72,7 +72,14 @@ def write_results(folder: Path) -> list[str]:
 
 def _order(record: Record) -> tuple[str, str, int, bool, int, int]:
     cell = record.cell
-    return cell.phase, cell.arm, cell.member, cell.choice == "tuned", cell.repeat if cell.phase != "confirm" else 0, cell.index
+    return (
+        cell.phase,
+        cell.arm,
+        cell.member,
+        cell.choice == "tuned",
+        cell.repeat if cell.phase != "confirm" else 0,
+        cell.index,
+    )
 
 
 def _trial_rows(record: Record) -> Iterator[dict[str, object]]:

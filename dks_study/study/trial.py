@@ -151,7 +151,7 @@ def _train(
 
 
 def _chosen(trial: TrialSpec, folder: Path, state: State | None, kept: list[dict[str, float]]) -> Chosen | None:
-    """Return the epoch that validation chose until `state`, from the best checkpoint; None: there is none to go on from."""
+    """Return the epoch that validation chose until `state`, from the best checkpoint; None: it cannot be had."""
     if state is None or len(kept) < state.epoch:
         return None
     best = max(line[ACCURACY] for line in kept)

@@ -9,9 +9,9 @@ from ray.util.metrics import Gauge
 
 from dks_study.spec.study import StudySpec
 from dks_study.study.ledger import Cell, Outcome, Phase, Status
+from dks_study.study.planner import PHASES
 from dks_study.watch.progress import Metrics, Tracker
 
-PHASES: tuple[Phase, ...] = ("search", "race", "confirm")
 ENDED: tuple[Status, ...] = ("complete", "stopped", "diverged", "out_of_memory", "failed")
 TRIALS = "dks_trials"
 BEST = "dks_best_val_top1_percent"

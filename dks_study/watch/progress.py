@@ -3,7 +3,6 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from statistics import fmean
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -170,10 +169,12 @@ class Tracker:
 def epochs_of(study: StudySpec, plan: Mapping[Phase, int]) -> float:
     """Return about how many epochs the trials `plan` of an arm train; a length that is searched counts as its mean."""
     axis, full = study.search.axes.get(LENGTH), study.trial.epochs
-    tuned = fmean(axis.values) if axis else study.search.epochs or full
-    written = len(study.report_seeds) if plan["search"] else 0
-    confirmed = plan["confirm"] - written
-    return (plan["search"] + plan["race"]) * tuned + written * full + confirmed * (fmean(axis.values) if axis else full)
+    if not plan["search"]:
+        return plan["confirm"] * full
+    tuned = axis.mean if axis else full
+    searched = axis.mean if axis else study.search.epochs or full
+    written = len(study.report_seeds)
+    return (plan["search"] + plan["race"]) * searched + written * full + (plan["confirm"] - written) * tuned
 
 
 class PlainDisplay:

@@ -15,8 +15,8 @@ from rich.text import Text
 from dks_study.spec.base import Problem
 from dks_study.spec.study import StudySpec
 from dks_study.spec.trial import Setting
-from dks_study.study.holder import holder_of
 from dks_study.study.choosing import Tried
+from dks_study.study.holder import holder_of
 from dks_study.study.ledger import Cell, Record, cell_of, read_epochs, read_ledger
 from dks_study.study.planner import Planner, Search, Step
 from dks_study.watch.progress import LEAST_EPOCHS, Tracker, arms_table, ending, summary

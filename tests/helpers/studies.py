@@ -21,7 +21,7 @@ def small_study(trials=2, parallel=1, arms=tuple(ARMS), epochs=2, report_seeds=(
         "epochs": epochs,
         **trial,
     }
-    search = {"trials": trials, "parallel": parallel, "seed": 99, "epochs": 1}
+    search = {"trials": trials, "parallel": parallel, "seed": 99}
     if trials:
         search["axes"] = {"optimiser.lr": {"float": [0.01, 0.2], "log": True}}
     values = {

@@ -29,7 +29,7 @@ trial:
   data: {name: digits, label_noise: 0.4}
   optimiser: {lr: 0.05, batch_size: 256}
   epochs: 6
-search: {trials: 2, epochs: 4, seed: 99}
+search: {trials: 2, seed: 99}
 report_seeds: [0, 1, 2]
 """
 TRIALS = 2 * (2 + 3)

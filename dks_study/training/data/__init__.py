@@ -2,8 +2,9 @@
 
 Images are uint8 [N, C, H, W], in memory (`Split`) or decoded on the fly (`Files`), until they enter the network;
 labels are int64 [N]. Validation is cut from the training images by a fixed split seed; subsets, imbalance and
-augmentation touch training images alone, wrong labels those and, where asked for, validation. Shuffling, augmentation and noise depend on the trial's seed and on nothing
-else, so all arms of a study see the same images in the same order.
+augmentation touch training images alone, wrong labels those and, where asked for, validation. Shuffling, augmentation
+and noise of the training labels depend on the trial's seed and on nothing else, so all arms of a study see the same
+images in the same order.
 """
 
 from dks_study.training.data.batches import batch_sizes, evaluation_batches, train_batches
