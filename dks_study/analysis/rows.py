@@ -68,8 +68,9 @@ def repeat_of(trials: pd.DataFrame) -> "pd.Series[int]":
 
 
 def names(results: Results) -> list[str]:
-    """Return the names of arms, then those of rows that are no arm: what has a look of its own in figures."""
-    return list(dict.fromkeys([*results.study.arms, *(row.name for row in table_rows(results))]))
+    """Return the names of arms, then those of tuned rows that are no arm: what has a look of its own in figures."""
+    tuned = (row.name for row in table_rows(results) if row.choice == TUNED)
+    return list(dict.fromkeys([*results.study.arms, *tuned]))
 
 
 def full_confirmations(results: Results) -> pd.DataFrame:

@@ -12,6 +12,9 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from dks_study.analysis.rows import WRITTEN, names, table_rows
+from dks_study.study.results import Results
+
 SINGLE_COLUMN_IN, DOUBLE_COLUMN_IN = 3.4, 7.0  # widths of a two-column page
 PNG_DPI = 200
 # Okabe and Ito (2008), without its yellow, which is too faint for a line on white.
@@ -56,6 +59,12 @@ def looks(arms: Iterable[str]) -> dict[str, Look]:
         arm: Look(COLOURS[at % many], LINES[at // many % len(LINES)], MARKERS[(at + at // many) % len(MARKERS)])
         for arm, at in ((arm, places[arm]) for arm in arms)
     }
+
+
+def row_looks(results: Results) -> dict[str, Look]:
+    """Return the looks of a study's arms and of the rows of its table; an arm as written looks like the arm."""
+    found = looks(names(results))
+    return found | {row.name: found[row.arm] for row in table_rows(results) if row.choice == WRITTEN}
 
 
 @contextmanager

@@ -63,14 +63,17 @@ def edges(results: Results) -> Iterator[str]:
                 yield _edge(str(name), key, found, len(known))
 
 
+def was_widened(values: "pd.Series[float]", axis: AxisSpec) -> bool:
+    """Whether a search that tried `values` of `axis` went beyond its first range."""
+    bounds = axis.float_range or axis.int_range
+    return bounds is not None and bool(((values < bounds[0]) | (values > bounds[1])).any())
+
+
 def _searched(results: Results, arm: str, search: int, key: str, axis: AxisSpec) -> AxisSpec:
-    """Return the axis with the range that this search had: the wider one if a trial of it lies outside the first."""
-    trials, bounds = results.trials, axis.float_range or axis.int_range
-    if axis.widen_to is None or bounds is None:
-        return axis
+    """Return the axis with the range that this search had in the end."""
+    trials = results.trials
     mine = (trials["phase"] == "search") & (trials["arm"] == arm) & (repeat_of(trials) == search)
-    values = trials.loc[mine, PREFIX + key].dropna()
-    return axis.widened if ((values < bounds[0]) | (values > bounds[1])).any() else axis
+    return axis.widened if was_widened(trials.loc[mine, PREFIX + key], axis) else axis
 
 
 def _edge(name: str, key: str, found: list[tuple[Scalar, Literal["low", "high"]]], searches: int) -> str:
