@@ -46,7 +46,7 @@ def tuned(seeds=8, repeats=2, noise=0.3, choice=0.0, **search) -> Results:
             written = WRITTEN[arm] + 0.1 * position + noise * random.normal()
             known = {"seed": position, "index": position, "repeat": repeat, "phase": "confirm"}
             rows.append(_row(arm, written, OWN, **known, choice="written", row=f"{arm} (as written)"))
-            setting = OWN if both else {"optimiser.lr": 0.2 + 0.1 * repeat, "epochs": 6}
+            setting = OWN if both else _best(repeat)
             error = written if both else TUNED[arm] + luck[repeat] + 0.1 * position + noise * random.normal()
             trial = rows[-1]["trial"] if both else None
             rows.append(_row(arm, error, setting, **known, choice="tuned", row=arm, trial=trial))
@@ -58,6 +58,10 @@ def tuned(seeds=8, repeats=2, noise=0.3, choice=0.0, **search) -> Results:
     return Results(study, pd.DataFrame(rows), pd.DataFrame(epochs))
 
 
+def _best(repeat):
+    return {"optimiser.lr": round(0.2 + 0.05 * repeat, 3), "epochs": 6}
+
+
 def _metrics(epoch):
     kl = {f"train/kl/{pair}": 1 / epoch for pair in ("stage1>main", "main>stage1")}
     return {"val/top1/main": 80.0 + epoch, "train/top1/main": 50.0 + 2 * epoch, "time/train_s": 1.0, **kl}
@@ -67,7 +71,7 @@ def _searched(study, arm, repeat, random):
     rows, (low, high) = [], AXES["optimiser.lr"]["float"]
     for index in range(study.search.trials):
         lr, length = low * (high / low) ** random.uniform(), int(random.integers(2, 11))
-        setting = OWN if index == 0 else {"optimiser.lr": lr, "epochs": length}
+        setting = {0: OWN, 1: _best(repeat)}.get(index, {"optimiser.lr": lr, "epochs": length})
         error = TUNED[arm] + 8 * np.log10(setting["optimiser.lr"] / 0.25) ** 2 + 0.3 * (setting["epochs"] - 6) ** 2
         error += random.normal(0, 0.3)
         rows.append(_row(arm, error, setting, seed=99, index=index, repeat=repeat, phase="search", row=arm))

@@ -5,18 +5,14 @@ from collections.abc import Sequence
 
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
 
-from dks_study.analysis.plots.style import DOUBLE_COLUMN_IN, SINGLE_COLUMN_IN, blank, row_looks, styled
+from dks_study.analysis.plots.style import DOUBLE_COLUMN_IN, PLAIN, SINGLE_COLUMN_IN, SPARSE, blank, row_looks, styled
 from dks_study.analysis.rows import TUNED, WRITTEN, choice_of, confirmed_epochs, full_confirmations, names, table_rows
 from dks_study.spec.backbone import tap_position
 from dks_study.spec.pairing import MAIN, TEACHER, network_of
 from dks_study.study.results import Results
 
 ENSEMBLE = "ensemble"  # of the network's own classifiers
-
-_PLAIN = FuncFormatter(lambda value, _: f"{value:g}")
-_SPARSE = FuncFormatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else "")
 
 
 def learning_curves(results: Results, metric: str = "val/top1/main") -> pd.DataFrame:
@@ -119,8 +115,8 @@ def draw_kl_over_training(results: Results) -> Figure:
                 mine = pair[pair["arm"] == arm]
                 axes.plot(mine["epoch"], mine["kl"], look.line, color=look.colour, linewidth=1, label=arm)
             axes.set_yscale("log")
-            axes.yaxis.set_major_formatter(_PLAIN)
-            axes.yaxis.set_minor_formatter(_SPARSE)
+            axes.yaxis.set_major_formatter(PLAIN)
+            axes.yaxis.set_minor_formatter(SPARSE)
             if at < size:
                 axes.set_title(_two_lines(student))
             if at >= size * (size - 1):

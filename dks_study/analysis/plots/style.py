@@ -11,6 +11,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 
 from dks_study.analysis.rows import WRITTEN, names, table_rows
 from dks_study.study.results import Results
@@ -23,6 +24,8 @@ LINES = ("-", "--", "-.", ":")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 OWN = {"baseline": 0, "ds": 1, "dks": 2, "dense": 2}  # arms of many studies: they look alike in all of them
 FAINT = "#DDDDDD"
+PLAIN = FuncFormatter(lambda value, _: f"{value:g}")
+SPARSE = FuncFormatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else "")  # between powers of ten
 _RC: dict[Any, Any] = {
     **{"font.size": 8, "axes.titlesize": 8, "axes.labelsize": 8, "xtick.labelsize": 7, "ytick.labelsize": 7},
     **{"legend.fontsize": 7, "legend.frameon": False, "lines.linewidth": 1.3, "axes.linewidth": 0.6},

@@ -6,9 +6,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogFormatter, MaxNLocator, ScalarFormatter
+from matplotlib.ticker import MaxNLocator
 
-from dks_study.analysis.plots.style import DOUBLE_COLUMN_IN, SINGLE_COLUMN_IN, blank, looks, styled
+from dks_study.analysis.plots.style import DOUBLE_COLUMN_IN, PLAIN, SINGLE_COLUMN_IN, SPARSE, blank, looks, styled
 from dks_study.analysis.rows import repeat_of
 from dks_study.analysis.statistics.budget import budget_curve
 from dks_study.analysis.tables.settings import PREFIX, chosen_settings, was_widened
@@ -72,7 +72,8 @@ def _draw_maps(frame: pd.DataFrame, axes: dict[str, AxisSpec]) -> Figure:
             panel.set_xlabel(across if at + columns >= len(arms) else "")
             panel.set_ylabel(up if at % columns == 0 else "")
             panel.tick_params(labelbottom=at + columns >= len(arms))
-        figure.colorbar(points, ax=panels, label="validation error (%)", format=LogFormatter(labelOnlyBase=False))
+        bar = figure.colorbar(points, ax=panels, label="validation error (%)", format=PLAIN)
+        bar.ax.yaxis.set_minor_formatter(PLAIN)
     return figure
 
 
@@ -95,8 +96,8 @@ def _scales(panel: Axes, across: AxisSpec, up: AxisSpec | None = None) -> None:
     for axis, ruler, scale in ((across, panel.xaxis, panel.set_xscale), (up, panel.yaxis, panel.set_yscale)):
         if axis is not None and axis.log:
             scale("log")
-            ruler.set_major_formatter(ScalarFormatter())
-            ruler.set_minor_formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.6)))
+            ruler.set_major_formatter(PLAIN)
+            ruler.set_minor_formatter(SPARSE)
         elif axis is not None and axis.int_range:
             ruler.set_major_locator(MaxNLocator(integer=True))
 
@@ -130,7 +131,7 @@ def draw_budget_curves(results: Results) -> Figure:
             )
             axes.fill_between(mine["trials"], mine["low"], mine["high"], color=look.colour, alpha=0.12, linewidth=0)
         axes.set_xscale("log", base=2)
-        axes.xaxis.set_major_formatter(ScalarFormatter())
+        axes.xaxis.set_major_formatter(PLAIN)
         axes.set(xlabel="search trials", ylabel="expected lowest\nvalidation error (%)", ylim=(0, None))
         axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return figure

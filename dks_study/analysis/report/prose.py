@@ -57,7 +57,8 @@ def _best(row: "pd.Series[Any]", reference: str) -> str:
 def protocol(study: StudySpec) -> tuple[str, ...]:
     """Return the experimental setup as paragraphs."""
     trial, data = study.trial, study.trial.data
-    noise = f" {100 * data.label_noise:g} % of the training labels are wrong ({data.label_noise_kind})."
+    where = " and ".join({"train": "training"}.get(split, split) for split in data.label_noise_in)
+    noise = f" {100 * data.label_noise:g} % of the {where} labels are wrong ({data.label_noise_kind})."
     parts = {"Optimiser": trial.optimiser, "Branches": trial.branches, "Loss": trial.loss}
     chosen = {name: _given(part.model_dump(exclude_unset=True)) or "the defaults" for name, part in parts.items()}
     setup = (
@@ -68,9 +69,10 @@ def protocol(study: StudySpec) -> tuple[str, ...]:
     )
     seeds = ", ".join(map(str, study.report_seeds))
     confirmation = (
-        f"Confirmation: {trial.epochs} epochs on the report seeds {seeds}, which all arms share: a seed fixes the"
-        " backbone's initial weights, data order, augmentation and label noise. The test set is looked at once, after"
-        " the last epoch, with the weights of that epoch."
+        f"Confirmation: at most {trial.epochs} epochs on the report seeds {seeds}, which all arms share: a seed fixes"
+        " the backbone's initial weights, data order, augmentation and label noise. The test set is looked at once,"
+        " at the end, with the weights of the last epoch and, where the table has them, those of the epoch that"
+        " validation chose."
     )
     return setup, _arms(study), _search(study), confirmation
 
@@ -85,16 +87,35 @@ def _search(study: StudySpec) -> str:
     if search.trials == 0 or not search.axes:
         return "Nothing was searched: the arms ran as they are written."
     count = "every cell of its space once" if search.trials is None else f"{search.trials} trials"
+    length = "as long as what they choose for" if search.epochs is None else f"of {search.epochs} epochs"
+    often = f", {search.repeats} times from other seeds" if search.repeats > 1 else ""
     stopping = f", early stopping by {search.early_stopping.kind}" if search.early_stopping.kind != "none" else ""
-    aims = ", ".join(search.objectives)
-    kept = (
-        f"the best setting by {aims} is kept"
-        if len(search.objectives) == 1
-        else f"at most {search.confirm_at_most} settings on the Pareto front of {aims} are kept"
-    )
     return (
-        f"Search: {count} of {search.epochs} epochs in every arm that has an axis{stopping}, each with a sampler of its"
-        f" own from seed {search.seed}; {kept}. Trial 0 is the arm as written. No search trial enters a table."
+        f"{_axes(study)} Search: {count} {length} in every arm that has an axis{often}{stopping}, each with a sampler"
+        f" of its own from seed {search.seed}. Trial 0 is the arm as written. {_kept(study)} No search trial enters a"
+        " table."
+    )
+
+
+def _axes(study: StudySpec) -> str:
+    kinds = {"nuisance": "Tuned in every arm", "scientific": "Searched in the arms that are about it"}
+    found = {
+        text: ", ".join(key for key, axis in study.search.axes.items() if axis.role == role)
+        for role, text in kinds.items()
+    }
+    return " ".join(f"{text}: {keys}." for text, keys in found.items() if keys)
+
+
+def _kept(study: StudySpec) -> str:
+    search, aims = study.search, ", ".join(study.search.objectives)
+    if len(search.objectives) > 1:
+        return f"At most {search.confirm_at_most} settings on the Pareto front of {aims} are kept."
+    if not search.race_seeds:
+        return f"The best setting by {aims} is kept."
+    return (
+        f"The best {search.finalists} settings by {aims}, the arm as written among them, are trained on"
+        f" {search.race_seeds} further seeds; of those that beat the arm as written by more than the standard error"
+        " of the paired difference the one with the best mean is chosen, else the arm as written."
     )
 
 

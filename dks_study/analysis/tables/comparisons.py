@@ -149,4 +149,4 @@ def comparison_grid(results: Results, metric: str = LAST) -> Grid:
         for _, row in frame.iterrows()
     )
     where = "after the last epoch" if metric == LAST else "after the epoch that validation chose"
-    return Grid(f"Paired comparisons {where}", header, rows, (METHODS, COLUMNS))
+    return Grid(f"Paired comparisons {where}", header, rows, (METHODS, COLUMNS) if metric == LAST else ())

@@ -140,7 +140,7 @@ def _columns(table: ArmTable) -> dict[str, list[Cell]]:
         low, high = (rows[f"difference_{estimand}_{end}"] for end in ("low", "high"))
         if low.notna().any():
             texts = [interval_text(*ends) for ends in zip(low, high, strict=True)]
-            columns[f"95 % interval of the {estimand}"] = [Cell(text) for text in texts]
+            columns[f"95 % interval ({estimand})"] = [Cell(text) for text in texts]
     columns["p (Holm)"] = [number(p, digits=3) for p in rows["p_holm"]]
     return columns
 
