@@ -1,8 +1,8 @@
 """All kept studies in one table, and that the page beside them shows it."""
 
-from dks_study.analysis.collect import table_rows
 from dks_study.analysis.kept import SHIPPED
 from dks_study.analysis.report.overview import main
+from dks_study.analysis.rows import table_rows
 from dks_study.study.results import load_results
 
 
