@@ -60,7 +60,7 @@ def test_profile_space_and_set_win_over_a_recipe_in_that_order(tmp_path):
     assert values() == (10, 0.1, 0.3, 16), "gamma alone is the recipe's"
     assert values("trial.optimiser.gamma=0.4") == (10, 0.1, 0.4, 16)
     assert values("recipe=imagenet") == (10, 0.1, 0.1, 16)
-    assert values("recipe=null") == (15, 0.1, 0.2, 16)
+    assert values("recipe=null") == (10, 0.1, 0.2, 16)
 
 
 def test_a_space_can_name_a_recipe_and_arms_still_win(tmp_path):
