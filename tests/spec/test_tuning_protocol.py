@@ -28,13 +28,13 @@ EPOCHS = "search.axes.epochs"
             "search.race_seeds: must be above 0 with finalists above 1 and left out otherwise, got 2",
         ),
         ("search.repeats=9", "search.repeats: must be at most the number of report seeds (8), got 9"),
-        ("search.repeats=0", "search.repeats: must be greater than or equal to 1, got 0"),
+        ("search.repeats=0", "search.repeats: must be at least 1, got 0"),
         ("search.epochs=5", "search.epochs: must be left out: a search trial is as long as what it chooses for"),
         ("search.objectives=[val/top1/main, cost/macs_train]", "finalists: must be 1 with several objectives, which"),
         ("search.early_stopping.kind=asha", "early_stopping.kind: must be none where the length of training is"),
         (f"{LR}.arms=[dense]", f"{LR}.role: must be scientific with arms: a nuisance axis is tuned in every arm"),
         (f"{LR}.when={{loss.pairing: dense}}", f"{LR}.role: must be scientific with when: a nuisance axis is tuned"),
-        (f"{LR}.role=both", f"{LR}.role: must be 'scientific' or 'nuisance', got \"both\""),
+        (f"{LR}.role=both", f"{LR}.role: must be scientific or nuisance, got \"both\""),
         ("arms.dense.optimiser.lr=0.2", f"{LR}.role: must be scientific where an arm (dense) sets optimiser.lr itself"),
         (
             "search.as_arms=[epochs]",
@@ -68,7 +68,7 @@ def test_what_cannot_be_tuned_gets_one_line(override, message):
 def test_a_finite_space_needs_a_cell_for_every_finalist():
     sets = ["search.trials=null", "search.sampler=auto", f"{LR}={{choice: [0.1, 0.2], role: nuisance}}"]
     sets += [f"{EPOCHS}={{choice: [10], role: nuisance}}"]
-    with pytest.raises(SpecError, match=r"search\.axes\.epochs\.choice: .* at least 2 items"):
+    with pytest.raises(SpecError, match=r"search\.axes\.epochs\.choice: .* at least 2 values"):
         load_study("dense_vs_oneway", None, sets)
     sets = [*sets[:-1], f"{EPOCHS}={{choice: [5, 10], role: nuisance}}"]
     assert load_study("dense_vs_oneway", None, [*sets, "search.finalists=4"]).search.finalists == 4
