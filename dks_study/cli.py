@@ -18,11 +18,12 @@ from rich.text import Text
 
 from dks_study.engine.ray_settings import use_ray_settings
 from dks_study.spec.base import Problem
-from dks_study.spec.files import SPACES, load_study
+from dks_study.spec.files import KEPT, SPACES, load_study
 from dks_study.spec.space import ArmSpace, arm_space, sampler_of
 from dks_study.spec.study import StudySpec
 from dks_study.spec.yamldoc import SpecError, load_document
 from dks_study.study.planner import PHASES, planned
+from dks_study.study.provenance import same_question
 from dks_study.watch.progress import Display, epochs_of, make_display
 
 EXIT_FAILED_TRIALS, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
@@ -56,6 +57,8 @@ def main(arguments: Sequence[str] | None = None, program: str = "dks-study") -> 
             raise SpecError("--space must name a question: see --list")
         study = load_study(options.space, options.profile, options.set)
         folder = Path(options.results) / f"{study.name}-{study.content_hash()}"
+        if options.plan_for is not None:
+            return _plan(study, folder.parent, options.plan_for)
         return _dry_run(study, folder) if options.dry_run else _run(study, folder, options)
     except Problem as error:
         print(f"{program}: {error}", file=sys.stderr)
@@ -90,17 +93,27 @@ def _parser(program: str) -> argparse.ArgumentParser:
     status = "print what the study in this folder is doing, or each study in a folder of studies, and start nothing"
     parser.add_argument("--status", metavar="FOLDER", help=status)
     parser.add_argument("--dry-run", action="store_true", help="print the plan and its size, start nothing")
+    precision = "print how many seeds, searches and trials a 95 %% interval of +-POINTS takes, and start nothing"
+    parser.add_argument("--plan-for", metavar="POINTS", type=_points, help=precision)
     parser.add_argument("--list", action="store_true", help="list the spaces, profiles and recipes that ship")
     return parser
 
 
 def _gib(text: str) -> float:
+    return _above_0(text, "GiB")
+
+
+def _points(text: str) -> float:
+    return _above_0(text, "points of error")
+
+
+def _above_0(text: str, unit: str) -> float:
     try:
         value = float(text)
     except ValueError:
         value = math.nan
     if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"must be a number of GiB above 0, got {text!r}")
+        raise argparse.ArgumentTypeError(f"must be a number of {unit} above 0, got {text!r}")
     return value
 
 
@@ -164,7 +177,44 @@ def _dry_run(study: StudySpec, folder: Path) -> int:
     gpus = f", with {resources.gpus:g} GPU each, which are counted at the start" if resources.gpus else ""
     at_once = cpus // resources.cpus
     console.print(f"a trial takes {resources.cpus} of the {cpus} CPUs here: {at_once} at a time{gpus}")
+    for line in _what_it_shows(study, folder.parent):
+        console.print(line)
     print(f"results: {folder}")
+    return 0
+
+
+def _what_it_shows(study: StudySpec, results: Path) -> list[str]:
+    """Return what the study can show; pandas and scipy are imported only if there is an earlier study to read."""
+    from dks_study.analysis.report.reach import UNKNOWN, compared_arms, out_of_reach
+
+    if not compared_arms(study):
+        return []
+    lines = [line] if (line := out_of_reach(study)) else []
+    if not (folders := same_question(study, [results, KEPT])):
+        return [*lines, UNKNOWN]
+    from dks_study.analysis.report.plan import read_earlier, smallest_difference
+
+    earlier = read_earlier(folders)
+    return [*lines, smallest_difference(study, earlier) if earlier else UNKNOWN]
+
+
+def _plan(study: StudySpec, results: Path, half_width: float) -> int:
+    from dks_study.analysis.report.plan import plan_notes, proposal_table, read_earlier
+
+    earlier = read_earlier(same_question(study, [results, KEPT]))
+    if earlier is None:
+        rule = "needs the results of an earlier study of this question on these data and this backbone"
+        raise SpecError(f"--plan-for: {rule} (a pilot of a few report_seeds will do), got none in {results} or {KEPT}")
+
+    def cost(changed: StudySpec) -> tuple[int, float]:
+        arms = planned(changed).values()
+        return sum(sum(plan.values()) for plan in arms), sum(epochs_of(changed, plan) for plan in arms)
+
+    console = Console(soft_wrap=True, highlight=False)
+    print(f"{study.question} To within ±{half_width:g} points:")
+    console.print(proposal_table(study, earlier, half_width, cost))
+    for note in plan_notes(study, earlier, half_width):
+        console.print(note)
     return 0
 
 

@@ -22,6 +22,7 @@ from dks_study.spec.trial import Scalar
 from dks_study.spec.yamldoc import Document, Key, Mark, SpecError, load_document, parse_value
 
 SPACES = Path(__file__).resolve().parents[2] / "search_spaces"
+KEPT = SPACES.parent / "analysis" / "results"  # studies that ship with their results
 _YAML_BOOLEAN_WORDS = {"on", "off", "yes", "no", "y", "n"}
 _AXIS_KEYS = {field.alias or name for name, field in AxisSpec.model_fields.items()}
 _BARE_EXPONENT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
