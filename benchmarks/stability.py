@@ -20,6 +20,7 @@ from dks_study.analysis.tables.study import write_tables
 from dks_study.engine.ray_settings import use_ray_settings
 from dks_study.spec.files import load_study
 from dks_study.spec.study import StudySpec, arm_trial
+from dks_study.spec.trial import TrialSpec
 from dks_study.study import provenance
 from dks_study.study.ledger import Cell, Ledger, Outcome, Record, read_outcome
 from dks_study.study.planner import Planner
@@ -72,7 +73,7 @@ def play(study: StudySpec, results: Path, seed: int) -> Path:
     return folder
 
 
-def _trained(trial, folder: Path) -> Outcome:
+def _trained(trial: TrialSpec, folder: Path) -> Outcome:
     while (outcome := read_outcome(folder)) is None:
         run_trial(trial, folder, torch.device("cpu"), lambda _: None)
         for checkpoint in folder.glob("*.pt"):

@@ -8,7 +8,7 @@ import importlib
 import math
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -16,17 +16,20 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from dks_study.engine.ray_settings import use_ray_settings
-from dks_study.spec.base import Problem
-from dks_study.spec.files import KEPT, SPACES, load_study
+from dks_study.engine.interrupts import AGAIN, EXIT_LOST, INTERRUPTED
+from dks_study.spec.base import LostError, Problem
+from dks_study.spec.files import load_study
+from dks_study.spec.shipped import KEPT, SPACES
 from dks_study.spec.space import ArmSpace, arm_space, sampler_of
-from dks_study.spec.study import StudySpec
+from dks_study.spec.study import StudySpec, auto_recipes_by_arm
 from dks_study.spec.yamldoc import SpecError, load_document
+from dks_study.studies import carry_out, folder_of
+from dks_study.study.ledger import Phase
 from dks_study.study.planner import PHASES, planned
 from dks_study.study.provenance import same_question
-from dks_study.watch.progress import Display, epochs_of, make_display
+from dks_study.watch.progress import mean_epochs
 
-EXIT_FAILED_TRIALS, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
+EXIT_FAILED_TRIALS, EXIT_BAD_INPUT = 1, 2
 
 
 # First word of a command -> the module whose `main` it is.
@@ -39,7 +42,7 @@ COMMANDS = {
 
 
 def main(arguments: Sequence[str] | None = None, program: str = "dks-study") -> int:
-    """Run the command line; return 0 done, 1 done with failed trials, 2 bad input, 130 interrupted.
+    """Run the command line; return 0 done, 1 done with failed trials, 2 bad input, 3 Ray was lost, 130 interrupted.
 
     `program` is what the command calls itself in its errors.
     """
@@ -56,13 +59,15 @@ def main(arguments: Sequence[str] | None = None, program: str = "dks-study") -> 
         if options.space is None:
             raise SpecError("--space must name a question: see --list")
         study = load_study(options.space, options.profile, options.set)
-        folder = Path(options.results) / f"{study.name}-{study.content_hash()}"
+        if options.check_data:
+            return _check_data(study)
+        folder = folder_of(study, options.results)
         if options.plan_for is not None:
             return _plan(study, folder.parent, options.plan_for)
-        return _dry_run(study, folder) if options.dry_run else _run(study, folder, options)
+        return _dry_run(study, folder) if options.dry_run else _run(study, options)
     except Problem as error:
         print(f"{program}: {error}", file=sys.stderr)
-        return EXIT_BAD_INPUT
+        return EXIT_LOST if isinstance(error, LostError) else EXIT_BAD_INPUT
 
 
 class _Parser(argparse.ArgumentParser):
@@ -79,7 +84,10 @@ def _parser(program: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("--space", metavar="NAME|PATH", help="the question: a file in search_spaces/, or a path")
     parser.add_argument("--profile", metavar="NAME|PATH", help="the scale, instead of the one that the space names")
-    parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="override one dotted key")
+    override = (
+        "put a value at a dotted key in place of what stands there, be it a section: arms.ds={} leaves none of it"
+    )
+    parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help=override)
     parser.add_argument("--results", metavar="FOLDER", default="results", help="where studies are kept (results)")
     address = "join the Ray cluster at this address instead of starting Ray on this machine"
     parser.add_argument("--address", metavar="auto|HOST:PORT", help=address)
@@ -95,6 +103,8 @@ def _parser(program: str) -> argparse.ArgumentParser:
     parser.add_argument("--dry-run", action="store_true", help="print the plan and its size, start nothing")
     precision = "print how many seeds, searches and trials a 95 %% interval of +-POINTS takes, and start nothing"
     parser.add_argument("--plan-for", metavar="POINTS", type=_points, help=precision)
+    check = "decode every image of the study's data, print what they are and what is wrong with them, start nothing"
+    parser.add_argument("--check-data", action="store_true", help=check)
     parser.add_argument("--list", action="store_true", help="list the spaces, profiles and recipes that ship")
     return parser
 
@@ -143,6 +153,13 @@ def _status(path: Path) -> int:
     return 0
 
 
+def _check_data(study: StudySpec) -> int:
+    from dks_study.watch.data_check import check_data
+
+    check_data(study, Console(soft_wrap=True, highlight=False))
+    return 0
+
+
 def _dry_run(study: StudySpec, folder: Path) -> int:
     resources = study.trial.resources
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -160,12 +177,14 @@ def _dry_run(study: StudySpec, folder: Path) -> int:
             how.add_row(f"search of {arm}", *_search_of(study, space))
     plans = planned(study).values()
     trials = {phase: sum(plan[phase] for plan in plans) for phase in PHASES}
-    epochs = sum(epochs_of(study, plan) for plan in plans)
+    epochs = sum(_epochs(study, plan) for plan in plans)
     # A front is as large as it turns out; where the arm as written is chosen it is trained once.
     most = "at most " if trials["search"] else ""
     console = Console(soft_wrap=True, highlight=False)
     print(study.question)
     console.print(table)
+    for text, arms in auto_recipes_by_arm(study).items():
+        console.print(Text(f"recipe auto: {text} ({', '.join(arms)})"))
     if how.row_count:
         console.print(how)
     if trials["search"]:
@@ -181,6 +200,11 @@ def _dry_run(study: StudySpec, folder: Path) -> int:
         console.print(line)
     print(f"results: {folder}")
     return 0
+
+
+def _epochs(study: StudySpec, plan: Mapping[Phase, int]) -> float:
+    """Return about how many epochs the trials of an arm take."""
+    return sum(plan[phase] * mean for phase, mean in mean_epochs(study, plan).items())
 
 
 def _what_it_shows(study: StudySpec, results: Path) -> list[str]:
@@ -208,7 +232,7 @@ def _plan(study: StudySpec, results: Path, half_width: float) -> int:
 
     def cost(changed: StudySpec) -> tuple[int, float]:
         arms = planned(changed).values()
-        return sum(sum(plan.values()) for plan in arms), sum(epochs_of(changed, plan) for plan in arms)
+        return sum(sum(plan.values()) for plan in arms), sum(_epochs(changed, plan) for plan in arms)
 
     console = Console(soft_wrap=True, highlight=False)
     print(f"{study.question} To within ±{half_width:g} points:")
@@ -238,50 +262,14 @@ def _search_of(study: StudySpec, space: ArmSpace) -> tuple[str, str, str]:
     return sampler_of(study, space), str(len(space.cells())) if space.finite else "continuous", stopping
 
 
-def _run(study: StudySpec, folder: Path, options: argparse.Namespace) -> int:
-    use_ray_settings(alone=options.address is None)
-    from dks_study.analysis.report.page import try_report
-    from dks_study.analysis.tables.study import write_tables
-    from dks_study.engine.session import Where, publish, run_study
-    from dks_study.study.provenance import other_results
-    from dks_study.study.results import load_results
+def _run(study: StudySpec, options: argparse.Namespace) -> int:
 
-    is_new = not folder.exists()
-    print(study.question)
-    print(f"results: {folder}", flush=True)
-    where = Where(options.address, options.optuna_storage, options.disk_gib, options.storage)
+    where = {name: getattr(options, name) for name in ("address", "optuna_storage", "disk_gib", "storage")}
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if is_new and (note := other_results(study, folder)):
-            print(note, flush=True)
-        ending = run_study(study, folder, _display(study, folder, options.mlflow), where)
-        if not ending.complete:
-            return _interrupted()
-        results = load_results(folder)
-        text, report = write_tables(results, folder), try_report(results, folder)
-        publish(folder, where)
-    except OSError as error:
-        raise SpecError(f"--results {error.filename or folder}: {error.strerror or error}") from error
+        done, table, report = carry_out(study, options.results, where, options.mlflow)
     except KeyboardInterrupt:
-        return _interrupted()
-    print(text)
+        print(f"Interrupted: {AGAIN}", file=sys.stderr)
+        return INTERRUPTED
+    print(table)
     print(report)
-    return EXIT_FAILED_TRIALS if ending.without_result else 0
-
-
-def _display(study: StudySpec, folder: Path, mlflow: str | None) -> Display:
-    """Return what shows the study to people, and to whatever else keeps a record of it."""
-    from dks_study.watch.event_files import EventFiles
-    from dks_study.watch.gauges import StudyGauges
-    from dks_study.watch.mlflow_runs import MLflowRuns
-    from dks_study.watch.observers import Observed, Recorder
-
-    recorders: list[Recorder] = [EventFiles(folder), StudyGauges(study, folder.name)]
-    if mlflow is not None:
-        recorders.append(MLflowRuns(mlflow, study, folder))
-    return Observed(make_display(study, Console()), recorders)
-
-
-def _interrupted() -> int:
-    print("Interrupted: nothing that finished is lost. Run the same command again to go on.", file=sys.stderr)
-    return EXIT_INTERRUPTED
+    return EXIT_FAILED_TRIALS if done.without_result else 0

@@ -12,7 +12,8 @@ from typing import Any
 
 import pandas as pd
 
-from dks_study.analysis.rows import TUNED, choice_of, full_confirmations, left_out
+from dks_study.analysis.rows import TUNED, choice_of, full_confirmations, left_out, repeat_of
+from dks_study.spec.base import Problem
 from dks_study.spec.study import StudySpec, arm_run
 from dks_study.spec.trial import RunSpec
 from dks_study.study.results import Results
@@ -57,6 +58,21 @@ def backbone_name(run: RunSpec) -> str:
     head = "-".join(str(given.pop(key)) for key in ("name", "depth", "width") if given.get(key) is not None)
     rest = ", ".join(f"{key} {value}" for key, value in given.items() if value is not None)
     return f"{head} ({rest})" if rest else head
+
+
+def confirmed_setting(results: Results, row: str, repeat: int) -> dict[str, Any]:
+    """Return the searched values that a row of the table was confirmed with after search `repeat`, by dotted key.
+
+    Raises:
+        Problem: if no trial of that row was confirmed after that search.
+    """
+    trials = results.trials
+    mine = trials[(trials["phase"] == "confirm") & (trials["row"] == row)]
+    after = mine[repeat_of(mine) == repeat]
+    if after.empty:
+        known = ", ".join(map(str, sorted(set(repeat_of(mine)))))
+        raise Problem(f"repeat: must be a search of {row} ({known}), got {repeat}")
+    return _setting(results.study, after.iloc[0])
 
 
 def _study_trials(results: Results, base: Mapping[str, Any], changed: set[str]) -> pd.DataFrame:

@@ -4,7 +4,7 @@ import json
 import os
 from pathlib import Path
 
-from dks_study.spec.files import KEPT
+from dks_study.spec.shipped import KEPT
 from dks_study.study.results import Results, ResultsError, load_results
 
 SHIPPED = KEPT

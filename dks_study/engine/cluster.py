@@ -1,20 +1,16 @@
-"""The Ray that a study runs on: started here for this machine alone, or a cluster that is joined.
+"""The nodes of the Ray that a study runs on: what they have, and whether they can take part.
 
 A cluster may grow and shrink while a study runs: how many trials run at a time is asked anew whenever one could start.
 """
 
 import json
-import logging
-import os
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import ray
 from ray._private.ray_constants import DEBUG_AUTOSCALING_STATUS
-from ray._private.services import canonicalize_bootstrap_address
 from ray.autoscaler.v2.sdk import get_cluster_status
 from ray.experimental.internal_kv import _internal_kv_get
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -29,88 +25,13 @@ class NodeError(RuntimeError):
     """A node cannot take part in the study; the message is one line."""
 
 
+class OtherDataError(NodeError):
+    """A node does not see the images that the study began with."""
+
+
 Resources = Mapping[str, float]  # Ray's names: CPU, GPU
 ASKED_EVERY_S = 2.0
-CONNECT_TIMEOUT_S = 10.0
 PROBE = "probe.txt"
-# Train's clean-up asks this dashboard, or one that it finds: perhaps of another Ray on this machine, or of one that has
-# ended, which it waits for at the end of every trial.
-ASKED = "RAY_API_SERVER_ADDRESS"
-
-
-@contextmanager
-def joined(address: str | None, note: Callable[[str], None]) -> Iterator[None]:
-    """Be part of the Ray at `address`, or of one that is started here and ends with the study.
-
-    Raises:
-        StudyError: if there is no Ray at `address`.
-    """
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a trial's error goes to its log and to the table
-    dashboard = _start_here() if address is None else _join(address)
-    os.environ[ASKED] = dashboard
-    try:
-        note(f"Ray dashboard: {dashboard} (asked for a token? run: ray get-auth-token)")
-        yield
-    finally:
-        ray.shutdown()
-
-
-def _start_here() -> str:
-    port = _free_port()
-    os.environ[ASKED] = f"http://127.0.0.1:{port}"  # before Ray starts, whose processes inherit it
-    ray.init(
-        address="local",
-        include_dashboard=True,
-        dashboard_host="127.0.0.1",
-        dashboard_port=port,
-        logging_level="ERROR",
-        log_to_driver=False,
-    )
-    return os.environ[ASKED]
-
-
-def _join(address: str) -> str:
-    try:
-        found = _answering(address)
-    except (OSError, OverflowError, ValueError) as error:
-        raise StudyError(f"--address {address}: cannot be joined: {error}") from error
-    try:
-        context = ray.init(address=found, logging_level="ERROR", log_to_driver=False)
-    except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
-        why = str(error).strip().splitlines()[0]
-        hint = "" if "RAY_AUTH_MODE" in os.environ else " (if it asks for a token, set RAY_AUTH_MODE=token)"
-        raise StudyError(f"--address {address}: cannot be joined: {why}{hint}") from error
-    return f"http://{context.address_info['webui_url']}"
-
-
-def _answering(address: str) -> str:
-    """Return HOST:PORT of `address` once somebody answers there: Ray would wait for minutes, or for ever, for nobody.
-
-    Raises:
-        OSError: if nobody does.
-        ValueError, OverflowError: if it is neither auto nor HOST:PORT.
-    """
-    found = str(canonicalize_bootstrap_address(address)) if address == "auto" else address
-    host, _, port = found.rpartition(":")
-    if not host or "//" in host or not port.isdecimal():
-        raise ValueError(f"must be auto or HOST:PORT; the driver runs on a node of its own, got {found}")
-    socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_TIMEOUT_S).close()
-    return found
-
-
-def is_lost() -> bool:
-    """Has a process of the Ray that was started here ended?"""
-    try:
-        node = ray._private.worker._global_node
-        return bool(node and node.head and node.dead_processes())
-    except AttributeError:  # not Ray's public interface: another version may lack it
-        return False
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def present() -> Resources:
@@ -156,13 +77,13 @@ def check_node(place: Place, code: str) -> None:
     """
     results = Path(place.folder).parent.parent
     if place.home is None and not (results / PROVENANCE).exists():
-        raise NodeError(f"{results}: must be a folder that every node sees; it is not there on {_host()}")
+        raise NodeError(f"{results}: must be a folder that every node sees; it is not there on {host()}")
     if (here := code_hash()) != code:
-        raise NodeError(f"dks_study must be the same code on every node, got {here} on {_host()} instead of {code}")
+        raise NodeError(f"dks_study must be the same code on every node, got {here} on {host()} instead of {code}")
 
 
-def check_nodes(files: Files, code: str) -> None:
-    """Try on every node but this one whether it can write the study's files and has the code of the driver.
+def check_nodes(files: Files, code: str, check_data: Callable[[], None]) -> None:
+    """Try on every node but this one whether it can write the study's files and has the driver's code and data.
 
     Raises:
         StudyError: names the node.
@@ -172,24 +93,27 @@ def check_nodes(files: Files, code: str) -> None:
         there = ray.remote(_probe).options(num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node, False))
         place = files.place(f"probe-{node}")
         try:
-            ray.get(there.remote(place, code))
+            ray.get(there.remote(place, code, check_data))
             if not place.has(PROBE):
                 raise NodeError(f"{place.folder}: what {node} writes there is not seen here")
         except (NodeError, OSError, ray.exceptions.RayError) as error:
-            what = "--storage" if files.home else "--results"
-            raise StudyError(f"{what}: {getattr(error, 'cause', None) or error}") from error
+            cause = getattr(error, "cause", None) or error
+            what = "" if isinstance(cause, OtherDataError) else "--storage: " if files.home else "--results: "
+            raise StudyError(f"{what}{cause}") from error
         finally:
             place.clear()
 
 
-def _probe(place: Place, code: str) -> None:
+def _probe(place: Place, code: str, check_data: Callable[[], None]) -> None:
     check_node(place, code)
+    check_data()
     with place.opened(writer=True) as (folder, _):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / PROBE).write_text("written by a probe", encoding="utf-8")
 
 
-def _host() -> str:
+def host() -> str:
+    """Return name and address of this node."""
     return f"{socket.gethostname()} ({ray.util.get_node_ip_address()})"
 
 

@@ -1,5 +1,7 @@
 """One Tune run that a planner feeds: Tune starts, retries and stops trials, and nothing of its state is read back."""
 
+import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +15,7 @@ from dks_study.engine.cell import NO_MORE, NO_ROOM, run_cell
 from dks_study.engine.cluster import Slots
 from dks_study.engine.naming import NAME, named_trials
 from dks_study.engine.sharing import SharedData
-from dks_study.spec.study import StudySpec, arm_run, arm_trial
+from dks_study.spec.study import StudySpec, arm_trial
 from dks_study.spec.trial import TrialSpec
 from dks_study.study import provenance
 from dks_study.study.failures import is_out_of_memory
@@ -24,6 +26,7 @@ from dks_study.study.search import SearchError
 from dks_study.study.storage import Files
 from dks_study.study.trial import in_parts, most_parts, read_error, read_parts, train_in_parts
 from dks_study.training.arm_checks import StudyError
+from dks_study.watch.estimate import own_seconds
 from dks_study.watch.mirror import Mirror
 from dks_study.watch.progress import Display
 
@@ -40,6 +43,7 @@ class Hands:
         mirror: Optuna's view of the search.
         display: what people see.
         code: hash of the code that every process must run.
+        data: what trials are trained on.
     """
 
     files: Files
@@ -49,6 +53,7 @@ class Hands:
     mirror: Mirror
     display: Display
     code: str
+    data: SharedData
 
 
 class PlannedSearch(Searcher):  # type: ignore[misc]  # Ray has no types
@@ -60,6 +65,9 @@ class PlannedSearch(Searcher):  # type: ignore[misc]  # Ray has no types
         self._cells: dict[str, Cell] = {}  # running, by Tune's trial id
         self._again: list[Cell] = []  # ran out of memory: to be trained in more parts
         self._errors: dict[str, BaseException] = {}  # by Tune's trial id
+        self._times: dict[
+            str, list[float]
+        ] = {}  # by Tune's trial id: when handed out, and when its epochs were reported
         self.stopping = False  # no new trials; those that run end after their epoch
         self.error: Exception | None = None  # to be raised outside of Tune
 
@@ -80,7 +88,7 @@ class PlannedSearch(Searcher):  # type: ignore[misc]  # Ray has no types
             return str(Searcher.FINISHED)
         if isinstance(step, Step):
             return str(Searcher.FINISHED) if step is Step.DONE else None
-        self._cells[trial_id] = step
+        self._cells[trial_id], self._times[trial_id] = step, [time.monotonic()]
         return self._start(step)
 
     def _room(self) -> bool:
@@ -121,6 +129,7 @@ class PlannedSearch(Searcher):  # type: ignore[misc]  # Ray has no types
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         if "epoch" in result:
             cell = self._cells[trial_id]
+            self._times[trial_id].append(time.monotonic())
             self._hands.mirror.epoch(cell, result)
             self._hands.display.epoch(cell, result)
         elif NO_MORE in result:
@@ -132,6 +141,7 @@ class PlannedSearch(Searcher):  # type: ignore[misc]  # Ray has no types
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         cell, why = self._cells.pop(trial_id), self._errors.pop(trial_id, None)
+        times = [*self._times.pop(trial_id), time.monotonic()]
         folder = self._hands.files.trial(cell.id)
         try:
             self._hands.files.fetch(cell.id)
@@ -143,7 +153,13 @@ class PlannedSearch(Searcher):  # type: ignore[misc]  # Ray has no types
             status: Status = "out_of_memory" if why and is_out_of_memory(why) else "failed"
             outcome = Outcome(status, {}, read_error(folder, why))
         if outcome is not None:  # else it was stopped by Ctrl-C, or the disk is full: it goes on next time
-            self._end(cell, outcome)
+            self._end(cell, replace(outcome, seconds=self._seconds(cell, outcome, times)))
+
+    def _seconds(self, cell: Cell, outcome: Outcome, times: Sequence[float]) -> float | None:
+        """Return how long a trial took; it is not known of one that goes back to an earlier attempt."""
+        trained = len(outcome.steps) if outcome.status == "stopped" else cell.epochs
+        seen_whole = len(times) == trained + 2
+        return own_seconds(times, starts_processes=self._study.trial.resources.workers > 0) if seen_whole else None
 
     def _end(self, cell: Cell, outcome: Outcome) -> None:
         """Settle a trial, or let it be trained in more parts if it ran out of memory and the study asks for that."""
@@ -160,7 +176,8 @@ class PlannedSearch(Searcher):  # type: ignore[misc]  # Ray has no types
             self.error = error
 
     def _settle(self, cell: Cell, outcome: Outcome) -> None:
-        record = Record(cell, outcome, self._trial(cell).content_hash(), provenance.now())
+        data = self._hands.data.fingerprint.digest
+        record = Record(cell, outcome, self._trial(cell).content_hash(), provenance.now(), data)
         self._hands.record.append(record)
         self._hands.files.save(self._hands.record.path.name)
         self._hands.checkpoints.settled(record)
@@ -205,13 +222,12 @@ class _Listener(FIFOScheduler):  # type: ignore[misc]  # Ray has no types
             self._searcher.on_error(trial.trial_id, cloudpickle.loads(file.read_bytes()))
 
 
-def tune_study(study: StudySpec, scratch: Path, searcher: PlannedSearch) -> None:
-    """Run trials until `searcher` has no more, or an error, or is told to stop."""
+def tune_study(study: StudySpec, scratch: Path, searcher: PlannedSearch, data: SharedData) -> None:
+    """Run trials on `data` until `searcher` has no more, or an error, or is told to stop."""
     resources = study.trial.resources
     # The driver of a group only waits. With a whole CPU each, drivers could take all of them and no worker start.
     alone = {"CPU": resources.cpus, "GPU": resources.gpus}
     waiting = {"node:__internal_head__": 0.001}
-    data = SharedData(arm_run(study, arm, {}).data for arm in study.arms)
     reused = None if resources.workers else f"{study.name}, one trial after another"
     wanted = waiting if resources.workers else alone
     trial = named_trials(tune.with_resources(tune.with_parameters(run_cell, data=data), wanted), reused)

@@ -7,6 +7,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from dks_study.spec.base import Name, Seed, Spec, hash_of
+from dks_study.spec.branches import auto_recipes
 from dks_study.spec.search import LENGTH, AxisSpec, SearchSpec
 from dks_study.spec.trial import RunSpec, Setting, TrialSpec
 
@@ -168,3 +169,14 @@ def _set_dotted(values: dict[str, Any], dotted: str, value: object) -> None:
             raise KeyError(f"{dotted}: {section} must be a section of keys, got {inner!r}")
         values = inner
     values[last] = deepcopy(value)
+
+
+def auto_recipes_by_arm(study: StudySpec) -> dict[str, list[str]]:
+    """Return what `branches.recipe: auto` comes to (`paper at stage1, stage2`), and the arms in which it does."""
+    found: dict[str, list[str]] = {}
+    for arm in study.arms:
+        run = arm_run(study, arm, {})
+        text = auto_recipes(run.backbone, run.branches)
+        if text and "branches.recipe" not in study.axes_of(arm):
+            found.setdefault(text, []).append(arm)
+    return found

@@ -10,6 +10,7 @@ import json
 import sys
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 from dks_study.method.backbones import Backbone, build_backbone
 from dks_study.method.branches import BranchedNet, build_branched
 from dks_study.method.networks import OWN
+from dks_study.spec.base import Problem
 from dks_study.spec.trial import TrialSpec
 from dks_study.study.ledger import write_whole
 from dks_study.training.checkpoint import State, load_state
@@ -29,7 +31,7 @@ PROBES = 4  # random images that logits are compared on
 TOLERANCE = 1e-4  # of a compiled program against PyTorch: other kernels, other rounding
 
 
-class ExportError(ValueError):
+class ExportError(Problem, ValueError):
     """The trial cannot be exported; the message is one line."""
 
 
@@ -76,10 +78,56 @@ def export(folder: Path, to: str, out: Path | None = None) -> str:
     return _report(path, count_cost(net, tuple(state.inputs["image_shape"])))
 
 
+@dataclass(frozen=True)
+class TrainedNetwork:
+    """The network that ships of a trial, and what its inputs are.
+
+    Attributes:
+        network: the backbone alone, evaluating; of normalised images [B, C, H, W].
+        trial: the name of the trial.
+        classes: labels are 0 to classes - 1.
+        image_shape: (C, H, W) of the images that it was trained on.
+        mean: of each channel of a pixel in [0, 1].
+        std: likewise.
+    """
+
+    network: nn.Module
+    trial: str
+    classes: int
+    image_shape: tuple[int, int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """Return images uint8 [B, C, H, W] as the network takes them: (pixel in [0, 1] - mean) / std per channel."""
+        mean, std = (torch.tensor(each, device=images.device).view(1, -1, 1, 1) for each in (self.mean, self.std))
+        return (images / 255 - mean) / std
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Return logits [B, classes] of images uint8 [B, C, H, W]."""
+        with torch.inference_mode():
+            logits: Tensor = self.network(self.normalise(images))
+        return logits
+
+
+def load_trained(folder: Path) -> TrainedNetwork:
+    """Return the backbone of the trial in `folder` after the checks of an export.
+
+    Raises:
+        ExportError: as `export` does.
+    """
+    trial, state = _read(folder)
+    shape = tuple(state.inputs["image_shape"])
+    images = torch.randn(PROBES, *shape, generator=torch.Generator().manual_seed(0))
+    alone = _checked_backbone(trial, state, trained_network(trial, state), images)
+    mean, std = tuple(state.inputs["mean"]), tuple(state.inputs["std"])
+    return TrainedNetwork(alone.plain().eval(), folder.name, state.inputs["classes"], shape, mean, std)
+
+
 def trained_network(trial: TrialSpec, state: State) -> BranchedNet:
     """Return the trial's own network with the weights that ship, evaluating."""
-    channels, classes = state.inputs["image_shape"][0], state.inputs["classes"]
-    net = build_branched(trial.backbone, trial.branches, channels, classes, trial.seed)
+    (channels, *pixels), classes = state.inputs["image_shape"], state.inputs["classes"]
+    net = build_branched(trial.backbone, trial.branches, channels, classes, trial.seed, (pixels[0], pixels[1]))
     own = {key.removeprefix(OWN): value for key, value in state.shipped.items() if key.startswith(OWN)}
     net.load_state_dict(own or state.shipped, strict=True)
     return net.eval()

@@ -20,6 +20,7 @@ OUTCOME, ERROR = "outcome.json", "error.txt"
 Phase = Literal["search", "race", "confirm"]
 Choice = Literal["written", "tuned", "both"]
 Status = Literal["complete", "stopped", "diverged", "out_of_memory", "failed"]
+LOST: tuple[Status, ...] = ("diverged", "out_of_memory", "failed")  # without a result that there should have been
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,7 @@ class Outcome:
         error: why it failed, diverged or was stopped early.
         steps: of a search trial, the objective after epochs 1, 2, ...
         accumulate: in how many parts its batches were trained after it had run out of memory; None: it had not.
+        seconds: how long it took, without the start of a process that trains others too; None: nobody saw it whole.
     """
 
     status: Status
@@ -111,11 +113,12 @@ class Outcome:
     error: str | None = None
     steps: list[float] = field(default_factory=list)
     accumulate: int | None = None
+    seconds: float | None = None
 
     @property
     def lost(self) -> bool:
         """Whether it ended without a result that it should have had; a trial stopped early should not."""
-        return self.status in ("diverged", "out_of_memory", "failed")
+        return self.status in LOST
 
 
 @dataclass(frozen=True)
@@ -126,6 +129,7 @@ class Record:
     outcome: Outcome
     trial_hash: str
     ended: str  # ISO 8601, UTC
+    data: str | None = None  # fingerprint of the data set; None: of a time before there were any
 
 
 class LedgerError(Problem, ValueError):

@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 
 from dks_study.spec.base import Problem
-from dks_study.spec.study import UNHASHED, StudySpec
+from dks_study.spec.study import UNHASHED, StudySpec, auto_recipes_by_arm
 from dks_study.study.ledger import write_whole
 
 PROVENANCE = "provenance.json"
@@ -61,7 +61,7 @@ def now() -> str:
 def new_session(gpus: int) -> Session:
     """Describe this session; environment variables, host and user names are left out on purpose."""
     revision, status = _git("rev-parse", "HEAD"), _git("status", "--porcelain")
-    return Session(now(), None, revision, bool(status) if revision else None, code_hash(), _versions(), _hardware(gpus))
+    return Session(now(), None, revision, bool(status) if revision else None, code_hash(), _versions(), hardware(gpus))
 
 
 def read_sessions(folder: Path) -> list[dict[str, Any]]:
@@ -89,13 +89,21 @@ def read_provenance(folder: Path) -> dict[str, Any]:
     return content
 
 
-def write_provenance(folder: Path, study: StudySpec, earlier: list[dict[str, Any]], session: Session) -> None:
-    """Write provenance.json: the resolved spec, earlier sessions, and this one."""
+def write_provenance(
+    folder: Path,
+    study: StudySpec,
+    earlier: list[dict[str, Any]],
+    session: Session,
+    data: Mapping[str, str | int] | None = None,
+) -> None:
+    """Write provenance.json: the resolved spec, the data it runs on, earlier sessions, and this one."""
     content = {
         # As written, so that it can be loaded again: defaults of one backbone family would not fit another.
         "study": study.model_dump(mode="json", by_alias=True, exclude_unset=True),
         "resolved": study.model_dump(mode="json", by_alias=True),
+        "recipe_auto": auto_recipes_by_arm(study),
         "study_hash": study.content_hash(),
+        **({"data": data} if data else {}),
         "sessions": [*earlier, asdict(session)],
     }
     write_whole(folder / PROVENANCE, json.dumps(content, indent=1) + "\n")
@@ -187,7 +195,8 @@ def _versions() -> dict[str, str]:
     return versions
 
 
-def _hardware(gpus: int) -> dict[str, str | int | float]:
+def hardware(gpus: int) -> dict[str, str | int | float]:
+    """Describe this machine, with `gpus` GPUs."""
     cpu = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():

@@ -78,7 +78,8 @@ def earlier(tmp_path):
 def test_an_earlier_study_has_the_same_name_data_and_backbone(earlier, tmp_path):
     results = tmp_path / "results"
     assert same_question(tuned_study(repeats=2), [results]) == [earlier]
-    other = tuned_study().trial.model_copy(update={"backbone": made_up(backbone={"name": "wrn", "depth": 10, "width": 1}).study.trial.backbone})
+    wide = made_up(backbone={"name": "wrn", "depth": 10, "width": 1}).study.trial.backbone
+    other = tuned_study().trial.model_copy(update={"backbone": wide})
     assert same_question(tuned_study().model_copy(update={"trial": other}), [results]) == []
     (earlier / "provenance.json").write_text("{", encoding="utf-8")
     assert same_question(tuned_study(), [results]) == []

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from dks_study.method.networks import build_network
-from dks_study.spec.files import SPACES, load_study
+from dks_study.spec.files import load_study
+from dks_study.spec.shipped import SPACES
 from dks_study.spec.study import arm_run, arm_trial
 from dks_study.spec.yamldoc import load_document
 from dks_study.study.search import distribution

@@ -62,8 +62,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return 0 done, 2 bad input."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     if len(words) > 1 or any(word.startswith("-") for word in words):
-        print("usage: dks-study overview [FOLDER], a folder of studies", file=sys.stderr)
-        return 2
+        print(
+            "usage: dks-study overview [FOLDER]: a folder of studies; else the kept ones of a checkout", file=sys.stderr
+        )
+        return 0 if words in (["-h"], ["--help"]) else 2
     folder = Path(words[0]) if words else SHIPPED
     paths = sorted(path.parent for path in folder.glob("*/trials.parquet"))
     try:

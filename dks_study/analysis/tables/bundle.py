@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     if len(words) != 2 or words[0].startswith("-"):
         print("usage: dks-study bundle RESULTS FOLDER", file=sys.stderr)
-        return 2
+        return 0 if words in (["-h"], ["--help"]) else 2
     try:
         bundle(Path(words[0]), Path(words[1]))
     except (ResultsError, OSError) as error:

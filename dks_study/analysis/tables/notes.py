@@ -8,6 +8,7 @@ from dks_study.analysis.rows import WRITTEN, full_confirmations, left_out, plann
 from dks_study.analysis.statistics.signflip import LEVEL, pairs_to_reach, smallest_p
 from dks_study.analysis.tables.comparisons import CHOSEN
 from dks_study.analysis.tables.settings import edges
+from dks_study.spec.study import auto_recipes_by_arm
 from dks_study.study.results import Results
 
 ENOUGH_SEARCHES = 4  # below, t has so few degrees of freedom that the interval of the procedure is hardly of use
@@ -24,6 +25,7 @@ def notes(results: Results, reference: str, errors: pd.DataFrame, compared: pd.D
         *_warnings(results, compared),
         *_short_trials(results),
         *edges(results),
+        *(f"Recipe auto: {text}." for text in _unpublished(results)),
         *_in_parts(full_confirmations(results)),
         *_left_out(results, errors),
     )
@@ -62,6 +64,12 @@ def _claims(results: Results, reference: str, compared: pd.DataFrame) -> Iterato
             "As written: nothing chosen, compared and adjusted among themselves; interval and p of the settings, "
             f"{FLIPS}. What helps is what differs as tuned."
         )
+
+
+def _unpublished(results: Results) -> list[str]:
+    """Return what the recipe `auto` came to in the arms, where that is not the published branches alone."""
+    by_text = auto_recipes_by_arm(results.study)
+    return [f"{text} ({', '.join(arms)})" for text, arms in by_text.items() if ";" in text or "paper" not in text]
 
 
 def _warnings(results: Results, compared: pd.DataFrame) -> Iterator[str]:
