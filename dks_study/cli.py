@@ -8,7 +8,7 @@ import importlib
 import math
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -19,12 +19,14 @@ from rich.text import Text
 from dks_study.engine.interrupts import AGAIN, EXIT_LOST, INTERRUPTED
 from dks_study.spec.base import LostError, Problem
 from dks_study.spec.files import load_study
-from dks_study.spec.shipped import SPACES
+from dks_study.spec.shipped import KEPT, SPACES
 from dks_study.spec.space import ArmSpace, arm_space, sampler_of
 from dks_study.spec.study import StudySpec, auto_recipes_by_arm
 from dks_study.spec.yamldoc import SpecError, load_document
 from dks_study.studies import carry_out, folder_of
+from dks_study.study.ledger import Phase
 from dks_study.study.planner import PHASES, planned
+from dks_study.study.provenance import same_question
 from dks_study.watch.progress import mean_epochs
 
 EXIT_FAILED_TRIALS, EXIT_BAD_INPUT = 1, 2
@@ -59,7 +61,10 @@ def main(arguments: Sequence[str] | None = None, program: str = "dks-study") -> 
         study = load_study(options.space, options.profile, options.set)
         if options.check_data:
             return _check_data(study)
-        return _dry_run(study, folder_of(study, options.results)) if options.dry_run else _run(study, options)
+        folder = folder_of(study, options.results)
+        if options.plan_for is not None:
+            return _plan(study, folder.parent, options.plan_for)
+        return _dry_run(study, folder) if options.dry_run else _run(study, options)
     except Problem as error:
         print(f"{program}: {error}", file=sys.stderr)
         return EXIT_LOST if isinstance(error, LostError) else EXIT_BAD_INPUT
@@ -96,6 +101,8 @@ def _parser(program: str) -> argparse.ArgumentParser:
     status = "print what the study in this folder is doing, or each study in a folder of studies, and start nothing"
     parser.add_argument("--status", metavar="FOLDER", help=status)
     parser.add_argument("--dry-run", action="store_true", help="print the plan and its size, start nothing")
+    precision = "print how many seeds, searches and trials a 95 %% interval of +-POINTS takes, and start nothing"
+    parser.add_argument("--plan-for", metavar="POINTS", type=_points, help=precision)
     check = "decode every image of the study's data, print what they are and what is wrong with them, start nothing"
     parser.add_argument("--check-data", action="store_true", help=check)
     parser.add_argument("--list", action="store_true", help="list the spaces, profiles and recipes that ship")
@@ -103,12 +110,20 @@ def _parser(program: str) -> argparse.ArgumentParser:
 
 
 def _gib(text: str) -> float:
+    return _above_0(text, "GiB")
+
+
+def _points(text: str) -> float:
+    return _above_0(text, "points of error")
+
+
+def _above_0(text: str, unit: str) -> float:
     try:
         value = float(text)
     except ValueError:
         value = math.nan
     if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"must be a number of GiB above 0, got {text!r}")
+        raise argparse.ArgumentTypeError(f"must be a number of {unit} above 0, got {text!r}")
     return value
 
 
@@ -161,7 +176,7 @@ def _dry_run(study: StudySpec, folder: Path) -> int:
             how.add_row(f"search of {arm}", *_search_of(study, space))
     plans = planned(study).values()
     trials = {phase: sum(plan[phase] for plan in plans) for phase in PHASES}
-    epochs = sum(plan[phase] * mean_epochs(study, plan)[phase] for plan in plans for phase in PHASES)
+    epochs = sum(_epochs(study, plan) for plan in plans)
     # A front is as large as it turns out; where the arm as written is chosen it is trained once.
     most = "at most " if trials["search"] else ""
     console = Console(soft_wrap=True, highlight=False)
@@ -182,7 +197,49 @@ def _dry_run(study: StudySpec, folder: Path) -> int:
     gpus = f", with {resources.gpus:g} GPU each, which are counted at the start" if resources.gpus else ""
     at_once = cpus // resources.cpus
     console.print(f"a trial takes {resources.cpus} of the {cpus} CPUs here: {at_once} at a time{gpus}")
+    for line in _what_it_shows(study, folder.parent):
+        console.print(line)
     print(f"results: {folder}")
+    return 0
+
+
+def _epochs(study: StudySpec, plan: Mapping[Phase, int]) -> float:
+    """Return about how many epochs the trials of an arm take."""
+    return sum(plan[phase] * mean for phase, mean in mean_epochs(study, plan).items())
+
+
+def _what_it_shows(study: StudySpec, results: Path) -> list[str]:
+    """Return what the study can show; pandas and scipy are imported only if there is an earlier study to read."""
+    from dks_study.analysis.report.reach import UNKNOWN, compared_arms, out_of_reach
+
+    if not compared_arms(study):
+        return []
+    lines = [line] if (line := out_of_reach(study)) else []
+    if not (folders := same_question(study, [results, KEPT])):
+        return [*lines, UNKNOWN]
+    from dks_study.analysis.report.plan import read_earlier, smallest_difference
+
+    earlier = read_earlier(folders)
+    return [*lines, smallest_difference(study, earlier) if earlier else UNKNOWN]
+
+
+def _plan(study: StudySpec, results: Path, half_width: float) -> int:
+    from dks_study.analysis.report.plan import plan_notes, proposal_table, read_earlier
+
+    earlier = read_earlier(same_question(study, [results, KEPT]))
+    if earlier is None:
+        rule = "needs the results of an earlier study of this question on these data and this backbone"
+        raise SpecError(f"--plan-for: {rule} (a pilot of a few report_seeds will do), got none in {results} or {KEPT}")
+
+    def cost(changed: StudySpec) -> tuple[int, float]:
+        arms = planned(changed).values()
+        return sum(sum(plan.values()) for plan in arms), sum(_epochs(changed, plan) for plan in arms)
+
+    console = Console(soft_wrap=True, highlight=False)
+    print(f"{study.question} To within ±{half_width:g} points:")
+    console.print(proposal_table(study, earlier, half_width, cost))
+    for note in plan_notes(study, earlier, half_width):
+        console.print(note)
     return 0
 
 

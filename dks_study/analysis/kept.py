@@ -4,9 +4,10 @@ import json
 import os
 from pathlib import Path
 
+from dks_study.spec.shipped import KEPT
 from dks_study.study.results import Results, ResultsError, load_results
 
-SHIPPED = Path(__file__).resolve().parents[2] / "analysis" / "results"
+SHIPPED = KEPT
 FOLDER_VARIABLE = "DKS_RESULTS"  # a folder such as results/ instead
 
 

@@ -70,7 +70,7 @@ def test_the_front_of_a_search_is_in_the_report(tmp_path):
     text = write_report(with_front(), tmp_path).read_text(encoding="utf-8")
     assert "Pareto fronts" in text
     assert "<b>What accuracy costs.</b>" in text
-    assert "at most 4 settings on the Pareto front of val/top1/main, cost/macs_train are kept" in text
+    assert "At most 4 settings on the Pareto front of val/top1/main, cost/macs_train are kept" in text
     steps = [line.get_ydata()[0] for line in searches.draw_search_front(with_front()).axes[0].get_lines()[1::2]]
     assert steps == pytest.approx([20.0, 18.0, 12.0]), "the lowest error of each arm, all being of one cost"
 

@@ -106,21 +106,21 @@ def _detectable(line: Mapping[Hashable, Any], comparisons: int) -> float:
     return float(line["standard_error"] * detectable_by_t(line["freedom"], level=LEVEL / comparisons))
 
 
-def not_told_apart(errors: pd.DataFrame, repeats: "pd.Series[int]") -> list[str]:
+def not_told_apart(errors: pd.DataFrame, repeats: "pd.Series[int]") -> list[Hashable]:
     """Return the columns of `errors` (seeds x rows) that are not told apart from the one of the lowest mean.
 
     That one is among them; `repeats` has the search of each seed. Told apart is what the paired comparison with it,
     Holm-adjusted over the columns, finds to differ at the 5 % level; where fewer than two seeds are shared, nothing
     is.
     """
-    best = str(errors.mean().idxmin())
+    best = errors.mean().idxmin()
     pairs = {name: errors[[name, best]].dropna() for name in errors if name != best}
     known = {name: each for name, each in pairs.items() if len(each) > 1}
     p_values = [
         effect((each[name] - each[best]).tolist(), repeats[each.index].tolist()).claim.p for name, each in known.items()
     ]
     differ = {name for name, p in zip(known, holm(p_values), strict=True) if p < LEVEL}
-    return [str(name) for name in errors if name not in differ]
+    return [name for name in errors if name not in differ]
 
 
 def interval_text(low: float, high: float) -> str:

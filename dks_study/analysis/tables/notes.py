@@ -23,6 +23,7 @@ def notes(results: Results, reference: str, errors: pd.DataFrame, compared: pd.D
         *_claims(results, reference, compared),
         BOLD,
         *_warnings(results, compared),
+        *_short_trials(results),
         *edges(results),
         *(f"Recipe auto: {text}." for text in _unpublished(results)),
         *_in_parts(full_confirmations(results)),
@@ -89,6 +90,16 @@ def _warnings(results: Results, compared: pd.DataFrame) -> Iterator[str]:
         yield (
             f"Warning: {searches} searches of each arm bound the procedure's effect badly"
             f" ({_count(searches - 1, 'degree')} of freedom): use {ENOUGH_SEARCHES} or more."
+        )
+
+
+def _short_trials(results: Results) -> Iterator[str]:
+    """Say where trials chose that were shorter than what they chose for, as in studies of the old protocol."""
+    study = results.study
+    if study.search.axes and study.search.trials != 0 and study.search.epochs not in (None, study.trial.epochs):
+        yield (
+            f"Chosen by trials of {study.search.epochs} epochs for trainings of {study.trial.epochs}, which may rank"
+            " settings otherwise."
         )
 
 

@@ -87,9 +87,9 @@ def _difference(compared: Mapping[Hashable, Any] | None) -> dict[str, object]:
     return line | {key: compared[key] for key in ("p_holm", "estimand", "method")}
 
 
-def _bold(rows: Sequence[TableRow], errors: pd.DataFrame, repeats: "pd.Series[int]") -> set[str]:
+def _bold(rows: Sequence[TableRow], errors: pd.DataFrame, repeats: "pd.Series[int]") -> set[Hashable]:
     """Return the rows that are not told apart from the best of those that are compared with the same row."""
-    bold: set[str] = set()
+    bold: set[Hashable] = set()
     for base, choice in dict.fromkeys((row.base, row.choice) for row in rows):
         mine = [row.name for row in rows if (row.base, row.choice) == (base, choice) and row.name in errors]
         if mine:
