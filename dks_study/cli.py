@@ -208,7 +208,7 @@ def _epochs(study: StudySpec, plan: Mapping[Phase, int]) -> float:
 
 
 def _what_it_shows(study: StudySpec, results: Path) -> list[str]:
-    """Return what the study can show; pandas and scipy are imported only if there is an earlier study to read."""
+    """Return what the study can show; scipy is imported only if there is an earlier study to read."""
     from dks_study.analysis.report.reach import UNKNOWN, compared_arms, out_of_reach
 
     if not compared_arms(study):
@@ -216,14 +216,15 @@ def _what_it_shows(study: StudySpec, results: Path) -> list[str]:
     lines = [line] if (line := out_of_reach(study)) else []
     if not (folders := same_question(study, [results, KEPT])):
         return [*lines, UNKNOWN]
-    from dks_study.analysis.report.plan import read_earlier, smallest_difference
+    from dks_study.analysis.report.detect import read_earlier, smallest_difference
 
     earlier = read_earlier(folders)
     return [*lines, smallest_difference(study, earlier) if earlier else UNKNOWN]
 
 
 def _plan(study: StudySpec, results: Path, half_width: float) -> int:
-    from dks_study.analysis.report.plan import plan_notes, proposal_table, read_earlier
+    from dks_study.analysis.report.detect import read_earlier
+    from dks_study.analysis.report.plan import plan_notes, proposal_table
 
     earlier = read_earlier(same_question(study, [results, KEPT]))
     if earlier is None:
