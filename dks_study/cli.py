@@ -170,8 +170,7 @@ def _dry_run(study: StudySpec, folder: Path) -> int:
     for arm, plan in planned(study).items():
         overrides = ", ".join(f"{key}={value}" for key, value in study.arms[arm].items())
         space = arm_space(study, arm)
-        axes = [f"{key} ({axis.role})" for key, axis in space.axes.items() if plan["search"]]
-        axes += [f"{key} = {axis}" for key, axis in space.ties.items() if plan["search"]]
+        axes = [*space.axes, *(f"{key} = {axis}" for key, axis in space.ties.items())] if plan["search"] else []
         table.add_row(arm, Text(overrides), "\n".join(axes), *(str(plan[phase]) for phase in PHASES))
         if plan["search"]:
             how.add_row(f"search of {arm}", *_search_of(study, space))
@@ -188,6 +187,8 @@ def _dry_run(study: StudySpec, folder: Path) -> int:
     if how.row_count:
         console.print(how)
     if trials["search"]:
+        nuisance = ", ".join(key for key, axis in study.search.axes.items() if axis.role == "nuisance")
+        console.print(f"tuned in every arm: {nuisance or 'nothing'}")
         console.print(_choice_of(study))
     console.print(
         f"{trials['search']} search trials, {trials['race']} of finalists, {most}{trials['confirm']} confirmation"

@@ -34,7 +34,7 @@ EPOCHS = "search.axes.epochs"
         ("search.early_stopping.kind=asha", "early_stopping.kind: must be none where the length of training is"),
         (f"{LR}.arms=[dense]", f"{LR}.role: must be scientific with arms: a nuisance axis is tuned in every arm"),
         (f"{LR}.when={{loss.pairing: dense}}", f"{LR}.role: must be scientific with when: a nuisance axis is tuned"),
-        (f"{LR}.role=both", f"{LR}.role: must be scientific or nuisance, got \"both\""),
+        (f"{LR}.role=both", f'{LR}.role: must be scientific or nuisance, got "both"'),
         ("arms.dense.optimiser.lr=0.2", f"{LR}.role: must be scientific where an arm (dense) sets optimiser.lr itself"),
         (
             "search.as_arms=[epochs]",
