@@ -1,6 +1,6 @@
 """The words and tables that show how far a study is."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from rich.console import Console, Group, RenderableType
 from rich.table import Column, Table
@@ -59,24 +59,39 @@ def arms_table(tracker: Tracker, arms: Iterable[str], *, one_line: bool = False)
     """Return a row for each of `arms`: what is done of what is planned, the best so far, what is running."""
     race: tuple[Phase, ...] = ("race",) if any(plan["race"] for plan in tracker.planned.values()) else ()
     titles = ("arm", "search", *race, "best val top-1 (%)", "confirmation", "running")
-    table = Table(*(Column(title, no_wrap=one_line, overflow="ellipsis" if one_line else "fold") for title in titles))
-    for arm in arms:
-        plan, most = tracker.planned[arm], "at most " if arm in tracker.open_fronts else ""
-        best = tracker.best(arm)
-        running = [
-            f"{cell.id.removeprefix(arm + '-')} {done}/{cell.epochs}"
-            for cell, done in tracker.running.values()
-            if cell.arm == arm
-        ]
-        table.add_row(
-            arm,
-            f"{tracker.done(arm, 'search')}/{plan['search']}",
-            *(f"{tracker.done(arm, phase)}/{plan[phase]}" for phase in race),
-            "" if best is None else f"{best:.1f}",
-            f"{tracker.done(arm, 'confirm')}/{most}{plan['confirm']}",
-            ", ".join(running),
-        )
+    rows = [_row(tracker, arm, race) for arm in arms]
+    if not one_line:
+        table = Table(*titles)
+        for row in rows:
+            table.add_row(*row)
+        return table
+    # The name of an arm is the last to be cut.
+    table = Table(*(Column(_cut(title), no_wrap=title == "arm") for title in titles))
+    for row in rows:
+        table.add_row(*map(_cut, row))
     return table
+
+
+def _cut(cell: str) -> Text:
+    return Text(cell, no_wrap=True, overflow="ellipsis")
+
+
+def _row(tracker: Tracker, arm: str, race: Sequence[Phase]) -> tuple[str, ...]:
+    plan, most = tracker.planned[arm], "at most " if arm in tracker.open_fronts else ""
+    best = tracker.best(arm)
+    running = [
+        f"{cell.id.removeprefix(arm + '-')} {done}/{cell.epochs}"
+        for cell, done in tracker.running.values()
+        if cell.arm == arm
+    ]
+    return (
+        arm,
+        f"{tracker.done(arm, 'search')}/{plan['search']}",
+        *(f"{tracker.done(arm, phase)}/{plan[phase]}" for phase in race),
+        "" if best is None else f"{best:.1f}",
+        f"{tracker.done(arm, 'confirm')}/{most}{plan['confirm']}",
+        ", ".join(running),
+    )
 
 
 def summary(tracker: Tracker, seconds: float | None) -> str:

@@ -12,30 +12,38 @@ from made_up import made_up
 from scipy import stats
 from test_report import write
 
-from dks_study.analysis.report.plan import detectable, proposals, read_earlier, smallest_difference, spread_of
+from dks_study.analysis.report.detect import detectable, read_earlier, read_spread, smallest_difference
+from dks_study.analysis.report.plan import proposals
 from dks_study.analysis.report.reach import compared_arms, out_of_reach
 from dks_study.analysis.statistics.planning import Spread, smallest_detectable
 from dks_study.analysis.tables.comparisons import comparisons
+from dks_study.analysis.tables.study import write_tables
 from dks_study.cli import main
 from dks_study.study.provenance import same_question
 
 SPREAD = Spread(seed_std=1.5, choice_std=0.6)
 
 
-def test_the_spread_is_the_root_mean_square_over_the_tuned_rows():
+def spread_of(results, folder):
+    write_tables(results, folder)
+    return read_spread(folder / "table.csv")
+
+
+def test_the_spread_is_the_root_mean_square_over_the_tuned_rows(tmp_path):
     made = tuned(repeats=4, noise=1.0, choice=0.5)
     frame = comparisons(made)
     mine = frame[frame["choice"] == "tuned"]
-    found = spread_of(made)
+    found = spread_of(made, tmp_path)
     assert found.seed_std == pytest.approx(np.sqrt((mine["seed_std"] ** 2).mean()))
     assert found.choice_std == pytest.approx(np.sqrt((mine["choice_std"] ** 2).mean()))
-    assert spread_of(tuned(repeats=1)).choice_std is None, "one search does not tell the luck of searches"
-    assert spread_of(tuned(repeats=8)).choice_std == 0.0, "it is part of the spread of the seeds"
+    assert spread_of(tuned(repeats=1), tmp_path).choice_std is None, "one search does not tell the luck of searches"
+    assert spread_of(tuned(repeats=8), tmp_path).choice_std == 0.0, "it is part of the spread of the seeds"
 
 
-def test_results_without_any_spread_tell_nothing():
-    assert spread_of(made_up(noise=0.0)) is None
-    assert spread_of(made_up(seeds=1)) is None
+def test_results_without_any_spread_tell_nothing(tmp_path):
+    assert spread_of(made_up(noise=0.0), tmp_path) is None
+    assert spread_of(made_up(seeds=1), tmp_path) is None
+    assert read_spread(tmp_path / "none.csv") is None
 
 
 def test_after_one_search_the_settings_alone_can_be_claimed():
@@ -72,7 +80,10 @@ def test_seeds_that_holm_never_lets_pass_are_named():
 @pytest.fixture
 def earlier(tmp_path):
     (tmp_path / "results").mkdir()
-    return write(tmp_path / "results" / "small-0123456789", tuned(repeats=4, noise=1.0, choice=0.5))
+    made = tuned(repeats=4, noise=1.0, choice=0.5)
+    folder = write(tmp_path / "results" / "small-0123456789", made)
+    write_tables(made, folder)
+    return folder
 
 
 def test_an_earlier_study_has_the_same_name_data_and_backbone(earlier, tmp_path):
@@ -144,7 +155,8 @@ def test_a_precision_that_makes_no_sense_gets_one_line(wrong, capsys):
     assert error == f"dks-study: --plan-for: must be a number of points of error above 0, got '{wrong}'\n"
 
 
-def test_a_dry_run_without_earlier_results_imports_no_pandas(tmp_path):
-    words = [*described(tmp_path), "--results", str(tmp_path / "none"), "--dry-run"]
+@pytest.mark.parametrize("results", ["none", "results"])
+def test_a_dry_run_imports_no_pandas(earlier, tmp_path, results):
+    words = [*described(tmp_path), "--results", str(tmp_path / results), "--dry-run"]
     code = f"import sys; from dks_study.cli import main; main({words!r}); sys.exit('pandas' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0

@@ -12,9 +12,7 @@ from typing import Literal
 import numpy as np
 from scipy import stats
 
-from dks_study.analysis.statistics.signflip import Vector, sign_flip
-
-FEWEST_SIGN_FLIP = 6  # differences; fewer have no finite 95 % interval, and get that of t
+from dks_study.analysis.statistics.signflip import FEWEST_PAIRS, Vector, sign_flip
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,7 @@ def mean_interval(values: Vector) -> Interval:
     """
     found, freedom = sign_flip(values), len(values) - 1
     error = float(values.std(ddof=1)) / sqrt(len(values))
-    if len(values) >= FEWEST_SIGN_FLIP:
+    if len(values) >= FEWEST_PAIRS:
         return Interval(found.low, found.high, found.p, error, "sign-flip", freedom)
     return Interval(*t_ends(float(values.mean()), error, freedom), found.p, error, "t", freedom)
 

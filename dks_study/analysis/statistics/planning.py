@@ -11,10 +11,9 @@ from functools import cache
 from math import hypot, inf, sqrt
 
 import numpy as np
-from scipy import optimize, stats
+from scipy import optimize, special  # scipy.stats takes long to import, and --dry-run asks here
 
-from dks_study.analysis.statistics.paired import FEWEST_SIGN_FLIP
-from dks_study.analysis.statistics.signflip import LEVEL, Vector, lower_ends
+from dks_study.analysis.statistics.signflip import FEWEST_PAIRS, LEVEL, Vector, lower_ends
 
 SIMULATED_PAIRS = 10  # up to here the sign-flip test is simulated; above, it is as powerful as a t test
 MOST_SEEDS = 400
@@ -68,16 +67,16 @@ def _t_power(shift: float, freedom: int, level: float) -> float:
 
     scipy's noncentral t, which statsmodels uses, is NaN at few pairs and large effects.
     """
-    spread = np.sqrt(stats.chi2.ppf((np.arange(4000) + 0.5) / 4000, freedom) / freedom)
-    limit = stats.t.ppf(1 - level / 2, freedom) * spread
-    return float(np.mean(stats.norm.cdf(shift - limit) + stats.norm.cdf(-shift - limit)))
+    spread = np.sqrt(special.chdtri(freedom, (np.arange(4000) + 0.5) / 4000) / freedom)
+    limit = special.stdtrit(freedom, 1 - level / 2) * spread
+    return float(np.mean(special.ndtr(shift - limit) + special.ndtr(-shift - limit)))
 
 
 def expected_half_width(std: float, pairs: int) -> float:
     """Return the mean half width of the 95 % interval of `pairs` normal differences (`paired.mean_interval`)."""
-    if FEWEST_SIGN_FLIP <= pairs <= SIMULATED_PAIRS:
+    if FEWEST_PAIRS <= pairs <= SIMULATED_PAIRS:
         return std * float(-_ends(pairs, LEVEL).mean())
-    return std * float(stats.t.ppf(0.975, pairs - 1)) / sqrt(pairs)
+    return std * float(special.stdtrit(pairs - 1, 0.975)) / sqrt(pairs)
 
 
 def seeds_for_precision(std: float, half_width: float) -> int:
@@ -117,7 +116,7 @@ def _width(spread: Spread, seeds: int, searches: int) -> float:
     if seeds == searches:
         return expected_half_width(hypot(spread.seed_std, choice_std), seeds)
     error = sqrt(choice_std**2 / searches + spread.seed_std**2 / seeds)
-    return float(stats.t.ppf(0.975, searches - 1)) * error
+    return float(special.stdtrit(searches - 1, 0.975)) * error
 
 
 def trials_for_gain(best_of: Sequence[float], gain: float) -> int | None:

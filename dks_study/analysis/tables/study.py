@@ -83,7 +83,10 @@ def _difference(compared: Mapping[Hashable, Any] | None) -> dict[str, object]:
     if compared is None:
         return {}
     ends = [f"{estimand}_{end}" for estimand in ESTIMANDS for end in ("low", "high")]
-    line = {f"difference_{key}": compared[key] for key in ("n", "mean", "std", "low", "high", "p", *ends)}
+    line = {
+        f"difference_{key}": compared[key]
+        for key in ("n", "mean", "std", "seed_std", "choice_std", "low", "high", "p", *ends)
+    }
     return line | {key: compared[key] for key in ("p_holm", "estimand", "method")}
 
 
