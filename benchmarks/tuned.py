@@ -1,7 +1,8 @@
 """Whether the default study tunes each arm as well as a full grid over its nuisance axes would.
 
 Every arm is trained at every cell of a grid of learning rates and lengths on the study's report seeds, and the cell
-with the lowest mean test error is compared with the tuned rows of studies that were run before. The best cell is chosen by the errors that it is judged by, so it is a little too good.
+with the lowest mean test error is compared with the tuned rows of studies that were run before. The best cell is chosen
+by the errors that it is judged by, so it is a little too good.
 """
 
 import argparse
