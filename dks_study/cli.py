@@ -55,6 +55,8 @@ def main(arguments: Sequence[str] | None = None, program: str = "dks-study") -> 
         if options.space is None:
             raise SpecError("--space must name a question: see --list")
         study = load_study(options.space, options.profile, options.set)
+        if options.check_data:
+            return _check_data(study)
         return _dry_run(study, folder_of(study, options.results)) if options.dry_run else _run(study, options)
     except Problem as error:
         print(f"{program}: {error}", file=sys.stderr)
@@ -89,6 +91,8 @@ def _parser(program: str) -> argparse.ArgumentParser:
     status = "print what the study in this folder is doing, or each study in a folder of studies, and start nothing"
     parser.add_argument("--status", metavar="FOLDER", help=status)
     parser.add_argument("--dry-run", action="store_true", help="print the plan and its size, start nothing")
+    check = "decode every image of the study's data, print what they are and what is wrong with them, start nothing"
+    parser.add_argument("--check-data", action="store_true", help=check)
     parser.add_argument("--list", action="store_true", help="list the spaces, profiles and recipes that ship")
     return parser
 
@@ -126,6 +130,13 @@ def _status(path: Path) -> int:
     else:
         for study in studies:
             console.print(Text(line(study)))
+    return 0
+
+
+def _check_data(study: StudySpec) -> int:
+    from dks_study.watch.data_check import check_data
+
+    check_data(study, Console(soft_wrap=True, highlight=False))
     return 0
 
 

@@ -24,6 +24,7 @@ def run_cell(config: dict[str, Any], data: SharedData) -> None:
     trial, place = TrialSpec.model_validate_json(config["trial"]), config["place"]
     try:
         check_node(place, config["code"])
+        data.check_here()
         place.delete(ERROR)  # of an earlier attempt
         if trial.resources.workers:
             train_in_group(trial, config, data)

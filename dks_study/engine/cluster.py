@@ -29,6 +29,10 @@ class NodeError(RuntimeError):
     """A node cannot take part in the study; the message is one line."""
 
 
+class OtherDataError(NodeError):
+    """A node does not see the images that the study began with."""
+
+
 Resources = Mapping[str, float]  # Ray's names: CPU, GPU
 ASKED_EVERY_S = 2.0
 CONNECT_TIMEOUT_S = 10.0
@@ -156,13 +160,13 @@ def check_node(place: Place, code: str) -> None:
     """
     results = Path(place.folder).parent.parent
     if place.home is None and not (results / PROVENANCE).exists():
-        raise NodeError(f"{results}: must be a folder that every node sees; it is not there on {_host()}")
+        raise NodeError(f"{results}: must be a folder that every node sees; it is not there on {host()}")
     if (here := code_hash()) != code:
-        raise NodeError(f"dks_study must be the same code on every node, got {here} on {_host()} instead of {code}")
+        raise NodeError(f"dks_study must be the same code on every node, got {here} on {host()} instead of {code}")
 
 
-def check_nodes(files: Files, code: str) -> None:
-    """Try on every node but this one whether it can write the study's files and has the code of the driver.
+def check_nodes(files: Files, code: str, check_data: Callable[[], None]) -> None:
+    """Try on every node but this one whether it can write the study's files and has the driver's code and data.
 
     Raises:
         StudyError: names the node.
@@ -172,24 +176,27 @@ def check_nodes(files: Files, code: str) -> None:
         there = ray.remote(_probe).options(num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node, False))
         place = files.place(f"probe-{node}")
         try:
-            ray.get(there.remote(place, code))
+            ray.get(there.remote(place, code, check_data))
             if not place.has(PROBE):
                 raise NodeError(f"{place.folder}: what {node} writes there is not seen here")
         except (NodeError, OSError, ray.exceptions.RayError) as error:
-            what = "--storage" if files.home else "--results"
-            raise StudyError(f"{what}: {getattr(error, 'cause', None) or error}") from error
+            cause = getattr(error, "cause", None) or error
+            what = "" if isinstance(cause, OtherDataError) else "--storage: " if files.home else "--results: "
+            raise StudyError(f"{what}{cause}") from error
         finally:
             place.clear()
 
 
-def _probe(place: Place, code: str) -> None:
+def _probe(place: Place, code: str, check_data: Callable[[], None]) -> None:
     check_node(place, code)
+    check_data()
     with place.opened(writer=True) as (folder, _):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / PROBE).write_text("written by a probe", encoding="utf-8")
 
 
-def _host() -> str:
+def host() -> str:
+    """Return name and address of this node."""
     return f"{socket.gethostname()} ({ray.util.get_node_ip_address()})"
 
 

@@ -15,9 +15,11 @@ from pathlib import Path
 
 from dks_study.engine.cluster import Slots, check_nodes, grows, is_lost, joined, present
 from dks_study.engine.interrupts import ending_on_interrupt
+from dks_study.engine.sharing import SharedData
 from dks_study.engine.tuning import Hands, PlannedSearch, tune_study
-from dks_study.spec.study import StudySpec
+from dks_study.spec.study import StudySpec, arm_run
 from dks_study.study import provenance
+from dks_study.study.began_with import CONTENTS, StudyData, keep_contents, look_at_data
 from dks_study.study.failures import first_line, is_disk_full
 from dks_study.study.holder import LOCK
 from dks_study.study.home import StorageError, home_of, shown
@@ -62,8 +64,8 @@ def run_study(study: StudySpec, folder: Path, display: Display, where: Where) ->
     """Run `study` in `folder`, which exists, going on from what the ledger there holds; `display` hears of it all.
 
     Raises:
-        StudyError: if another process runs this study, it was begun with other code, a trial needs more than there is,
-            or the disk is full.
+        StudyError: if another process runs this study, it was begun with other code or data, a trial needs more than
+            there is, or the disk is full.
         SearchError: if the constraints leave nothing to suggest.
         MirrorError: if Optuna's storage cannot be used.
         DataError: if the data cannot be loaded.
@@ -107,6 +109,8 @@ def _run(study: StudySpec, files: Files, display: Display, where: Where) -> Endi
     complete = _is_complete(study, record)
     if not complete:
         _refuse_other_code(folder)
+        data = look_at_data(study, folder, display.note)
+        display.note(f"Data: {data.found}")
         checkpoints = Checkpoints(study, files, check_arms(study), where.disk_gib)
         for known in record.records:
             checkpoints.settled(known)  # a crash may have come before their checkpoints were deleted
@@ -116,7 +120,9 @@ def _run(study: StudySpec, files: Files, display: Display, where: Where) -> Endi
         with joined(where.address, display.note):
             slots = Slots(study.trial.resources, display.note, growing=where.address is not None and grows())
             checkpoints.check_room(slots.now())
-            _run_session(study, Hands(files, record, slots, checkpoints, mirror, display, provenance.code_hash()))
+            shared = SharedData((arm_run(study, arm, {}).data for arm in study.arms), data)
+            hands = Hands(files, record, slots, checkpoints, mirror, display, provenance.code_hash(), shared)
+            _run_session(study, hands, data)
         for trial in checkpoints.held if files.home else ():
             files.fetch(trial, without=())
     for trial in write_results(folder):
@@ -129,15 +135,17 @@ def _is_complete(study: StudySpec, record: Ledger) -> bool:
     return Planner(study, optuna_suggest(study), record.records).next() is Step.DONE
 
 
-def _run_session(study: StudySpec, hands: Hands) -> None:
+def _run_session(study: StudySpec, hands: Hands, data: StudyData) -> None:
     folder = hands.files.folder
     earlier = provenance.read_sessions(folder)
     session = provenance.new_session(int(present().get("GPU", 0)))
     if changed := provenance.changed(earlier, session):
         hands.display.note(f"Note: since this study began, {changed} changed, which can change numbers.")
-    provenance.write_provenance(folder, study, earlier, session)
+    keep_contents(folder, data.contents)
+    hands.files.save(CONTENTS)
+    provenance.write_provenance(folder, study, earlier, session, data.record)
     hands.files.save(provenance.PROVENANCE)
-    check_nodes(hands.files, hands.code)
+    check_nodes(hands.files, hands.code, hands.data.check_here)
     hands.files.clear_scratch()
     searcher = PlannedSearch(study, Planner(study, optuna_suggest(study), hands.record.records), hands)
 
@@ -147,11 +155,11 @@ def _run_session(study: StudySpec, hands: Hands) -> None:
 
     try:
         with ending_on_interrupt(end, is_lost):
-            tune_study(study, hands.files.scratch, searcher)
+            tune_study(study, hands.files.scratch, searcher, hands.data)
         if searcher.error:
             raise searcher.error
     finally:
-        provenance.write_provenance(folder, study, earlier, provenance.ended(session))
+        provenance.write_provenance(folder, study, earlier, provenance.ended(session), data.record)
         hands.files.save(provenance.PROVENANCE)
         hands.files.clear_scratch()
 

@@ -13,7 +13,7 @@ from dks_study.engine.cell import NO_MORE, NO_ROOM, run_cell
 from dks_study.engine.cluster import Slots
 from dks_study.engine.naming import NAME, named_trials
 from dks_study.engine.sharing import SharedData
-from dks_study.spec.study import StudySpec, arm_run, arm_trial
+from dks_study.spec.study import StudySpec, arm_trial
 from dks_study.spec.trial import TrialSpec
 from dks_study.study import provenance
 from dks_study.study.failures import is_out_of_memory
@@ -40,6 +40,7 @@ class Hands:
         mirror: Optuna's view of the search.
         display: what people see.
         code: hash of the code that every process must run.
+        data: what trials are trained on.
     """
 
     files: Files
@@ -49,6 +50,7 @@ class Hands:
     mirror: Mirror
     display: Display
     code: str
+    data: SharedData
 
 
 class PlannedSearch(Searcher):  # type: ignore[misc]  # Ray has no types
@@ -160,7 +162,8 @@ class PlannedSearch(Searcher):  # type: ignore[misc]  # Ray has no types
             self.error = error
 
     def _settle(self, cell: Cell, outcome: Outcome) -> None:
-        record = Record(cell, outcome, self._trial(cell).content_hash(), provenance.now())
+        data = self._hands.data.fingerprint.digest
+        record = Record(cell, outcome, self._trial(cell).content_hash(), provenance.now(), data)
         self._hands.record.append(record)
         self._hands.files.save(self._hands.record.path.name)
         self._hands.checkpoints.settled(record)
@@ -204,13 +207,12 @@ class _Listener(FIFOScheduler):  # type: ignore[misc]  # Ray has no types
             self._searcher.on_error(trial.trial_id, cloudpickle.loads(file.read_bytes()))
 
 
-def tune_study(study: StudySpec, scratch: Path, searcher: PlannedSearch) -> None:
-    """Run trials until `searcher` has no more, or an error, or is told to stop."""
+def tune_study(study: StudySpec, scratch: Path, searcher: PlannedSearch, data: SharedData) -> None:
+    """Run trials on `data` until `searcher` has no more, or an error, or is told to stop."""
     resources = study.trial.resources
     # The driver of a group only waits. With a whole CPU each, drivers could take all of them and no worker start.
     alone = {"CPU": resources.cpus, "GPU": resources.gpus}
     waiting = {"node:__internal_head__": 0.001}
-    data = SharedData(arm_run(study, arm, {}).data for arm in study.arms)
     reused = None if resources.workers else f"{study.name}, one trial after another"
     wanted = waiting if resources.workers else alone
     trial = named_trials(tune.with_resources(tune.with_parameters(run_cell, data=data), wanted), reused)

@@ -68,6 +68,7 @@ def _train_loop(packed: dict[str, Any]) -> None:
     config = ray.get(packed[PACKED])
     trial, place = TrialSpec.model_validate_json(config["trial"]), config["place"]
     check_node(place, config["code"])  # a node may have come since the study began
+    config["data"].check_here()
     watch = Watch.read(config["watch"]) if config["watch"] else None
     with place.opened(writer=ray.train.get_context().get_world_rank() == 0) as (folder, push):
 

@@ -87,6 +87,7 @@ class Record:
     outcome: Outcome
     trial_hash: str
     ended: str  # ISO 8601, UTC
+    data: str | None = None  # fingerprint of the data set; None: of a time before there were any
 
 
 class LedgerError(Problem, ValueError):

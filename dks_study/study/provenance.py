@@ -89,13 +89,20 @@ def read_provenance(folder: Path) -> dict[str, Any]:
     return content
 
 
-def write_provenance(folder: Path, study: StudySpec, earlier: list[dict[str, Any]], session: Session) -> None:
-    """Write provenance.json: the resolved spec, earlier sessions, and this one."""
+def write_provenance(
+    folder: Path,
+    study: StudySpec,
+    earlier: list[dict[str, Any]],
+    session: Session,
+    data: Mapping[str, str | int] | None = None,
+) -> None:
+    """Write provenance.json: the resolved spec, the data it runs on, earlier sessions, and this one."""
     content = {
         # As written, so that it can be loaded again: defaults of one backbone family would not fit another.
         "study": study.model_dump(mode="json", by_alias=True, exclude_unset=True),
         "resolved": study.model_dump(mode="json", by_alias=True),
         "study_hash": study.content_hash(),
+        **({"data": data} if data else {}),
         "sessions": [*earlier, asdict(session)],
     }
     write_whole(folder / PROVENANCE, json.dumps(content, indent=1) + "\n")

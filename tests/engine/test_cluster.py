@@ -59,7 +59,7 @@ def test_where_an_autoscaler_waits_for_waiting_trials_there_are_some(size):
 
 
 def test_a_node_without_the_results_or_with_other_code_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(cluster, "_host", lambda: "there")
+    monkeypatch.setattr(cluster, "host", lambda: "there")
     place = Files(tmp_path, None).place("dense-search-0")
     with pytest.raises(NodeError, match="must be a folder that every node sees; it is not there on there"):
         check_node(place, code_hash())

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from dks_study.method.streams import seeded
-from dks_study.training.data.error import DataError
+from dks_study.training.data.decoding import read_picture
 
 CROP_AREAS = (0.08, 1.0)  # of the image, as published ImageNet recipes have it
 RESIZED_PER_CROP = 256 / 224
@@ -61,19 +61,6 @@ class View:
         }[self.evaluation]
         evaluating: Transform = v2.Compose([resize, v2.CenterCrop(self.pixels), v2.PILToTensor()])
         return evaluating
-
-
-def read_picture(path: str) -> Image.Image:
-    """Return a file as an RGB image.
-
-    Raises:
-        DataError: if it is not an image that can be read.
-    """
-    try:
-        with Image.open(path) as file:
-            return file.convert("RGB")
-    except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises for broken files
-        raise DataError(f"data.root: must hold images that can be read, got {path}") from error
 
 
 class _Pictures(Dataset[Tensor]):

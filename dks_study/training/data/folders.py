@@ -3,21 +3,17 @@
 That is the layout of ImageNet as torchvision and the published recipes have it; no archive or list is asked for.
 """
 
-import os
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
 from dks_study.spec.data import DataSpec
+from dks_study.training.data.decoding import read_picture
 from dks_study.training.data.error import DataError
-from dks_study.training.data.files import Decoder, Files, View, read_picture
+from dks_study.training.data.files import Decoder, Files, View
+from dks_study.training.data.listing import list_images
 from dks_study.training.data.sets import Source, Split
-
-TEST_FOLDERS = {"imagenet": ("val",), "image_folder": ("test", "val")}
 
 
 def read_folders(spec: DataSpec) -> Source:
@@ -26,40 +22,22 @@ def read_folders(spec: DataSpec) -> Source:
     Raises:
         DataError: if folders or images are missing, cannot be read, or do not fit together.
     """
-    root = Path(os.path.abspath(spec.root or ""))
-    tests = [root / name for name in TEST_FOLDERS[spec.name] if (root / name).is_dir()]
-    if not tests:
-        wanted = " or ".join(f"{name}/CLASS" for name in TEST_FOLDERS[spec.name])
-        raise DataError(f"data.root: must hold folders train/CLASS and {wanted}, got {spec.root!r}")
-    pool, test = _scan(root / "train"), _scan(tests[0])
-    if pool.classes != test.classes:
-        odd = sorted(set(pool.classes) ^ set(test.classes))
-        raise DataError(f"data.root: must have the same classes in train and {tests[0].name}, got {odd[0]!r} in one")
+    listing = list_images(spec)
+    pool, test = (list(zip(listing.paths(part), part.labels, strict=True)) for part in (listing.pool, listing.test))
+    names = listing.pool.classes
     if spec.on_disk:
-        return _on_disk(pool.samples, test.samples, len(pool.classes), spec)
+        return Source(*_on_disk(pool, test, spec), len(names), class_names=names)
     shape = _Shape(spec.side_pixels)
-    return Source(_decoded(pool.samples, shape), _decoded(test.samples, shape), len(pool.classes))
+    return Source(_decoded(pool, shape), _decoded(test, shape), len(names), class_names=names)
 
 
-def _scan(folder: Path) -> Any:  # noqa: ANN401 - torchvision has no types
-    from torchvision.datasets import ImageFolder
-
-    try:
-        return ImageFolder(str(folder))
-    except OSError as error:
-        reason = str(error).splitlines()[0]
-        raise DataError(f"data.root: must hold images in {folder.name}/CLASS, got {reason}") from error
-
-
-def _on_disk(pool: list[tuple[str, int]], test: list[tuple[str, int]], classes: int, spec: DataSpec) -> Source:
+def _on_disk(pool: list[tuple[str, int]], test: list[tuple[str, int]], spec: DataSpec) -> tuple[Files, Files]:
     pixels = spec.side_pixels or 0
     view = View(pixels, spec.evaluation, spec.flip)
     decoder = Decoder([path for path, _ in [*pool, *test]], view, spec.decode_workers)
     positions = np.arange(len(pool) + len(test))
     trained, opened = positions[: len(pool)], positions[len(pool) :]
-    return Source(
-        Files(decoder, pixels, trained, _labels(pool)), Files(decoder, pixels, opened, _labels(test)), classes
-    )
+    return Files(decoder, pixels, trained, _labels(pool)), Files(decoder, pixels, opened, _labels(test))
 
 
 class _Shape:

@@ -1,17 +1,21 @@
 """From a description to the three splits: validation is cut first, then the training images are thinned."""
 
+import hashlib
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from dks_study.spec.data import DataSpec
+from dks_study.spec.data import FOLDERS, DataSpec
 from dks_study.training.data.error import DataError
 from dks_study.training.data.files import Files
 from dks_study.training.data.noise import next_in_group
 from dks_study.training.data.sets import AnySplit, DataSet
 
+HASH_BYTES = 16
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -21,19 +25,53 @@ class _Statistics:
     std: tuple[float, ...]
 
 
+@dataclass(frozen=True)
+class Read:
+    """A data set, and what is known of its images besides.
+
+    Attributes:
+        class_names: C, or () where classes have none.
+        pool_labels, test_labels: int64, of all images that there are, in their order.
+        kept, cut: positions in the pool of what is trained on (before it is thinned) and of validation.
+        pool_hashes, test_hashes: of each image's pixels in memory; () if they are on disk.
+    """
+
+    data: DataSet
+    class_names: tuple[str, ...]
+    pool_labels: Tensor
+    test_labels: Tensor
+    kept: np.ndarray[Any, Any]
+    cut: np.ndarray[Any, Any]
+    pool_hashes: tuple[bytes, ...]
+    test_hashes: tuple[bytes, ...]
+
+
 def load(spec: DataSpec) -> DataSet:
     """Read the data set of `spec` and split it; labels are the true ones.
 
     Raises:
         DataError: if the files are not under `root`, or the numbers in `spec` do not fit them.
     """
-    data = read_and_split(spec.as_read)
+    data = read_and_split(spec.as_read).data
     _check_sizes(data.image_shape, spec)
     return data
 
 
+def array_contents(spec: DataSpec) -> dict[str, str]:
+    """Return a hash for each array of a set in memory: images and labels of training and test."""
+    read = read_and_split(spec.as_read)
+    arrays = {
+        "train images": b"".join(read.pool_hashes),
+        "train labels": read.pool_labels.numpy().tobytes(),
+        "test images": b"".join(read.test_hashes),
+        "test labels": read.test_labels.numpy().tobytes(),
+    }
+    shape = f"{read.data.image_shape} {read.data.classes}".encode()
+    return {name: hashlib.sha256(shape + array).hexdigest() for name, array in arrays.items()}
+
+
 @lru_cache(maxsize=2)
-def read_and_split(spec: DataSpec) -> DataSet:
+def read_and_split(spec: DataSpec) -> Read:
     """Do the work of `load`; kept for the specs asked for last."""
     # scikit-learn and torchvision take seconds to import: not in processes that are handed the data.
     from dks_study.training.data.sources import read_source
@@ -41,6 +79,7 @@ def read_and_split(spec: DataSpec) -> DataSet:
 
     source = read_source(spec)
     pool, classes = source.pool, source.classes
+    _check_classes(pool.labels, source.class_names, spec)
     validation_images = round(len(pool) * spec.validation_fraction)
     if validation_images < classes:
         raise DataError(
@@ -50,7 +89,26 @@ def read_and_split(spec: DataSpec) -> DataSet:
     train = _thin(pool.take(kept), classes, spec)
     numbers = _Statistics(IMAGENET_MEAN, IMAGENET_STD) if isinstance(train, Files) else _statistics(train.images)
     confusions = source.confusions or next_in_group([0] * classes)
-    return DataSet(train, pool.take(cut), source.test, classes, numbers.mean, numbers.std, confusions)
+    data = DataSet(train, pool.take(cut), source.test, classes, numbers.mean, numbers.std, confusions)
+    labels, hashes = (pool.labels, source.test.labels), (_pixel_hashes(pool), _pixel_hashes(source.test))
+    return Read(data, source.class_names, *labels, kept, cut, *hashes)
+
+
+def _check_classes(labels: Tensor, names: tuple[str, ...], spec: DataSpec) -> None:
+    """Refuse what cannot be learnt, or not be cut by class: some of each class must stay, and some be validated on."""
+    images = torch.bincount(labels)
+    key, where = ("root", spec.root) if spec.name in FOLDERS else ("name", spec.name)
+    if int((images > 0).sum()) < 2:
+        raise DataError(f"data.{key}: must have training images of two classes at least, got one class in {where}")
+    if alone := (images == 1).nonzero().flatten().tolist():
+        name = names[alone[0]] if names else alone[0]
+        raise DataError(f"data.{key}: must have two training images of a class at least, got one of {name} in {where}")
+
+
+def _pixel_hashes(split: AnySplit) -> tuple[bytes, ...]:
+    if isinstance(split, Files):
+        return ()
+    return tuple(hashlib.sha256(image).digest()[:HASH_BYTES] for image in split.images.contiguous().numpy())
 
 
 def _thin(train: AnySplit, classes: int, spec: DataSpec) -> AnySplit:

@@ -109,9 +109,11 @@ class Source:
         test: the test images.
         classes: C; labels are 0 to C - 1.
         confusions: C classes: what an image of class i is mistaken for; () for the next class.
+        class_names: C, or () where classes have none.
     """
 
     pool: AnySplit
     test: AnySplit
     classes: int
     confusions: tuple[int, ...] = ()
+    class_names: tuple[str, ...] = ()

@@ -1,0 +1,168 @@
+"""What is known of a data set before anything trains: images by split and class, and pictures that are there twice.
+
+The cheap part, which every study does by itself: pixels are compared where they are in memory anyway, and else the
+files, byte for byte. `--check-data` decodes and compares every image (examining.py).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from dks_study.spec.data import FOLDERS, DataSpec
+from dks_study.training.data.error import printable
+from dks_study.training.data.fingerprint import Contents
+from dks_study.training.data.listing import Listing, list_images
+from dks_study.training.data.loading import Read, read_and_split
+
+FEW = 10  # images of a class
+SHOWN = 3
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Copies:
+    """Pictures that a data set holds more than once.
+
+    Attributes:
+        within: by split, how many of its images are copies of an earlier one of it.
+        seen: how many validation images are in train, and test images in train or validation.
+        contradicted: how many pictures have several labels.
+        groups: for each picture its images by name, those that lie in several splits first.
+    """
+
+    within: Mapping[str, int]
+    seen: Mapping[str, int]
+    contradicted: int
+    groups: tuple[tuple[str, ...], ...]
+
+    def __str__(self) -> str:
+        """Say it in a sentence."""
+        told = [
+            f"{count:,} of {split} in {'train or validation' if split == 'test' else 'train'}, too"
+            for split, count in self.seen.items()
+            if count
+        ]
+        told += [f"{count:,} within {split}" for split, count in self.within.items() if count]
+        if not told:
+            return "No exact copies."
+        labels = f" {self.contradicted:,} of these pictures have several labels." if self.contradicted else ""
+        shown = "; ".join(" = ".join(group[:SHOWN]) for group in self.groups[:SHOWN])
+        return f"Copies: {', '.join(told)} (such as {shown}).{labels}"
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was found in a data set.
+
+    Attributes:
+        images: by split, the number of images of each class [C]; training images before any are left out.
+        class_names: C.
+        copies: exact ones.
+        aside: sentences about what is there and was not read, or lies elsewhere.
+    """
+
+    images: Mapping[str, Sequence[int]]
+    class_names: tuple[str, ...]
+    copies: Copies
+    aside: tuple[str, ...] = ()
+
+    @property
+    def near_empty(self) -> tuple[str, ...]:
+        """Classes with few images in a split, and how many these are."""
+        return tuple(
+            f"{name} ({count} in {split})"
+            for split in ("train", "test")
+            for name, count in zip(self.class_names, self.images[split], strict=True)
+            if count < FEW
+        )
+
+    def __str__(self) -> str:
+        """Say it in a few sentences on one line."""
+        counts = ", ".join(f"{sum(counts):,} {split}" for split, counts in self.images.items())
+        few = self.near_empty
+        sparse = [f"Classes of fewer than {FEW} images: {', '.join(few[:SHOWN])}{_more(few)}."] if few else []
+        images = f"{counts} images of {len(self.class_names)} classes."
+        return " ".join([images, str(self.copies), *sparse, *self.aside])
+
+
+def _more(names: Sequence[str]) -> str:
+    return f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+
+
+def found_in(spec: DataSpec, contents: Contents) -> Found:
+    """Look at the data set of `spec`, which holds `contents`.
+
+    Raises:
+        DataError: if it cannot be had.
+    """
+    read = read_and_split(spec.as_read)
+    listing = list_images(spec) if spec.name in FOLDERS else None
+    if spec.on_disk and listing:
+        hashes = [[contents[name].encode() for name in part.files] for part in (listing.pool, listing.test)]
+    else:
+        hashes = [list(read.pool_hashes), list(read.test_hashes)]
+    return found(read, listing, hashes)
+
+
+def found(read: Read, listing: Listing | None, hashes: Sequence[Sequence[bytes]]) -> Found:
+    """Return what is found by the hashes of the pool's and the test's images."""
+    images = {
+        "train": read.pool_labels[read.kept],
+        "validation": read.pool_labels[read.cut],
+        "test": read.test_labels,
+    }
+    classes = read.data.classes
+    counts = {split: labels.bincount(minlength=classes).tolist() for split, labels in images.items()}
+    names = tuple(
+        printable(read.class_names[label]) if read.class_names else f"class {label}" for label in range(classes)
+    )
+    pool = listing.pool.files if listing else [f"training image {number}" for number in range(len(read.pool_labels))]
+    test = listing.test.files if listing else [f"test image {number}" for number in range(len(read.test_labels))]
+    order = [*read.kept.tolist(), *read.cut.tolist()]
+    copies = copies_among(
+        np.array([*(hashes[0][position] for position in order), *hashes[1]]),
+        np.repeat(np.arange(3), [len(labels) for labels in images.values()]),
+        np.concatenate([labels.numpy() for labels in images.values()]),
+        [*(pool[position] for position in order), *test],
+    )
+    return Found(counts, names, copies, _aside(listing) if listing else ())
+
+
+def copies_among(
+    hashes: "np.ndarray[tuple[int], np.dtype[np.bytes_]]",
+    splits: "np.ndarray[tuple[int], np.dtype[np.int64]]",
+    labels: "np.ndarray[tuple[int], np.dtype[np.int64]]",
+    names: Sequence[str],
+) -> Copies:
+    """Find the images with the same hash; all arguments have N elements, `splits` being positions in SPLITS."""
+    _, picture, times = np.unique(hashes, return_inverse=True, return_counts=True)
+    by_split = np.stack([np.bincount(picture[splits == split], minlength=len(times)) for split in range(len(SPLITS))])
+    train, validation, test = by_split
+    seen = {
+        "validation": int(validation[train > 0].sum()),
+        "test": int(test[(train > 0) | (validation > 0)].sum()),
+    }
+    within = {split: int((count - 1).clip(min=0).sum()) for split, count in zip(SPLITS, by_split, strict=True)}
+    lowest, highest = np.full(len(times), labels.max()), np.zeros(len(times), dtype=labels.dtype)
+    np.minimum.at(lowest, picture, labels)
+    np.maximum.at(highest, picture, labels)
+    repeated = np.flatnonzero(times > 1)
+    repeated = repeated[np.argsort(-(by_split[:, repeated] > 0).sum(0), kind="stable")]
+    by_picture = np.argsort(picture, kind="stable")
+    first = np.cumsum(times) - times
+    groups = tuple(
+        tuple(printable(names[i]) for i in by_picture[first[p] : first[p] + times[p]]) for p in repeated.tolist()
+    )
+    return Copies(within, seen, int((lowest < highest).sum()), groups)
+
+
+def _aside(listing: Listing) -> tuple[str, ...]:
+    others = listing.pool.others + listing.test.others
+    told = []
+    if others:
+        told.append(f"Not read: {', '.join(f'{count:,} files ({kind})' for kind, count in others.most_common())}.")
+    told += [f"Not read: {name}, as validation is cut from train." for name in listing.unread]
+    if links := listing.pool.links + listing.test.links:
+        told.append(f"{links:,} files or classes are links.")
+    return tuple(told)

@@ -1,0 +1,84 @@
+"""`--check-data`: every image of a data set decoded and compared, and all that cannot be used named at once."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from PIL import Image
+
+from dks_study.spec.data import FOLDERS, DataSpec
+from dks_study.training.data.checking import Found, found
+from dks_study.training.data.decoding import read_picture
+from dks_study.training.data.error import DataError
+from dks_study.training.data.fingerprint import in_threads
+from dks_study.training.data.listing import list_images
+from dks_study.training.data.loading import HASH_BYTES, read_and_split
+
+
+@dataclass(frozen=True)
+class Examination:
+    """What a data set was found to hold.
+
+    Attributes:
+        found: images by split and class, and exact copies by pixels.
+        modes: how many images there are of each mode (Pillow's word), as the files have it.
+        sizes: how many of each (width, height).
+        complaints: about each file that cannot be used.
+    """
+
+    found: Found
+    modes: Mapping[str, int] = field(default_factory=dict)
+    sizes: Mapping[tuple[int, int], int] = field(default_factory=dict)
+    complaints: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Seen:
+    hash: bytes
+    mode: str = ""
+    size: tuple[int, int] = (0, 0)
+    complaint: str | None = None
+
+
+def examine(spec: DataSpec, told: Callable[[int, int], None]) -> Examination:
+    """Decode every image of the data set of `spec`, in parallel; `told` hears how many of how many are done.
+
+    Raises:
+        DataError: if there are no images to look at.
+    """
+    if spec.name not in FOLDERS:
+        read = read_and_split(spec.as_read)
+        channels, height, width = read.data.image_shape
+        images = len(read.pool_labels) + len(read.test_labels)
+        told(images, images)
+        twice = found(read, None, (read.pool_hashes, read.test_hashes))
+        return Examination(twice, {f"{channels} x uint8": images}, {(width, height): images})
+    listing = list_images(spec)
+    labels = read_and_split(spec.model_copy(update={"in_memory": False, "image_pixels": 1}).as_read)  # decodes nothing
+    seen = list(_all_seen([*listing.paths(listing.pool), *listing.paths(listing.test)], told))
+    hashes, pool = [each.hash for each in seen], len(listing.pool.files)
+    good = [each for each in seen if not each.complaint]
+    return Examination(
+        found(labels, listing, (hashes[:pool], hashes[pool:])),
+        Counter(each.mode for each in good),
+        Counter(each.size for each in good),
+        tuple(each.complaint for each in seen if each.complaint),
+    )
+
+
+def _all_seen(paths: list[str], told: Callable[[int, int], None]) -> Iterator[_Seen]:
+    for done, each in enumerate(in_threads(_look_at, paths), start=1):
+        told(done, len(paths))
+        yield each
+
+
+def _look_at(path: str) -> _Seen:
+    try:
+        picture = read_picture(path)
+        with Image.open(path) as file:
+            mode = file.mode
+    except DataError as error:
+        return _Seen(hashlib.sha256(path.encode(errors="surrogateescape")).digest()[:HASH_BYTES], complaint=str(error))
+    pixels = hashlib.sha256(f"{picture.size}".encode() + picture.tobytes())
+    return _Seen(pixels.digest()[:HASH_BYTES], mode, picture.size)

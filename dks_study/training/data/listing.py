@@ -1,0 +1,139 @@
+"""What counts as data in folders ROOT/train/CLASS and ROOT/test/CLASS: nothing is labelled by accident.
+
+- Hidden entries (a name that begins with a dot) and what systems leave behind (SYSTEM_FOLDERS) are no data.
+- A class is a folder of train or test, or a link to one, and holds image files, or links to some. A folder inside of
+  it is refused, and so are two classes that are one folder, as a link makes them: a loop can be neither entered nor
+  labelled.
+- Files with other endings than SUFFIXES are not read; they are counted.
+
+Classes are sorted by name, and so are the files of a class.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from dks_study.spec.data import DataSpec
+from dks_study.training.data.error import DataError
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+SYSTEM_FOLDERS = ("__MACOSX", "@eaDir", "lost+found")
+TEST_FOLDERS = {"imagenet": ("val",), "image_folder": ("test", "val")}
+TRAIN = "train"
+
+
+@dataclass(frozen=True)
+class Part:
+    """The image files of one folder of classes.
+
+    Attributes:
+        name: of the folder, such as train.
+        classes: their names.
+        files: paths from the root, such as train/cat/001.png.
+        labels: position of each file's class among `classes`.
+        others: how many files are not read, by ending.
+        links: how many of the files, and of the classes' folders, are links.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    files: list[str]
+    labels: list[int]
+    others: Counter[str]
+    links: int
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a root holds: `unread` are folders that could have been meant, such as val beside test."""
+
+    root: Path
+    pool: Part
+    test: Part
+    unread: tuple[str, ...]
+
+    @property
+    def files(self) -> list[str]:
+        """The files of the pool and then those of the test part, from the root."""
+        return [*self.pool.files, *self.test.files]
+
+    def paths(self, part: Part) -> list[str]:
+        """Return where the files of a part are."""
+        return [os.path.join(self.root, file) for file in part.files]
+
+
+def list_images(spec: DataSpec) -> Listing:
+    """Find the image files under the root of `spec`.
+
+    Raises:
+        DataError: names what is missing, or may not be there.
+    """
+    root = Path(os.path.abspath(spec.root or ""))
+    tests = [name for name in TEST_FOLDERS[spec.name] if (root / name).is_dir()]
+    if not tests:
+        wanted = " or ".join(f"{name}/CLASS" for name in TEST_FOLDERS[spec.name])
+        raise DataError(f"data.root: must hold folders train/CLASS and {wanted}, got {spec.root!r}")
+    pool, test = _part(root, TRAIN), _part(root, tests[0])
+    if pool.classes != test.classes:
+        odd = sorted(set(pool.classes) ^ set(test.classes))
+        raise DataError(f"data.root: must have the same classes in train and {test.name}, got {odd[0]!r} in one")
+    if len(pool.classes) < 2:
+        raise DataError(f"data.root: must have two classes at least, got {pool.classes[0]!r} alone in {spec.root!r}")
+    _refuse_one_folder_twice(root, pool, test)
+    return Listing(root, pool, test, tuple(tests[1:]))
+
+
+def _part(root: Path, name: str) -> Part:
+    files, labels, links = list[str](), list[int](), 0
+    is_class = {entry.name: entry.is_dir() for entry in _entries(root / name, name)}
+    folders = sorted(entry for entry in is_class if is_class[entry])
+    pictures = [entry for entry in is_class if not is_class[entry] and entry.lower().endswith(SUFFIXES)]
+    others = Counter({"beside the classes": len(pictures)} if pictures else {})
+    for label, folder in enumerate(folders):
+        found = _images(root, f"{name}/{folder}", others)
+        if not found:
+            raise DataError(f"data.root: must hold images in {name}/CLASS, got none in {name}/{folder}")
+        links += os.path.islink(root / name / folder) + sum(is_link for _, is_link in found)
+        files += [f"{name}/{folder}/{file}" for file, _ in found]
+        labels += [label] * len(found)
+    if not folders:
+        raise DataError(f"data.root: must hold images in {name}/CLASS, got no folder of a class in {name}")
+    return Part(name, tuple(folders), files, labels, others, links)
+
+
+def _images(root: Path, folder: str, others: Counter[str]) -> list[tuple[str, bool]]:
+    """Return name, and whether it is a link, of each image file in the folder of a class."""
+    found = []
+    for entry in _entries(root / folder, folder):
+        if entry.is_dir():
+            to = f" (a link to {os.path.realpath(entry.path)})" if entry.is_symlink() else ""
+            raise DataError(f"data.root: must hold no folder inside of a class, got {folder}/{entry.name}{to}")
+        if not entry.name.lower().endswith(SUFFIXES):
+            others[os.path.splitext(entry.name)[1].lower() or "no ending"] += 1
+        elif not entry.is_file():
+            what = "a link to nothing" if entry.is_symlink() else "no file"
+            raise DataError(f"data.root: must hold image files, got {folder}/{entry.name}, which is {what}")
+        else:
+            found.append((entry.name, entry.is_symlink()))
+    return sorted(found)
+
+
+def _entries(path: Path, name: str) -> Iterator["os.DirEntry[str]"]:
+    """Yield what is in a folder and may be data."""
+    try:
+        with os.scandir(path) as entries:
+            yield from (entry for entry in entries if not (entry.name.startswith(".") or entry.name in SYSTEM_FOLDERS))
+    except OSError as error:
+        raise DataError(f"data.root: must hold images in train/CLASS, got {name}: {error.strerror}") from error
+
+
+def _refuse_one_folder_twice(root: Path, *parts: Part) -> None:
+    """Refuse classes that a link makes one folder: its images would have two labels, or be tested on."""
+    seen: dict[tuple[int, int], str] = {}
+    for name in (f"{part.name}/{folder}" for part in parts for folder in part.classes):
+        stat = (root / name).stat()
+        other = seen.setdefault((stat.st_dev, stat.st_ino), name)
+        if other != name:
+            raise DataError(f"data.root: must have a folder for each class, got {other} and {name}, which are one")
