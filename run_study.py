@@ -3,13 +3,15 @@
 import sys
 from collections.abc import Sequence
 
-from dks_study import cli
+from dks_study import __main__ as command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; return its exit status."""
+    """Run the command line in this process; return its exit status."""
+    from dks_study import cli
+
     return cli.main(arguments, program="run_study")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command.main("run_study"))

@@ -16,7 +16,8 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from dks_study.spec.base import Problem
+from dks_study.engine.interrupts import AGAIN, EXIT_LOST, INTERRUPTED
+from dks_study.spec.base import LostError, Problem
 from dks_study.spec.files import load_study
 from dks_study.spec.shipped import SPACES
 from dks_study.spec.space import ArmSpace, arm_space, sampler_of
@@ -25,7 +26,7 @@ from dks_study.spec.yamldoc import SpecError, load_document
 from dks_study.studies import carry_out, folder_of
 from dks_study.study.planner import planned
 
-EXIT_FAILED_TRIALS, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
+EXIT_FAILED_TRIALS, EXIT_BAD_INPUT = 1, 2
 
 
 # First word of a command -> the module whose `main` it is.
@@ -38,7 +39,7 @@ COMMANDS = {
 
 
 def main(arguments: Sequence[str] | None = None, program: str = "dks-study") -> int:
-    """Run the command line; return 0 done, 1 done with failed trials, 2 bad input, 130 interrupted.
+    """Run the command line; return 0 done, 1 done with failed trials, 2 bad input, 3 Ray was lost, 130 interrupted.
 
     `program` is what the command calls itself in its errors.
     """
@@ -60,7 +61,7 @@ def main(arguments: Sequence[str] | None = None, program: str = "dks-study") -> 
         return _dry_run(study, folder_of(study, options.results)) if options.dry_run else _run(study, options)
     except Problem as error:
         print(f"{program}: {error}", file=sys.stderr)
-        return EXIT_BAD_INPUT
+        return EXIT_LOST if isinstance(error, LostError) else EXIT_BAD_INPUT
 
 
 class _Parser(argparse.ArgumentParser):
@@ -188,8 +189,8 @@ def _run(study: StudySpec, options: argparse.Namespace) -> int:
     try:
         done, table, report = carry_out(study, options.results, where, options.mlflow)
     except KeyboardInterrupt:
-        print("Interrupted: nothing that finished is lost. Run the same command again to go on.", file=sys.stderr)
-        return EXIT_INTERRUPTED
+        print(f"Interrupted: {AGAIN}", file=sys.stderr)
+        return INTERRUPTED
     print(table)
     print(report)
     return EXIT_FAILED_TRIALS if done.without_result else 0

@@ -80,7 +80,7 @@ def carry_out(
     from dks_study.engine.ray_settings import use_ray_settings
 
     use_ray_settings(alone=where["address"] is None)
-    from dks_study.engine.session import Where, publish, run_study
+    from dks_study.engine.session import Where, publish, running
     from dks_study.study.provenance import other_results
 
     folder, place = folder_of(study, results), Where(**where)
@@ -89,15 +89,16 @@ def carry_out(
     print(f"results: {folder}", flush=True)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if is_new and (note := other_results(study, folder)):
-            print(note, flush=True)
-        if not run_study(study, folder, _display(study, folder, mlflow), place).complete:
+    except OSError as error:
+        raise SpecError(f"--results {folder}: {error.strerror}") from error
+    if is_new and (note := other_results(study, folder)):
+        print(note, flush=True)
+    with running(study, folder, _display(study, folder, mlflow), place) as ending:
+        if not ending.complete:
             raise KeyboardInterrupt
         done = read(folder)
         text, report = done.write()
         publish(folder, place)
-    except OSError as error:
-        raise SpecError(f"--results {error.filename or folder}: {error.strerror or error}") from error
     return done, text, report
 
 
@@ -223,18 +224,16 @@ class StudyResults:
 
 def _display(study: StudySpec, folder: Path, mlflow: str | None) -> "Display":
     """Return what shows the study to people, and to whatever else keeps a record of it."""
-    from rich.console import Console
-
+    from dks_study.watch.display import make_display, standard_console
     from dks_study.watch.event_files import EventFiles
     from dks_study.watch.gauges import StudyGauges
     from dks_study.watch.mlflow_runs import MLflowRuns
     from dks_study.watch.observers import Observed, Recorder
-    from dks_study.watch.progress import make_display
 
     recorders: list[Recorder] = [EventFiles(folder), StudyGauges(study, folder.name)]
     if mlflow is not None:
         recorders.append(MLflowRuns(mlflow, study, folder))
-    return Observed(make_display(study, Console(force_jupyter=False)), recorders)
+    return Observed(make_display(study, standard_console()), recorders)
 
 
 def _json(key: str, value: object) -> str:

@@ -17,7 +17,7 @@ import psutil
 from rich.console import Console
 
 from dks_study.engine import cell, tuning, worker
-from dks_study.engine.session import Ending, Where, run_study
+from dks_study.engine.session import Ending, Where, running
 from dks_study.engine.sharing import SharedData
 from dks_study.spec.study import StudySpec
 from dks_study.spec.trial import TrialSpec
@@ -26,10 +26,11 @@ from dks_study.study.ledger import Cell, Outcome
 from dks_study.training.checkpoint import State
 from dks_study.training.data import DataSet
 from dks_study.training.trainer import EpochReport, Team
+from dks_study.watch.display import make_display
 from dks_study.watch.event_files import EventFiles
 from dks_study.watch.gauges import StudyGauges
 from dks_study.watch.observers import Observed
-from dks_study.watch.progress import Metrics, make_display
+from dks_study.watch.progress import Metrics
 
 _RUN_CELL, _TRAIN_LOOP = cell.run_cell, worker._train_loop
 
@@ -177,6 +178,7 @@ def run_instant(study: StudySpec, folder: Path, clock: Clock, where: Where | Non
     folder.mkdir(parents=True, exist_ok=True)
     display = make_display(study, Console(file=_Nowhere(), force_terminal=True))
     observed = Observed(display, [EventFiles(folder), StudyGauges(study, "instant"), clock])
-    ending = run_study(study, folder, observed, where or Where())
+    with running(study, folder, observed, where or Where()) as ending:
+        pass
     if ending != Ending(complete=True, without_result=0):
         raise RuntimeError(f"{folder}: every trial was to complete, got {ending}")

@@ -1,20 +1,16 @@
-"""The Ray that a study runs on: started here for this machine alone, or a cluster that is joined.
+"""The nodes of the Ray that a study runs on: what they have, and whether they can take part.
 
 A cluster may grow and shrink while a study runs: how many trials run at a time is asked anew whenever one could start.
 """
 
 import json
-import logging
-import os
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import ray
 from ray._private.ray_constants import DEBUG_AUTOSCALING_STATUS
-from ray._private.services import canonicalize_bootstrap_address
 from ray.autoscaler.v2.sdk import get_cluster_status
 from ray.experimental.internal_kv import _internal_kv_get
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -35,86 +31,7 @@ class OtherDataError(NodeError):
 
 Resources = Mapping[str, float]  # Ray's names: CPU, GPU
 ASKED_EVERY_S = 2.0
-CONNECT_TIMEOUT_S = 10.0
 PROBE = "probe.txt"
-# Train's clean-up asks this dashboard, or one that it finds: perhaps of another Ray on this machine, or of one that has
-# ended, which it waits for at the end of every trial.
-ASKED = "RAY_API_SERVER_ADDRESS"
-
-
-@contextmanager
-def joined(address: str | None, note: Callable[[str], None]) -> Iterator[None]:
-    """Be part of the Ray at `address`, or of one that is started here and ends with the study.
-
-    Raises:
-        StudyError: if there is no Ray at `address`.
-    """
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a trial's error goes to its log and to the table
-    dashboard = _start_here() if address is None else _join(address)
-    os.environ[ASKED] = dashboard
-    try:
-        note(f"Ray dashboard: {dashboard} (asked for a token? run: ray get-auth-token)")
-        yield
-    finally:
-        ray.shutdown()
-
-
-def _start_here() -> str:
-    port = _free_port()
-    os.environ[ASKED] = f"http://127.0.0.1:{port}"  # before Ray starts, whose processes inherit it
-    ray.init(
-        address="local",
-        include_dashboard=True,
-        dashboard_host="127.0.0.1",
-        dashboard_port=port,
-        logging_level="ERROR",
-        log_to_driver=False,
-    )
-    return os.environ[ASKED]
-
-
-def _join(address: str) -> str:
-    try:
-        found = _answering(address)
-    except (OSError, OverflowError, ValueError) as error:
-        raise StudyError(f"--address {address}: cannot be joined: {error}") from error
-    try:
-        context = ray.init(address=found, logging_level="ERROR", log_to_driver=False)
-    except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
-        why = str(error).strip().splitlines()[0]
-        hint = "" if "RAY_AUTH_MODE" in os.environ else " (if it asks for a token, set RAY_AUTH_MODE=token)"
-        raise StudyError(f"--address {address}: cannot be joined: {why}{hint}") from error
-    return f"http://{context.address_info['webui_url']}"
-
-
-def _answering(address: str) -> str:
-    """Return HOST:PORT of `address` once somebody answers there: Ray would wait for minutes, or for ever, for nobody.
-
-    Raises:
-        OSError: if nobody does.
-        ValueError, OverflowError: if it is neither auto nor HOST:PORT.
-    """
-    found = str(canonicalize_bootstrap_address(address)) if address == "auto" else address
-    host, _, port = found.rpartition(":")
-    if not host or "//" in host or not port.isdecimal():
-        raise ValueError(f"must be auto or HOST:PORT; the driver runs on a node of its own, got {found}")
-    socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_TIMEOUT_S).close()
-    return found
-
-
-def is_lost() -> bool:
-    """Has a process of the Ray that was started here ended?"""
-    try:
-        node = ray._private.worker._global_node
-        return bool(node and node.head and node.dead_processes())
-    except AttributeError:  # not Ray's public interface: another version may lack it
-        return False
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def present() -> Resources:

@@ -1,17 +1,31 @@
-"""Ctrl-C once: end cleanly. Twice: now. SIGTERM, which batch systems send, counts as Ctrl-C."""
+"""Ctrl-C once: end cleanly. Twice: now. SIGTERM, which batch systems send, counts as Ctrl-C.
+
+The command is two processes (dks_study/__main__.py): the one that waits forwards what it is sent. A signal that was
+sent to both is one signal.
+"""
 
 import os
 import signal
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import Event, Thread
 from types import FrameType
 from typing import NoReturn
 
-INTERRUPTED = 130
+EXIT_LOST, INTERRUPTED = 3, 130
+DIRECT, FORWARDED = (signal.SIGINT, signal.SIGTERM), signal.SIGUSR1
+SIGNALS = (*DIRECT, FORWARDED)
 LOOKED_EVERY_S = 0.5
+AGAIN = "nothing that finished is lost. Run the same command again to go on."
 _SHOW_CURSOR = b"\x1b[?25h"
+
+
+def end_at_once_on_signal() -> None:
+    """Let a signal end this process with one line: before trials run, and after, there is nothing to wait for."""
+    for number in SIGNALS:
+        signal.signal(number, lambda _signal, _frame: _end_now())
 
 
 @contextmanager
@@ -21,7 +35,8 @@ def ending_on_interrupt(end: Callable[[], None], is_lost: Callable[[], bool]) ->
     Batch systems send SIGTERM to every process: where `is_lost` says that what the study runs on has ended as well,
     there is nothing to wait for.
     """
-    seen, over = 0, Event()
+    seen: Counter[bool] = Counter()
+    over = Event()
 
     def end_cleanly() -> None:
         end()
@@ -29,25 +44,32 @@ def ending_on_interrupt(end: Callable[[], None], is_lost: Callable[[], bool]) ->
             if is_lost():
                 _end_now()
 
-    def handle(_signal: int, _frame: FrameType | None) -> None:
-        nonlocal seen
-        seen += 1
-        if seen > 1:
-            _end_now()
-        # In a thread of its own: `end` prints, and the signal may have come in the middle of a print.
-        Thread(target=end_cleanly, daemon=True).start()
+    # In a thread of its own: `end` prints, and the signal may have come in the middle of a print.
+    ending = Thread(target=end_cleanly, daemon=True)
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    def handle(number: int, _frame: FrameType | None) -> None:
+        seen[number == FORWARDED] += 1
+        if max(seen.values()) > 1:
+            _end_now()
+        if seen.total() == 1:
+            ending.start()
+
+    before = {number: signal.signal(number, handle) for number in SIGNALS}
     try:
         yield
     finally:
         over.set()
         for number, handler in before.items():
             signal.signal(number, handler)
+        if ending.ident:
+            ending.join()  # no thread may live when Ray shuts down
 
 
 def _end_now() -> NoReturn:
-    if sys.stdout.isatty():
-        os.write(1, _SHOW_CURSOR)
-    os.write(2, b"Stopped: nothing that finished is lost. Run the same command again to go on.\n")
+    for number in SIGNALS:  # the same signal may come a second way
+        signal.signal(number, lambda _signal, _frame: None)
+    with suppress(OSError):  # nobody is there to read it
+        if sys.stdout.isatty():
+            os.write(1, _SHOW_CURSOR)
+        os.write(2, f"Stopped: {AGAIN}\n".encode())
     os._exit(INTERRUPTED)  # Ray's processes end when they miss their driver

@@ -5,23 +5,22 @@ folder, and a resume from the ledger: nothing of Tune's own state is ever read b
 """
 
 import fcntl
-import os
-import socket
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from dks_study.engine.cluster import Slots, check_nodes, grows, is_lost, joined, present
-from dks_study.engine.interrupts import ending_on_interrupt
+from dks_study.engine.cluster import Slots, check_nodes, grows, present
+from dks_study.engine.interrupts import AGAIN, ending_on_interrupt
+from dks_study.engine.joining import ending_ray, is_lost, join
 from dks_study.engine.sharing import SharedData
 from dks_study.engine.tuning import Hands, PlannedSearch, tune_study
+from dks_study.spec.base import LostError
 from dks_study.spec.study import StudySpec, arm_run
 from dks_study.study import provenance
 from dks_study.study.began_with import CONTENTS, StudyData, keep_contents, look_at_data
 from dks_study.study.failures import first_line, is_disk_full
-from dks_study.study.holder import LOCK
+from dks_study.study.holder import LOCK, lock_text
 from dks_study.study.home import StorageError, home_of, shown
 from dks_study.study.keeping import Checkpoints
 from dks_study.study.ledger import Ledger
@@ -60,12 +59,16 @@ class Where:
     storage: str | None = None
 
 
-def run_study(study: StudySpec, folder: Path, display: Display, where: Where) -> Ending:
+@contextmanager
+def running(study: StudySpec, folder: Path, display: Display, where: Where) -> Iterator[Ending]:
     """Run `study` in `folder`, which exists, going on from what the ledger there holds; `display` hears of it all.
+
+    How it ended is given out while Ray still runs: nothing that Ray does at its end can take away what is written then.
 
     Raises:
         StudyError: if another process runs this study, it was begun with other code or data, a trial needs more than
-            there is, or the disk is full.
+            there is, Ray cannot be started or joined, or a disk is full or cannot be used.
+        LostError: if Ray was lost.
         SearchError: if the constraints leave nothing to suggest.
         MirrorError: if Optuna's storage cannot be used.
         DataError: if the data cannot be loaded.
@@ -74,14 +77,17 @@ def run_study(study: StudySpec, folder: Path, display: Display, where: Where) ->
     """
     try:
         files = _files(folder, where)
-        with _only_one(folder), files.held(), display:
+        with ending_ray() as undo, _only_one(folder), files.held(), display:
             files.restore()
-            return _run(study, files, display, where)
+            yield _run(study, files, display, where, undo)
     except Exception as error:
         if is_disk_full(error):
             raise StudyError(f"{folder}: no space left: free some, then run the same command again") from error
         if isinstance(error, OSError) and where.storage:
             raise StorageError(f"--storage {shown(where.storage)}: {first_line(error)}") from error
+        if isinstance(error, OSError) and error.filename:
+            own = "--results " if str(error.filename).startswith(str(folder)) else ""
+            raise StudyError(f"{own}{error.filename}: {error.strerror}") from error
         raise
 
 
@@ -101,7 +107,7 @@ def _files(folder: Path, where: Where) -> Files:
     return Files(folder, home_of(where.storage, folder.name) if where.storage else None)
 
 
-def _run(study: StudySpec, files: Files, display: Display, where: Where) -> Ending:
+def _run(study: StudySpec, files: Files, display: Display, where: Where, undo: ExitStack) -> Ending:
     folder = files.folder
     record = Ledger(folder / "ledger.jsonl")
     for known in record.records:
@@ -117,12 +123,12 @@ def _run(study: StudySpec, files: Files, display: Display, where: Where) -> Endi
     mirror = Mirror(study, folder, where.optuna_storage, display.note)  # a refused study leaves none
     mirror.restore(record.records)
     if not complete:
-        with joined(where.address, display.note):
-            slots = Slots(study.trial.resources, display.note, growing=where.address is not None and grows())
-            checkpoints.check_room(slots.now())
-            shared = SharedData((arm_run(study, arm, {}).data for arm in study.arms), data)
-            hands = Hands(files, record, slots, checkpoints, mirror, display, provenance.code_hash(), shared)
-            _run_session(study, hands, data)
+        join(where.address, display.note, undo)
+        slots = Slots(study.trial.resources, display.note, growing=where.address is not None and grows())
+        checkpoints.check_room(slots.now())
+        shared = SharedData((arm_run(study, arm, {}).data for arm in study.arms), data)
+        hands = Hands(files, record, slots, checkpoints, mirror, display, provenance.code_hash(), shared)
+        _run_session(study, hands, data)
         for trial in checkpoints.held if files.home else ():
             files.fetch(trial, without=())
     for trial in write_results(folder):
@@ -156,6 +162,11 @@ def _run_session(study: StudySpec, hands: Hands, data: StudyData) -> None:
     try:
         with ending_on_interrupt(end, is_lost):
             tune_study(study, hands.files.scratch, searcher, hands.data)
+    except Exception as error:
+        if is_lost():
+            raise LostError(f"Ray was lost or failed: {AGAIN}") from error
+        raise
+    else:
         if searcher.error:
             raise searcher.error
     finally:
@@ -172,9 +183,9 @@ def _only_one(folder: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
-            raise StudyError(f"{folder}: this study is being run by {file.read().strip()}") from None
+            raise StudyError(f"{folder}: this study is being run by {file.readline().strip()}") from None
         file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
+        file.write(lock_text())
         file.flush()
         yield
 

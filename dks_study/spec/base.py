@@ -18,6 +18,10 @@ class Problem(Exception):
     """
 
 
+class LostError(Problem, RuntimeError):
+    """What a study ran on was lost: the same command goes on where it stopped."""
+
+
 class Spec(BaseModel):
     """Base of all descriptions: frozen, strict, unknown keys refused, hashable by content."""
 

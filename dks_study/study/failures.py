@@ -38,9 +38,17 @@ def first_line(error: BaseException) -> str:
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and what is behind it, down to the errors of the workers of a group."""
-    yield error
-    behind = [error.__cause__, getattr(error, "cause", None), getattr(error, "controller_failure", None)]
-    for cause in (*behind, *getattr(error, "worker_failures", {}).values()):
-        if isinstance(cause, BaseException):
-            yield from causes(cause)
+    """Yield an error and what is behind it, down to the errors of the workers of a group, each once.
+
+    Ray raises some errors from themselves.
+    """
+    seen: set[int] = set()
+    behind: list[object] = [error]
+    while behind:
+        cause = behind.pop()
+        if isinstance(cause, BaseException) and id(cause) not in seen:
+            seen.add(id(cause))
+            yield cause
+            failures = getattr(cause, "worker_failures", {}).values()
+            more = [cause.__cause__, getattr(cause, "cause", None), getattr(cause, "controller_failure", None)]
+            behind += reversed([*more, *failures])

@@ -6,7 +6,7 @@ import re
 import socket
 import time
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,34 @@ import psutil
 
 LOCK, HOLDER = "lock", "holder.json"
 BEAT_S = 30.0  # a holder on another machine that was not heard of for three of these is dead
-_LOCKED = re.compile(r"process (?P<pid>\d+) on (?P<host>\S+) since (?P<since>[\d-]+ [\d:]+)")
+_LOCKED = re.compile(
+    r"process (?P<pid>\d+) on (?P<host>\S+) since (?P<since>[\d-]+ [\d:]+)(?: UTC\nidentity (?P<identity>\S+))?"
+)
+
+
+def lock_text() -> str:
+    """Return what this process writes into a study's lock: a line for people, and one that tells it from all others."""
+    since = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return f"process {os.getpid()} on {socket.gethostname()} since {since}\nidentity {identity(os.getpid())}\n"
+
+
+def identity(pid: int) -> str | None:
+    """Return what a process alone has on its machine, whatever clocks and time zones say; None if it has ended.
+
+    On Linux the machine's boot and when the process started, in ticks since then; elsewhere its start in seconds.
+    """
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        # The second field is a name that may hold anything, so count from its end.
+        state, *fields = (
+            Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        )
+        return None if state == "Z" else f"{boot}/{fields[18]}"
+    except OSError:
+        try:
+            return f"{psutil.Process(pid).create_time():.2f}"
+        except psutil.NoSuchProcess:
+            return None
 
 
 def holder_of(folder: Path) -> tuple[str, bool | None]:
@@ -26,22 +53,29 @@ def holder_of(folder: Path) -> tuple[str, bool | None]:
         holder = json.loads((folder / HOLDER).read_text(encoding="utf-8"))
         return named(holder), is_alive(holder)
     text = (folder / LOCK).read_text(encoding="utf-8").strip() if (folder / LOCK).exists() else ""
-    holder = _LOCKED.match(text)
+    name, holder = text.partition("\n")[0], _LOCKED.match(text)
     if holder is None:
-        return text, False
+        return name, False
     if holder["host"] != socket.gethostname():
-        return text, None
-    began = datetime.strptime(holder["since"], "%Y-%m-%d %H:%M:%S").timestamp()
-    try:  # the number of a process that has ended may be another's by now
-        return text, psutil.Process(int(holder["pid"])).create_time() < began + 1
+        return name, None
+    if holder["identity"]:
+        return name, identity(int(holder["pid"])) == holder["identity"]
+    return name, _is_older(int(holder["pid"]), holder["since"])
+
+
+def _is_older(pid: int, since: str) -> bool:
+    """Was a process there at that local time, as a lock of earlier versions has it? Its number may be another's now."""
+    try:
+        return psutil.Process(pid).create_time() < datetime.strptime(since, "%Y-%m-%d %H:%M:%S").timestamp() + 1
     except psutil.NoSuchProcess:
-        return text, False
+        return False
 
 
 def is_alive(holder: Mapping[str, Any]) -> bool:
     """Is another process alive that holds a home, as its holder.json says?"""
     if holder["host"] == socket.gethostname():
-        return holder["process"] != os.getpid() and psutil.pid_exists(holder["process"])
+        same = holder.get("identity") in (None, identity(holder["process"]))
+        return holder["process"] != os.getpid() and psutil.pid_exists(holder["process"]) and same
     return bool(time.time() - holder["beat"] < 3 * BEAT_S)
 
 

@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from dks_study.study.holder import BEAT_S, HOLDER, LOCK, is_alive, named
+from dks_study.study.holder import BEAT_S, HOLDER, LOCK, identity, is_alive, named
 from dks_study.study.home import Home, StorageError, shown
 from dks_study.study.ledger import ERROR, OUTCOME, Outcome, outcome_text, write_outcome
 
@@ -160,7 +160,8 @@ class Files:
         if self.home is None:
             yield
             return
-        home, mine = self.home, {"process": os.getpid(), "host": socket.gethostname()}
+        home = self.home
+        mine = {"process": os.getpid(), "host": socket.gethostname(), "identity": identity(os.getpid())}
         other = json.loads(home.read(HOLDER) or b"{}")
         if other and is_alive(other):
             raise StorageError(f"--storage {shown(home.url)}: this study is being run by {named(other)}")

@@ -30,6 +30,10 @@ _SETTINGS = {
 }
 
 
+_DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+DATABASE_TIMEOUT_S = 10
+
+
 class MLflowError(Problem, RuntimeError):
     """MLflow cannot be used; the message is one line and holds no password."""
 
@@ -155,7 +159,28 @@ def _client(uri: str) -> Any:  # noqa: ANN401  # MLflow is an extra: its types m
         raise MLflowError("--mlflow: MLflow is not installed: pip install '.[mlflow]'") from error
     for noisy in ("mlflow", "alembic"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    if uri.partition("://")[0].partition("+")[0] in _DATABASES:
+        _open_once(uri)
     return MlflowClient(uri)
+
+
+def _open_once(uri: str) -> None:
+    """Open a database, and make the folder of a SQLite file as MLflow does, which tries ten times for two minutes.
+
+    Raises:
+        Exception: what the database's driver raises if that fails.
+    """
+    from sqlalchemy import create_engine, make_url
+
+    url = make_url(uri)
+    if url.get_backend_name() == "sqlite" and url.database and not url.database.startswith((":", "file:")):
+        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    timed = {"connect_timeout": DATABASE_TIMEOUT_S} if url.get_backend_name() in ("postgresql", "mysql") else {}
+    engine = create_engine(url, connect_args=timed)
+    try:
+        engine.connect().close()
+    finally:
+        engine.dispose()
 
 
 def _metrics(metrics: Metrics, epoch: int) -> list[Any]:

@@ -1,15 +1,10 @@
-"""What a study shows while it runs: a live table on a terminal, one line per event elsewhere."""
+"""What is known of a study while it runs, and who is told of it."""
 
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Protocol, Self
-
-from rich.console import Console, Group
-from rich.live import Live
-from rich.table import Table
-from rich.text import Text
 
 from dks_study.spec.objectives import ACCURACY
 from dks_study.spec.study import StudySpec
@@ -154,125 +149,3 @@ class Tracker:
         if self._epochs_now < LEAST_EPOCHS:
             return None
         return self.epochs_left() * (time.monotonic() - self._started) / self._epochs_now
-
-
-class PlainDisplay:
-    """One line per event, for logs and pipes."""
-
-    def __init__(self, tracker: Tracker) -> None:
-        """Show what `tracker` counts."""
-        self._tracker = tracker
-
-    def __enter__(self) -> Self:
-        """Nothing to start."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Nothing to stop."""
-
-    def note(self, text: str) -> None:
-        """Print one line."""
-        print(text, flush=True)
-
-    def started(self, cell: Cell) -> None:
-        """Say nothing: an event is a trial that ends."""
-        self._tracker.start(cell)
-
-    def epoch(self, cell: Cell, metrics: Metrics) -> None:
-        """Count, say nothing."""
-        self._tracker.epoch(cell, int(metrics["epoch"]))
-
-    def settled(self, cell: Cell, outcome: Outcome, *, earlier: bool = False) -> None:
-        """Print how the trial ended."""
-        self._tracker.settle(cell, outcome)
-        if not earlier:
-            done, trials = len(self._tracker.settled), self._tracker.trials
-            most = "at most " if self._tracker.open_fronts else ""
-            rest = left(self._tracker.seconds_left())
-            self.note(f"[{done:>{len(str(trials))}}/{most}{trials}] {cell.id}: {ending(outcome)}{rest}")
-
-
-class LiveDisplay(PlainDisplay):
-    """A table that is redrawn in place."""
-
-    def __init__(self, tracker: Tracker, console: Console) -> None:
-        """Draw on `console`."""
-        super().__init__(tracker)
-        self._live = Live(console=console, get_renderable=self._draw, refresh_per_second=4)
-
-    def __enter__(self) -> Self:
-        """Start drawing."""
-        self._live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Leave the last picture on the terminal."""
-        self._live.stop()
-
-    def note(self, text: str) -> None:
-        """Print one line above the table."""
-        self._live.console.print(Text(text), soft_wrap=True)
-
-    def settled(self, cell: Cell, outcome: Outcome, *, earlier: bool = False) -> None:
-        """Count the trial; only a failure is worth a line that stays."""
-        self._tracker.settle(cell, outcome)
-        if outcome.lost and not earlier:
-            self.note(f"{cell.id}: {ending(outcome)}")
-
-    def _draw(self) -> Group:
-        tracker = self._tracker
-        return Group(arms_table(tracker), Text(summary(tracker, tracker.seconds_left())))
-
-
-def arms_table(tracker: Tracker) -> Table:
-    """Return a row for each arm: what is done of what is planned, the best so far, what is running."""
-    table = Table("arm", "search", "best val top-1 (%)", "confirmation", "running")
-    for arm, (search, seeds) in tracker.planned.items():
-        best = tracker.best(arm)
-        running = [
-            f"{cell.id.removeprefix(arm + '-')} {done}/{cell.epochs}"
-            for cell, done in tracker.running.values()
-            if cell.arm == arm
-        ]
-        table.add_row(
-            arm,
-            f"{tracker.done(arm, 'search')}/{search}",
-            "" if best is None else f"{best:.1f}",
-            f"{tracker.done(arm, 'confirm')}/{'at most ' if arm in tracker.open_fronts else ''}{seeds}",
-            ", ".join(running),
-        )
-    return table
-
-
-def summary(tracker: Tracker, seconds: float | None) -> str:
-    """Return one line about the whole study, which takes `seconds` more if that is known."""
-    failed = f", {tracker.failed()} without a result" if tracker.failed() else ""
-    most = "at most " if tracker.open_fronts else ""
-    return f"{len(tracker.settled)} of {most}{tracker.trials} trials{failed}{left(seconds)}"
-
-
-def ending(outcome: Outcome) -> str:
-    """Return a few words on how a trial ended."""
-    if outcome.status != "complete":
-        return f"{outcome.status}: {outcome.error}"
-    shown = f"val top-1 {outcome.metrics[ACCURACY]:.2f} %"
-    test = outcome.metrics.get("test/top1/main")
-    return shown if test is None else f"{shown}, test top-1 {test:.2f} %"
-
-
-def left(seconds: float | None) -> str:
-    """Return what is left of a study, in words, if it is known."""
-    if seconds is None:
-        return ""
-    minutes, rest = divmod(round(seconds), 60)
-    return f", about {minutes} min {rest:02d} s left"
-
-
-def make_display(study: StudySpec, console: Console) -> Display:
-    """Return a live table on a terminal, plain lines elsewhere."""
-    tracker = Tracker(study)
-    return LiveDisplay(tracker, console) if console.is_terminal else PlainDisplay(tracker)

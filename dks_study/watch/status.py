@@ -19,7 +19,8 @@ from dks_study.spec.trial import Setting
 from dks_study.study.holder import holder_of
 from dks_study.study.ledger import Cell, Record, read_epochs, read_ledger
 from dks_study.study.planner import Planner, Step, Tried
-from dks_study.watch.progress import LEAST_EPOCHS, Tracker, arms_table, ending, summary
+from dks_study.watch.picture import arms_table, ending, summary
+from dks_study.watch.progress import LEAST_EPOCHS, Tracker
 
 _CELL = re.compile(r"(?P<arm>.+)-(?:search-(?P<index>\d+)|confirm(?P<member>\d*)-seed(?P<seed>\d+))")
 
@@ -115,7 +116,11 @@ def read_status(folder: Path) -> Status:
 
 def render(status: Status) -> RenderableType:
     """Return the status as tables and lines."""
-    parts: list[RenderableType] = [Text(status.study.question), Text(_who(status)), arms_table(status.tracker)]
+    parts: list[RenderableType] = [
+        Text(status.study.question),
+        Text(_who(status)),
+        arms_table(status.tracker, status.tracker.planned),
+    ]
     if status.running:
         table = Table(
             "began and did not end" if status.alive is False else "running",

@@ -3,7 +3,7 @@
 import pytest
 
 from dks_study.engine import cluster
-from dks_study.engine.cluster import NodeError, Slots, check_node, check_possible, concurrency, joined
+from dks_study.engine.cluster import NodeError, Slots, check_node, check_possible, concurrency
 from dks_study.spec.trial import ResourceSpec
 from dks_study.study.home import home_of
 from dks_study.study.provenance import PROVENANCE, code_hash
@@ -68,19 +68,3 @@ def test_a_node_without_the_results_or_with_other_code_is_refused(tmp_path, monk
     check_node(place, code_hash())
     with pytest.raises(NodeError, match=f"same code on every node, got {code_hash()} on there instead of other"):
         check_node(place, "other")
-
-
-@pytest.mark.parametrize(
-    ("address", "why"),
-    [
-        ("ray://127.0.0.1:10001", "must be auto or HOST:PORT"),
-        ("local", "must be auto or HOST:PORT"),
-        ("127.0.0.1:1", "^--address 127.0.0.1:1: cannot be joined: .*refused"),
-        ("127.0.0.1:99999", "cannot be joined"),
-        ("no-such-host.invalid:6379", "cannot be joined"),
-    ],
-)
-def test_an_address_where_nobody_listens_is_refused_at_once(address, why, monkeypatch):
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    with pytest.raises(StudyError, match=why), joined(address, print):
-        pass

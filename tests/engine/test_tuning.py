@@ -9,7 +9,7 @@ from studies import small_study
 from dks_study.engine.tuning import Hands, PlannedSearch, _Listener
 from dks_study.study.planner import Planner
 from dks_study.study.search import optuna_suggest
-from dks_study.watch.progress import LiveDisplay, make_display
+from dks_study.watch.display import LiveDisplay, make_display
 
 
 def test_tune_can_pickle_its_searcher_whatever_shows_the_study():

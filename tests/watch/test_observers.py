@@ -4,8 +4,9 @@ from studies import small_study
 
 from dks_study.spec.objectives import ACCURACY
 from dks_study.study.ledger import Cell, Outcome
+from dks_study.watch.display import PlainDisplay
 from dks_study.watch.observers import Observed
-from dks_study.watch.progress import PlainDisplay, Tracker
+from dks_study.watch.progress import Tracker
 
 CELL = Cell("dense", "confirm", 1, 1, 2, {})
 GOOD = Outcome("complete", {ACCURACY: 91.25})
@@ -64,5 +65,5 @@ def test_a_recorder_that_breaks_is_named_once_and_the_others_go_on(capsys):
     assert [event for event, *_ in broken.events] == ["settled", "started"]
     assert [event for event, *_ in heard.events] == ["settled", "started", "epoch", "settled", "end"]
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "heard: disk full (left alone from here on; the study goes on)"
-    assert len(lines) == 2
+    assert lines[1] == "heard: disk full (left alone from here on; the study goes on)"
+    assert len(lines) == 3

@@ -17,7 +17,8 @@ from studies import small_study
 
 from dks_study.spec.objectives import ACCURACY
 from dks_study.study.ledger import Cell, Outcome
-from dks_study.watch.progress import LiveDisplay, PlainDisplay, Tracker, make_display
+from dks_study.watch.display import LiveDisplay, PlainDisplay, make_display
+from dks_study.watch.progress import Tracker
 
 SEARCH = Cell("dense", "search", 0, 99, 1, {})
 CONFIRM = Cell("dense", "confirm", 1, 1, 2, {})
@@ -32,6 +33,7 @@ def test_plain_lines_say_what_ended_and_how(capsys):
         display.settled(Cell("ds", "search", 0, 99, 1, {}), Outcome("diverged", {}, "not finite"))
         display.settled(Cell("ds", "search", 1, 99, 1, {}), GOOD, earlier=True)
     assert capsys.readouterr().out.splitlines() == [
+        "dense-search-0 begins",
         "[ 1/12] dense-search-0: val top-1 91.25 %",
         "[ 2/12] dense-confirm-seed1: val top-1 90.00 %, test top-1 88.50 %",
         "[ 3/12] ds-search-0: diverged: not finite",

@@ -1,0 +1,88 @@
+"""The command, as two processes: one that works, and one that waits for it and says how it ended.
+
+Ray's core ends the process that it runs in from C++, with exit status 1 and without a word to Python, when its node or
+its head is lost or when its own shutdown goes wrong. Who waits outside can tell that from what the work itself said.
+"""
+
+import os
+import signal
+import sys
+from contextlib import suppress
+
+from dks_study.engine.interrupts import AGAIN, DIRECT, EXIT_LOST, FORWARDED, INTERRUPTED, SIGNALS, end_at_once_on_signal
+from dks_study.watch.output import outlive_the_reader
+
+EXIT_OUR_ERROR = 70
+_DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
+_OURS = "This is an error of dks_study: please report it with the lines above. Nothing that finished is lost."
+
+
+def main(program: str = "dks-study") -> int:
+    """Run the command line in a process of its own; return its exit status in both processes.
+
+    3: what it ran on was lost, so that the same command goes on. 70: an error of ours.
+    """
+    reading, writing = os.pipe()
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # until both processes know what to do with them
+    waiting = os.getpid()
+    child = os.fork()
+    if child:
+        os.close(writing)
+        return _wait(child, reading)
+    _die_with(waiting)
+    end_at_once_on_signal()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+    outlive_the_reader()
+    status = _work(program)
+    os.write(writing, bytes([status]))
+    return status
+
+
+def _work(program: str) -> int:
+    try:
+        from dks_study import cli  # no sooner: it takes long enough to be interrupted
+
+        return cli.main(program=program)
+    except SystemExit as end:  # --help
+        return end.code if isinstance(end.code, int) else 0
+    except Exception:
+        import traceback
+
+        traceback.print_exc()
+        print(_OURS, file=sys.stderr)
+        return EXIT_OUR_ERROR
+
+
+def _die_with(parent: int) -> None:
+    """Have this process killed when its parent is: who kills a command means all of it."""
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _wait(child: int, told: int) -> int:
+    def forward(_signal: int, _frame: object) -> None:
+        with suppress(ProcessLookupError):  # it has ended
+            os.kill(child, FORWARDED)
+
+    for number in DIRECT:
+        signal.signal(number, forward)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+    while True:
+        ended, status = os.wait()  # of a container's first process also those whose parents have ended
+        if ended == child:
+            break
+    said, code = os.read(told, 1), os.waitstatus_to_exitcode(status)
+    if said or code == INTERRUPTED:
+        return said[0] if said else code
+    why = "Ray was lost or failed" if code >= 0 else f"the study's process was killed ({signal.Signals(-code).name})"
+    outlive_the_reader()
+    print(f"{why}: {AGAIN}", file=sys.stderr)
+    return EXIT_LOST
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,107 @@
+"""The words and tables that show how far a study is."""
+
+from collections.abc import Iterable
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Column, Table
+from rich.text import Text
+
+from dks_study.spec.objectives import ACCURACY
+from dks_study.study.ledger import Outcome
+from dks_study.watch.progress import Tracker
+
+_FRAME_LINES = 4  # of a table, besides its rows
+_COUNTS_LINES = 2  # the summary, and what is said of the arms that are not shown
+
+
+def picture(tracker: Tracker, console: Console) -> RenderableType:
+    """Return every arm and the summary if the terminal has room for them.
+
+    Else the summary comes first, then as many arms as fit, those that run before all others, and a count of the rest.
+    """
+    room = console.size.height - 1
+    if len(tracker.planned) + _FRAME_LINES < room:
+        everything = whole(tracker)
+        if len(console.render_lines(everything, pad=False)) <= room:
+            return everything
+    return _most_of(tracker, room)
+
+
+def whole(tracker: Tracker) -> RenderableType:
+    """Return every arm and the summary."""
+    return Group(arms_table(tracker, tracker.planned), Text(summary(tracker, tracker.seconds_left())))
+
+
+def _most_of(tracker: Tracker, room: int) -> RenderableType:
+    order = sorted(tracker.planned, key=lambda arm: _ORDER.index(_state(tracker, arm)))
+    rows = max(0, room - _FRAME_LINES - _COUNTS_LINES)
+    shown, rest = order[:rows], order[rows:]
+    counts = {state: sum(_state(tracker, arm) == state for arm in rest) for state in _ORDER}
+    told = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+    lines = [summary(tracker, tracker.seconds_left()), f"and {len(rest)} more arms: {told}"]
+    first, last = (Text(line, no_wrap=True, overflow="ellipsis") for line in lines)
+    return Group(first, *([arms_table(tracker, shown, one_line=True)] if shown else []), last)
+
+
+_ORDER = ("running", "begun", "to come", "done")
+
+
+def _state(tracker: Tracker, arm: str) -> str:
+    ended, planned = tracker.done(arm, "search") + tracker.done(arm, "confirm"), sum(tracker.planned[arm])
+    if any(cell.arm == arm for cell, _ in tracker.running.values()):
+        return "running"
+    return "done" if ended >= planned else "begun" if ended else "to come"
+
+
+def arms_table(tracker: Tracker, arms: Iterable[str], *, one_line: bool = False) -> Table:
+    """Return a row for each of `arms`: what is done of what is planned, the best so far, what is running."""
+    titles = ("arm", "search", "best val top-1 (%)", "confirmation", "running")
+    table = Table(*(Column(title, no_wrap=one_line, overflow="ellipsis" if one_line else "fold") for title in titles))
+    for arm in arms:
+        search, seeds = tracker.planned[arm]
+        best = tracker.best(arm)
+        running = [
+            f"{cell.id.removeprefix(arm + '-')} {done}/{cell.epochs}"
+            for cell, done in tracker.running.values()
+            if cell.arm == arm
+        ]
+        table.add_row(
+            arm,
+            f"{tracker.done(arm, 'search')}/{search}",
+            "" if best is None else f"{best:.1f}",
+            f"{tracker.done(arm, 'confirm')}/{'at most ' if arm in tracker.open_fronts else ''}{seeds}",
+            ", ".join(running),
+        )
+    return table
+
+
+def summary(tracker: Tracker, seconds: float | None) -> str:
+    """Return one line about the whole study, which takes `seconds` more if that is known."""
+    failed = f", {tracker.failed()} without a result" if tracker.failed() else ""
+    most = "at most " if tracker.open_fronts else ""
+    return f"{len(tracker.settled)} of {most}{tracker.trials} trials{failed}{left(seconds)}"
+
+
+def running_line(tracker: Tracker, most: int = 8) -> str:
+    """Return what runs, `most` trials of it, and the summary, in one line."""
+    told = [f"{cell.id} {done}/{cell.epochs}" for cell, done in tracker.running.values()]
+    more = [f"{len(told) - most} more"] if len(told) > most else []
+    running = ", ".join(told[:most] + more) or "no trial yet"
+    return f"running: {running}; {summary(tracker, tracker.seconds_left())}"
+
+
+def ending(outcome: Outcome) -> str:
+    """Return a few words on how a trial ended."""
+    if outcome.status != "complete":
+        return f"{outcome.status}: {outcome.error}"
+    shown = f"val top-1 {outcome.metrics[ACCURACY]:.2f} %"
+    test = outcome.metrics.get("test/top1/main")
+    return shown if test is None else f"{shown}, test top-1 {test:.2f} %"
+
+
+def left(seconds: float | None) -> str:
+    """Return what is left of a study, in words, if it is known."""
+    if seconds is None:
+        return ""
+    minutes, rest = divmod(round(seconds), 60)
+    return f", about {minutes} min {rest:02d} s left"
