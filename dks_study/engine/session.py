@@ -5,7 +5,7 @@ folder, and a resume from the ledger: nothing of Tune's own state is ever read b
 """
 
 import fcntl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,7 +114,7 @@ def _run(study: StudySpec, files: Files, display: Display, where: Where, undo: E
         display.settled(known.cell, known.outcome, earlier=True)
     complete = _is_complete(study, record)
     if not complete:
-        _refuse_other_code(folder)
+        _refuse_other_code(folder, display.note)
         data = look_at_data(study, folder, display.note)
         display.note(f"Data: {data.found}")
         checkpoints = Checkpoints(study, files, check_arms(study), where.disk_gib)
@@ -190,16 +190,21 @@ def _only_one(folder: Path) -> Iterator[None]:
         yield
 
 
-def _refuse_other_code(folder: Path) -> None:
-    """Refuse to mix trials of different code in one table.
+def _refuse_other_code(folder: Path, note: Callable[[str], None]) -> None:
+    """Refuse to mix trials of different code in one table; `note` is told of code that changed and makes no number.
 
     Raises:
         StudyError: names both.
     """
     earlier = provenance.read_sessions(folder)
     before, now = earlier[-1].get("code") if earlier else None, provenance.code_hash()
-    if before not in (None, now):
-        revision = earlier[-1].get("git_revision")
-        was = f"{before} (git {revision[:10]})" if revision else before
-        rule = "the code of a study must not change, as its table would mix trials of both"
-        raise StudyError(f"{folder}: {rule}: begun with {was}, now {now}; go back to it, or give another --results")
+    if before in (None, now):
+        return
+    if earlier[-1].get("numbers") == provenance.numbers_hash():
+        note(f"Note: the code changed since this study began ({before}, now {now}), in nothing that makes a number.")
+        return
+    revision = earlier[-1].get("git_revision")
+    was = f"{before} (git {revision[:10]})" if revision else before
+    rule = "the code of a study must not change, as its table would mix trials of both"
+    advice = "go back to it, or give another --results (--reuse takes from this one what still stands)"
+    raise StudyError(f"{folder}: {rule}: begun with {was}, now {now}; {advice}")

@@ -88,6 +88,8 @@ class Record:
     trial_hash: str
     ended: str  # ISO 8601, UTC
     data: str | None = None  # fingerprint of the data set; None: of a time before there were any
+    identity: str | None = None  # of a complete trial: whoever has the same has the same numbers; None: not known
+    adopted_from: str | None = None  # the study that trained it, if that is another one
 
 
 class LedgerError(Problem, ValueError):

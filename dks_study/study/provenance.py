@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,8 @@ import psutil
 from dks_study.spec.base import Problem
 from dks_study.spec.study import UNHASHED, StudySpec
 from dks_study.study.ledger import write_whole
+from dks_study.study.machine import processor, versions
+from dks_study.study.sources import PLANS, TRIALS, code_of
 
 PROVENANCE = "provenance.json"
 _SHOWN_KEYS = 3
@@ -37,6 +38,7 @@ class Session:
     git_revision: str | None
     git_dirty: bool | None
     code: str  # hash of the package's own files
+    numbers: str  # hash of those that can change a number, or which trials there are
     packages: dict[str, str]
     hardware: dict[str, str | int | float]
 
@@ -53,6 +55,11 @@ def code_hash() -> str:
     return digest.hexdigest()[:10]
 
 
+def numbers_hash() -> str:
+    """Return 20 hex digits that depend on the files that can change a trial's numbers, or which trials a study runs."""
+    return code_of((*TRIALS, *PLANS))
+
+
 def now() -> str:
     """Return the time as ISO 8601 in UTC."""
     return datetime.now(UTC).isoformat(timespec="seconds")
@@ -61,7 +68,16 @@ def now() -> str:
 def new_session(gpus: int) -> Session:
     """Describe this session; environment variables, host and user names are left out on purpose."""
     revision, status = _git("rev-parse", "HEAD"), _git("status", "--porcelain")
-    return Session(now(), None, revision, bool(status) if revision else None, code_hash(), _versions(), _hardware(gpus))
+    return Session(
+        now(),
+        None,
+        revision,
+        bool(status) if revision else None,
+        code_hash(),
+        numbers_hash(),
+        versions(PACKAGES),
+        _hardware(gpus),
+    )
 
 
 def read_sessions(folder: Path) -> list[dict[str, Any]]:
@@ -165,25 +181,10 @@ def _git(*words: str) -> str | None:
     return done.stdout.strip()
 
 
-def _versions() -> dict[str, str]:
-    versions = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            versions[package] = "not installed"
-    return versions
-
-
 def _hardware(gpus: int) -> dict[str, str | int | float]:
-    cpu = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        names = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if "model name" in line]
-        cpu = names[0] if names else cpu
     memory_gib = round(psutil.virtual_memory().total / 2**30, 1)
     return {
-        "cpu": cpu,
+        "cpu": processor(),
         "cpus": os.cpu_count() or 1,
         "memory_gib": memory_gib,
         "gpus": gpus,
