@@ -87,6 +87,10 @@ def _parser(program: str) -> argparse.ArgumentParser:
     home = "keep the study there, too, and let trials write there: needed where nodes do not share --results"
     parser.add_argument("--storage", metavar="FOLDER|URL", help=home)
     parser.add_argument("--disk-gib", metavar="GIB", type=_gib, help="what checkpoints may take (all that is free)")
+    reuse = parser.add_mutually_exclusive_group()
+    there = "adopt finished trials from the studies there, too: by default from those in --results alone"
+    reuse.add_argument("--reuse", metavar="FOLDER", default=True, help=there)
+    reuse.add_argument("--no-reuse", dest="reuse", action="store_false", help="adopt no trial: train them all")
     mlflow = "show every trial as a run in the MLflow at this URI, such as sqlite:///mlflow.db"
     parser.add_argument("--mlflow", metavar="URI", help=mlflow)
     status = "print what the study in this folder is doing, or each study in a folder of studies, and start nothing"
@@ -185,7 +189,7 @@ def _search_of(study: StudySpec, space: ArmSpace) -> tuple[str, str, str]:
 
 def _run(study: StudySpec, options: argparse.Namespace) -> int:
 
-    where = {name: getattr(options, name) for name in ("address", "optuna_storage", "disk_gib", "storage")}
+    where = {name: getattr(options, name) for name in ("address", "optuna_storage", "disk_gib", "storage", "reuse")}
     try:
         done, table, report = carry_out(study, options.results, where, options.mlflow)
     except KeyboardInterrupt:

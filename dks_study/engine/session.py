@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from dks_study.engine.adopting import adopted_from, adoption_for, in_words
 from dks_study.engine.cluster import Slots, check_nodes, grows, present
 from dks_study.engine.interrupts import AGAIN, ending_on_interrupt
 from dks_study.engine.joining import ending_ray, is_lost, join
@@ -24,7 +25,8 @@ from dks_study.study.holder import LOCK, lock_text
 from dks_study.study.home import StorageError, home_of, shown
 from dks_study.study.keeping import Checkpoints
 from dks_study.study.ledger import Ledger
-from dks_study.study.planner import Planner, Step
+from dks_study.study.likeness import why_not
+from dks_study.study.planner import Planner, Step, planned
 from dks_study.study.results import write_results
 from dks_study.study.search import optuna_suggest
 from dks_study.study.storage import Files
@@ -51,12 +53,14 @@ class Where:
         disk_gib: what checkpoints may take; None: what the disk has.
         storage: folder or URL of a bucket's folder that is kept up to date, and where trials write; None: they write
             into the results folder, which every node sees.
+        reuse: folders of other studies, from which finished trials are adopted.
     """
 
     address: str | None = None
     optuna_storage: str | None = None
     disk_gib: float | None = None
     storage: str | None = None
+    reuse: tuple[Path, ...] = ()
 
 
 @contextmanager
@@ -127,7 +131,8 @@ def _run(study: StudySpec, files: Files, display: Display, where: Where, undo: E
         slots = Slots(study.trial.resources, display.note, growing=where.address is not None and grows())
         checkpoints.check_room(slots.now())
         shared = SharedData((arm_run(study, arm, {}).data for arm in study.arms), data)
-        hands = Hands(files, record, slots, checkpoints, mirror, display, provenance.code_hash(), shared)
+        adoption = adoption_for(study, files, where.reuse, shared.fingerprint.digest, display.note)
+        hands = Hands(files, record, slots, checkpoints, mirror, display, provenance.code_hash(), shared, adoption)
         _run_session(study, hands, data)
         for trial in checkpoints.held if files.home else ():
             files.fetch(trial, without=())
@@ -149,7 +154,8 @@ def _run_session(study: StudySpec, hands: Hands, data: StudyData) -> None:
         hands.display.note(f"Note: since this study began, {changed} changed, which can change numbers.")
     keep_contents(folder, data.contents)
     hands.files.save(CONTENTS)
-    provenance.write_provenance(folder, study, earlier, session, data.record)
+    adopted = adopted_from(hands.record.records)
+    provenance.write_provenance(folder, study, earlier, session, data.record, adopted)
     hands.files.save(provenance.PROVENANCE)
     check_nodes(hands.files, hands.code, hands.data.check_here)
     hands.files.clear_scratch()
@@ -161,6 +167,8 @@ def _run_session(study: StudySpec, hands: Hands, data: StudyData) -> None:
 
     try:
         with ending_on_interrupt(end, is_lost):
+            if hands.adoption:
+                _adopt(study, searcher, hands)
             tune_study(study, hands.files.scratch, searcher, hands.data)
     except Exception as error:
         if is_lost():
@@ -170,9 +178,18 @@ def _run_session(study: StudySpec, hands: Hands, data: StudyData) -> None:
         if searcher.error:
             raise searcher.error
     finally:
-        provenance.write_provenance(folder, study, earlier, provenance.ended(session), data.record)
+        adopted = adopted_from(hands.record.records)
+        provenance.write_provenance(folder, study, earlier, provenance.ended(session), data.record, adopted)
         hands.files.save(provenance.PROVENANCE)
         hands.files.clear_scratch()
+
+
+def _adopt(study: StudySpec, searcher: PlannedSearch, hands: Hands) -> None:
+    """Take what can be taken, and say so."""
+    trained = searcher.adopt()
+    taken = in_words(hands.record.records, sum(map(sum, planned(study).values())))
+    for text in (*filter(None, [taken]), *why_not(hands.adoption, trained)):
+        hands.display.note(text)
 
 
 @contextmanager

@@ -29,7 +29,7 @@ from dks_study.study.sources import DIGITS, TRIALS, UnknownSourceError, code_of
 from dks_study.training.trainer import Team
 
 ORIGIN = "origin.json"
-PACKAGES = ("torch", "torchvision", "numpy", "pillow", "scikit-learn", "timm")
+PACKAGES = ("torchvision", "numpy", "pillow", "scikit-learn", "timm")
 _CALLABLE = re.compile(r"([A-Za-z_]\w*(?:\.\w+)*):[A-Za-z_][\w.]*")
 _VERSIONED = ("torchvision", "timm")  # networks of theirs: their versions say what they are
 
@@ -75,6 +75,7 @@ def own_modules(trial: TrialSpec) -> list[str]:
 def environment(device: torch.device) -> Mapping[str, str]:
     """Return what this process computes with: versions, processor and device, settings."""
     found = {**versions(PACKAGES), **settings(), "processor": processor(), "instructions": instructions()}
+    found["torch"] = torch.__version__  # with its build, such as +cpu
     found["kernels"] = torch.backends.cpu.get_cpu_capability()
     found["device"] = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     if device.type == "cuda":
@@ -97,8 +98,13 @@ def keep_origin(folder: Path, trial: TrialSpec, team: Team, *, anew: bool) -> No
 
 def write_origin(folder: Path, kept: Kept) -> None:
     """Write the origin of the trial in `folder`."""
+    write_whole(folder / ORIGIN, origin_text(kept))
+
+
+def origin_text(kept: Kept) -> str:
+    """Return what a trial's origin file holds."""
     origin = None if kept.origin is None else dict(kept.origin)
-    write_whole(folder / ORIGIN, json.dumps({"origin": origin, "adopted_from": kept.adopted_from}))
+    return json.dumps({"origin": origin, "adopted_from": kept.adopted_from})
 
 
 def read_origin(folder: Path) -> Kept:

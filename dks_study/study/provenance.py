@@ -111,14 +111,16 @@ def write_provenance(
     earlier: list[dict[str, Any]],
     session: Session,
     data: Mapping[str, str | int] | None = None,
+    adopted: Mapping[str, int] | None = None,
 ) -> None:
-    """Write provenance.json: the resolved spec, the data it runs on, earlier sessions, and this one."""
+    """Write provenance.json: the resolved spec, the data it runs on, what was adopted from where, and all sessions."""
     content = {
         # As written, so that it can be loaded again: defaults of one backbone family would not fit another.
         "study": study.model_dump(mode="json", by_alias=True, exclude_unset=True),
         "resolved": study.model_dump(mode="json", by_alias=True),
         "study_hash": study.content_hash(),
         **({"data": data} if data else {}),
+        **({"adopted": adopted} if adopted else {}),
         "sessions": [*earlier, asdict(session)],
     }
     write_whole(folder / PROVENANCE, json.dumps(content, indent=1) + "\n")
@@ -140,7 +142,7 @@ def changed(earlier: list[dict[str, Any]], session: Session) -> str:
 
 def other_results(study: StudySpec, folder: Path) -> str | None:
     """Return a note on the results beside `folder` whose description is nearest to `study`; None if there are none."""
-    mine = _flat(study.model_dump(mode="json", by_alias=True, exclude=UNHASHED))
+    mine = flat(study.model_dump(mode="json", by_alias=True, exclude=UNHASHED))
     others = {}
     for path in sorted(folder.parent.glob(f"{study.name}-*/{PROVENANCE}")):
         if path.parent != folder and (theirs := _read_resolved(path)):
@@ -159,17 +161,17 @@ def other_results(study: StudySpec, folder: Path) -> str | None:
 def _read_resolved(path: Path) -> dict[str, object]:
     try:
         resolved = json.loads(path.read_text(encoding="utf-8"))["resolved"]
-        return _flat({key: value for key, value in resolved.items() if key not in UNHASHED})
+        return flat({key: value for key, value in resolved.items() if key not in UNHASHED})
     except (OSError, ValueError, KeyError, AttributeError):
         return {}
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
     """Return the values of nested sections by dotted key."""
-    flat: dict[str, object] = {}
+    found: dict[str, object] = {}
     for key, value in values.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) and value else {prefix + key: value}
-    return flat
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) and value else {prefix + key: value}
+    return found
 
 
 def _git(*words: str) -> str | None:

@@ -88,6 +88,7 @@ def _trial_row(record: Record) -> dict[str, object]:
         "accumulate": outcome.accumulate,
         "trial_hash": record.trial_hash,
         "ended": record.ended,
+        "adopted_from": record.adopted_from,
         **{f"setting/{key}": value for key, value in cell.setting.items()},
         **{key: value for key, value in outcome.metrics.items() if key != "epoch"},
     }

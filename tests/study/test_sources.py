@@ -16,7 +16,7 @@ NO_NUMBERS = {
     *("training.arm_checks", "training.data.checking", "training.data.examining"),
     *("training.data.fingerprint", "training.data.remembered"),
     *("study.began_with", "study.export", "study.holder", "study.home", "study.keeping", "study.planner"),
-    *("study.adoption", "study.donors", "study.provenance", "study.results", "study.search", "study.storage"),
+    *("study.adoption", "study.likeness", "study.provenance", "study.results", "study.search", "study.storage"),
 }
 
 
