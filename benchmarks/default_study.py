@@ -20,8 +20,8 @@ use_ray_settings(alone=True)
 
 from measuring.timed import SPANS, Span, shares, timed_cell  # noqa: E402
 
-import run_study  # noqa: E402
-from dks_study.engine import cluster, tuning  # noqa: E402
+from dks_study import cli  # noqa: E402
+from dks_study.engine import joining, tuning  # noqa: E402
 
 TARGET = 0.85
 
@@ -32,17 +32,17 @@ def main() -> None:
     parser.add_argument("--space", default="dense_vs_oneway.yaml")
     options = parser.parse_args()
     tuning.run_cell = timed_cell  # type: ignore[attr-defined]
-    start_here, ready = cluster._start_here, list[float]()
+    start_here, ready = joining._start_here, list[float]()
 
     def noted_start() -> str:
         address = start_here()
         ready.append(time.time())
         return address
 
-    cluster._start_here = noted_start
+    joining._start_here = noted_start
     before, started, cores = machine(), time.time(), os.cpu_count() or 1
     with tempfile.TemporaryDirectory(prefix="dks-") as folder:
-        run_study.main(["--space", options.space, "--results", folder])
+        cli.main(["--space", options.space, "--results", folder])
         end = time.time()
         lines = [line for path in Path(folder).rglob(SPANS) for line in path.read_text().splitlines()]
     spans = [Span(**json.loads(line)) for line in lines]

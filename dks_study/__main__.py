@@ -22,6 +22,7 @@ def main(program: str = "dks-study") -> int:
 
     3: what it ran on was lost, so that the same command goes on. 70: an error of ours.
     """
+    outlive_the_reader()
     reading, writing = os.pipe()
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # until both processes know what to do with them
     waiting = os.getpid()
@@ -32,7 +33,6 @@ def main(program: str = "dks-study") -> int:
     _die_with(waiting)
     end_at_once_on_signal()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-    outlive_the_reader()
     status = _work(program)
     os.write(writing, bytes([status]))
     return status
@@ -79,7 +79,6 @@ def _wait(child: int, told: int) -> int:
     if said or code == INTERRUPTED:
         return said[0] if said else code
     why = "Ray was lost or failed" if code >= 0 else f"the study's process was killed ({signal.Signals(-code).name})"
-    outlive_the_reader()
     print(f"{why}: {AGAIN}", file=sys.stderr)
     return EXIT_LOST
 

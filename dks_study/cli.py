@@ -21,7 +21,7 @@ from dks_study.spec.base import LostError, Problem
 from dks_study.spec.files import load_study
 from dks_study.spec.shipped import SPACES
 from dks_study.spec.space import ArmSpace, arm_space, sampler_of
-from dks_study.spec.study import StudySpec
+from dks_study.spec.study import StudySpec, auto_recipes_by_arm
 from dks_study.spec.yamldoc import SpecError, load_document
 from dks_study.studies import carry_out, folder_of
 from dks_study.study.planner import planned
@@ -78,7 +78,10 @@ def _parser(program: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("--space", metavar="NAME|PATH", help="the question: a file in search_spaces/, or a path")
     parser.add_argument("--profile", metavar="NAME|PATH", help="the scale, instead of the one that the space names")
-    parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="override one dotted key")
+    override = (
+        "put a value at a dotted key in place of what stands there, be it a section: arms.ds={} leaves none of it"
+    )
+    parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help=override)
     parser.add_argument("--results", metavar="FOLDER", default="results", help="where studies are kept (results)")
     address = "join the Ray cluster at this address instead of starting Ray on this machine"
     parser.add_argument("--address", metavar="auto|HOST:PORT", help=address)
@@ -166,6 +169,8 @@ def _dry_run(study: StudySpec, folder: Path) -> int:
     console = Console(soft_wrap=True, highlight=False)
     print(study.question)
     console.print(table)
+    for text, arms in auto_recipes_by_arm(study).items():
+        console.print(Text(f"recipe auto: {text} ({', '.join(arms)})"))
     if how.row_count:
         console.print(how)
     console.print(

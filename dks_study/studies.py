@@ -2,7 +2,8 @@
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -87,22 +88,35 @@ def carry_out(
 
     folder = folder_of(study, results)
     place = Where(**{**where, "reuse": _reused(Path(results), where["reuse"])})
-    is_new = not folder.exists()
     print(study.question)
     print(f"results: {folder}", flush=True)
+    with _made(folder) as is_new:
+        if is_new and (note := other_results(study, folder)):
+            print(note, flush=True)
+        with running(study, folder, _display(study, folder, mlflow), place) as ending:
+            if not ending.complete:
+                raise KeyboardInterrupt
+            done = read(folder)
+            text, report = done.write()
+            publish(folder, place)
+    return done, text, report
+
+
+@contextmanager
+def _made(folder: Path) -> Iterator[bool]:
+    """Make a study's folder and say whether it is new; what was made goes again if a refused study leaves it empty."""
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SpecError(f"--results {folder}: {error.strerror}") from error
-    if is_new and (note := other_results(study, folder)):
-        print(note, flush=True)
-    with running(study, folder, _display(study, folder, mlflow), place) as ending:
-        if not ending.complete:
-            raise KeyboardInterrupt
-        done = read(folder)
-        text, report = done.write()
-        publish(folder, place)
-    return done, text, report
+    try:
+        yield bool(new)
+    except Problem:
+        with suppress(OSError):
+            for path in new:
+                path.rmdir()
+        raise
 
 
 def read(folder: str | Path) -> "StudyResults":
@@ -228,6 +242,7 @@ class StudyResults:
 def _display(study: StudySpec, folder: Path, mlflow: str | None) -> "Display":
     """Return what shows the study to people, and to whatever else keeps a record of it."""
     from dks_study.watch.display import make_display, standard_console
+    from dks_study.watch.estimate import earlier_pace
     from dks_study.watch.event_files import EventFiles
     from dks_study.watch.gauges import StudyGauges
     from dks_study.watch.mlflow_runs import MLflowRuns
@@ -236,7 +251,7 @@ def _display(study: StudySpec, folder: Path, mlflow: str | None) -> "Display":
     recorders: list[Recorder] = [EventFiles(folder), StudyGauges(study, folder.name)]
     if mlflow is not None:
         recorders.append(MLflowRuns(mlflow, study, folder))
-    return Observed(make_display(study, standard_console()), recorders)
+    return Observed(make_display(study, standard_console(), earlier_pace(study, folder)), recorders)
 
 
 def _reused(results: Path, reuse: bool | str | Path) -> tuple[Path, ...]:

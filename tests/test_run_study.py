@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from dks_study.spec.files import load_study
+
 ROOT = Path(__file__).resolve().parent.parent
 SPACE = ("--space", "dense_vs_oneway.yaml")
 OWN_SPACE = """question: Does [/it] work [well]?
@@ -128,7 +130,7 @@ def test_list_names_every_shipped_file_with_its_question():
     ("words", "message"),
     [
         ([], "--space must name a question: see --list"),
-        ([*SPACE, "--set", "trial.epochs=-1"], "--set: trial.epochs: must be greater than or equal to 1, got -1"),
+        ([*SPACE, "--set", "trial.epochs=-1"], "--set: trial.epochs: must be at least 1, got -1"),
     ],
 )
 def test_bad_input_gets_one_line_and_status_2(words, message):
@@ -164,7 +166,12 @@ def refused(tmp_path_factory):
         "no network": [*SPACE, "--set", "trial.backbone.name=torchvision:resnet81", "--results", str(folder / "net")],
         "no teacher": [*SPACE, "--set", f"trial.teacher={teacher}", "--results", str(folder / "teacher")],
         "no folder": [*SPACE, "--results", str(folder / "file")],
+        "no ray": [*SPACE, "--address", "127.0.0.1:1", "--results", str(folder / "deep" / "down")],
+        "no data there": [*missing, str(folder / "there")],
     }
+    there = load_study("dense_vs_oneway", None, missing[3:6:2])
+    (folder / "there" / f"{there.name}-{there.content_hash()}").mkdir(parents=True)
+    (folder / "there" / f"{there.name}-{there.content_hash()}" / "kept").write_text("")
     done = run_code(DRIVER, json.dumps(list(cases.values())))
     assert done.returncode == 0, done.stderr
     return dict(zip(cases, json.loads(done.stdout.splitlines()[-1]), strict=True)), folder
@@ -182,6 +189,7 @@ def refused(tmp_path_factory):
         ("no network", "arms.baseline: trial.backbone.name: must be a classification network of torchvision"),
         ("no teacher", "arms.baseline: trial.teacher.weights: must be a file of weights"),
         ("no folder", "--results "),
+        ("no ray", "--address 127.0.0.1:1: cannot be joined: "),
     ],
 )
 def test_what_is_refused_gets_one_line_and_status_2(refused, case, message):
@@ -192,7 +200,7 @@ def test_what_is_refused_gets_one_line_and_status_2(refused, case, message):
 
 
 def test_a_refused_study_leaves_no_results(refused):
-    for results in ("data", "batch"):
-        (study,) = (refused[1] / results).iterdir()
-        assert {path.name for path in study.iterdir()} <= {"lock"}
+    assert {path.name for path in refused[1].iterdir()} == {"file", "there"}
+    (study,) = (refused[1] / "there").iterdir()
+    assert {path.name for path in study.iterdir()} == {"kept", "lock"}, "what was there before stays"
     assert (refused[1] / "file").read_text() == ""

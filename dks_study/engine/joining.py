@@ -3,7 +3,6 @@
 What Ray needs of the machine and does not get is told in one line that names what is at fault and what helps.
 """
 
-import errno
 import gc
 import logging
 import os
@@ -22,7 +21,7 @@ from ray._private.services import canonicalize_bootstrap_address
 from ray.core.generated.gcs_service_pb2 import CheckAliveRequest
 from ray.core.generated.gcs_service_pb2_grpc import NodeInfoGcsServiceStub
 
-from dks_study.study.failures import causes
+from dks_study.study.failures import is_disk_full
 from dks_study.training.arm_checks import StudyError
 
 CONNECT_TIMEOUT_S = 10.0
@@ -73,7 +72,9 @@ def join(address: str | None, note: Callable[[str], None], undo: ExitStack) -> N
 
 
 def _start_here() -> str:
-    port = _free_port()
+    port, folder = _free_port(), get_default_system_temp_dir()
+    if not _room(folder):  # Ray's dashboard would say so after a minute
+        raise StudyError(f"Ray cannot start here: {_named()}: {_NO_ROOM.format(folder)}")
     os.environ[ASKED] = f"http://127.0.0.1:{port}"  # before Ray starts, whose processes inherit it
     try:
         ray.init(
@@ -93,21 +94,27 @@ def _start_here() -> str:
 def _at_fault(error: Exception) -> str:
     """Return what kept Ray from starting, and what helps."""
     folder = get_default_system_temp_dir()
-    named = next((name for name in ("RAY_TMPDIR", "TMPDIR") if name in os.environ), "the temporary folder")
+    named = _named()
     if isinstance(error, ray.exceptions.AuthenticationError):
         path = os.environ.get(TOKEN_PATH)
         return f"{TOKEN_PATH}: must name a file that holds the token, got {path}; correct it, or unset it"
     if "AF_UNIX" in str(error):
         return f"{named}: too long for Ray's sockets, got {folder}; set RAY_TMPDIR to a shorter folder, such as /tmp"
-    if any(isinstance(cause, OSError) and cause.errno == errno.ENOSPC for cause in causes(error)) or not _room(folder):
-        return f"{named}: no space left in {folder}; free some, or set RAY_TMPDIR to another folder"
+    if is_disk_full(error) or not _room(folder):
+        return f"{named}: {_NO_ROOM.format(folder)}"
     if isinstance(error, OSError) and str(error.filename or "").startswith(folder):
         return f"{named}: {error.filename}: {error.strerror}; set RAY_TMPDIR to a folder that can be written"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{lines[-1] if lines else type(error).__name__}; its logs are in {folder}/ray/session_latest/logs"
 
 
-_LEAST_ROOM_BYTES = 2**20  # for the logs of Ray's own processes
+_LEAST_ROOM_BYTES = 4 * 2**20  # for the logs of Ray's own processes
+_NO_ROOM = "no space left in {}; free some, or set RAY_TMPDIR to another folder"
+
+
+def _named() -> str:
+    """Return what names Ray's temporary folder."""
+    return next((name for name in ("RAY_TMPDIR", "TMPDIR") if name in os.environ), "the temporary folder")
 
 
 def _room(folder: str) -> bool:

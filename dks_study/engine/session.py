@@ -5,6 +5,7 @@ folder, and a resume from the ledger: nothing of Tune's own state is ever read b
 """
 
 import fcntl
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -16,10 +17,11 @@ from dks_study.engine.interrupts import AGAIN, ending_on_interrupt
 from dks_study.engine.joining import ending_ray, is_lost, join
 from dks_study.engine.sharing import SharedData
 from dks_study.engine.tuning import Hands, PlannedSearch, tune_study
-from dks_study.spec.base import LostError
+from dks_study.spec.base import LostError, Problem
 from dks_study.spec.study import StudySpec, arm_run
 from dks_study.study import provenance
 from dks_study.study.began_with import CONTENTS, StudyData, keep_contents, look_at_data
+from dks_study.study.beside import announced
 from dks_study.study.failures import first_line, is_disk_full
 from dks_study.study.holder import LOCK, lock_text
 from dks_study.study.home import StorageError, home_of, shown
@@ -81,7 +83,7 @@ def running(study: StudySpec, folder: Path, display: Display, where: Where) -> I
     """
     try:
         files = _files(folder, where)
-        with ending_ray() as undo, _only_one(folder), files.held(), display:
+        with ending_ray() as undo, _only_one(folder), _leaving_nothing(folder), files.held(), display:
             files.restore()
             yield _run(study, files, display, where, undo)
     except Exception as error:
@@ -127,6 +129,8 @@ def _run(study: StudySpec, files: Files, display: Display, where: Where, undo: E
     mirror = Mirror(study, folder, where.optuna_storage, display.note)  # a refused study leaves none
     mirror.restore(record.records)
     if not complete:
+        if where.address is None:
+            undo.enter_context(announced(folder, display.note))
         join(where.address, display.note, undo)
         slots = Slots(study.trial.resources, display.note, growing=where.address is not None and grows())
         checkpoints.check_room(slots.now())
@@ -205,6 +209,22 @@ def _only_one(folder: Path) -> Iterator[None]:
         file.write(lock_text())
         file.flush()
         yield
+
+
+@contextmanager
+def _leaving_nothing(folder: Path) -> Iterator[None]:
+    """Empty a folder that was new if the study is refused before a trial has begun; the lock must be held."""
+    is_new = [path.name for path in folder.iterdir()] == [LOCK]
+    try:
+        yield
+    except (Problem, OSError):
+        if is_new and not any(folder.glob("trials/*")):
+            for path in folder.iterdir():
+                if path.is_dir():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink()
+        raise
 
 
 def _refuse_other_code(folder: Path, note: Callable[[str], None]) -> None:

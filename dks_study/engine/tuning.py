@@ -1,5 +1,7 @@
 """One Tune run that a planner feeds: Tune starts, retries and stops trials, and nothing of its state is read back."""
 
+import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,7 @@ from dks_study.study.search import SearchError, optuna_suggest
 from dks_study.study.storage import Files
 from dks_study.study.trial import in_parts, most_parts, read_error, read_parts, train_in_parts
 from dks_study.training.arm_checks import StudyError
+from dks_study.watch.estimate import own_seconds
 from dks_study.watch.mirror import Mirror
 from dks_study.watch.progress import Display
 
@@ -66,6 +69,9 @@ class PlannedSearch(Searcher):  # type: ignore[misc]  # Ray has no types
         self._cells: dict[str, Cell] = {}  # running, by Tune's trial id
         self._again: list[Cell] = []  # ran out of memory: to be trained in more parts
         self._errors: dict[str, BaseException] = {}  # by Tune's trial id
+        self._times: dict[
+            str, list[float]
+        ] = {}  # by Tune's trial id: when handed out, and when its epochs were reported
         self.stopping = False  # no new trials; those that run end after their epoch
         self.error: Exception | None = None  # to be raised outside of Tune
 
@@ -86,7 +92,7 @@ class PlannedSearch(Searcher):  # type: ignore[misc]  # Ray has no types
             return str(Searcher.FINISHED)
         if isinstance(step, Step):
             return str(Searcher.FINISHED) if step is Step.DONE else None
-        self._cells[trial_id] = step
+        self._cells[trial_id], self._times[trial_id] = step, [time.monotonic()]
         return self._start(step)
 
     def _room(self) -> bool:
@@ -142,6 +148,7 @@ class PlannedSearch(Searcher):  # type: ignore[misc]  # Ray has no types
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         if "epoch" in result:
             cell = self._cells[trial_id]
+            self._times[trial_id].append(time.monotonic())
             self._hands.mirror.epoch(cell, result)
             self._hands.display.epoch(cell, result)
         elif NO_MORE in result:
@@ -153,6 +160,7 @@ class PlannedSearch(Searcher):  # type: ignore[misc]  # Ray has no types
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         cell, why = self._cells.pop(trial_id), self._errors.pop(trial_id, None)
+        times = [*self._times.pop(trial_id), time.monotonic()]
         folder = self._hands.files.trial(cell.id)
         try:
             self._hands.files.fetch(cell.id)
@@ -164,7 +172,13 @@ class PlannedSearch(Searcher):  # type: ignore[misc]  # Ray has no types
             status: Status = "out_of_memory" if why and is_out_of_memory(why) else "failed"
             outcome = Outcome(status, {}, read_error(folder, why))
         if outcome is not None:  # else it was stopped by Ctrl-C, or the disk is full: it goes on next time
-            self._end(cell, outcome)
+            self._end(cell, replace(outcome, seconds=self._seconds(cell, outcome, times)))
+
+    def _seconds(self, cell: Cell, outcome: Outcome, times: Sequence[float]) -> float | None:
+        """Return how long a trial took; it is not known of one that goes back to an earlier attempt."""
+        trained = len(outcome.steps) if outcome.status == "stopped" else cell.epochs
+        seen_whole = len(times) == trained + 2
+        return own_seconds(times, starts_processes=self._study.trial.resources.workers > 0) if seen_whole else None
 
     def _end(self, cell: Cell, outcome: Outcome) -> None:
         """Settle a trial, or let it be trained in more parts if it ran out of memory and the study asks for that."""

@@ -1,14 +1,22 @@
-"""Auxiliary classifiers: what is grown at a tap, and the network of a backbone with its branches."""
+"""A backbone with its auxiliary classifiers: images in, the logits of all of them out."""
 
 from collections.abc import Mapping, Sequence
 
+import torch
 from torch import Tensor, nn
 
-from dks_study.method.backbones import Backbone, build_backbone
+from dks_study.method.backbones import Backbone, Walked, Watched, build_backbone
+from dks_study.method.backbones.layout import PROBE_PIXELS
+from dks_study.method.growth import Site, grow, stage_site
+from dks_study.method.hollow import hollow
+from dks_study.method.probing import Probed, probe
 from dks_study.method.streams import seeded
-from dks_study.spec.backbone import BackboneSpec, tap_position
-from dks_study.spec.branches import BranchSpec, Growth, branch_layout
+from dks_study.method.tapping import pick_logits
+from dks_study.spec.backbone import BackboneSpec, is_stage, shallow_to_deep
+from dks_study.spec.branches import BranchSpec
 from dks_study.spec.pairing import MAIN
+
+ANY_SIZE = (PROBE_PIXELS, PROBE_PIXELS)
 
 
 class BranchedNet(nn.Module):
@@ -20,16 +28,22 @@ class BranchedNet(nn.Module):
     """
 
     def __init__(self, backbone: Backbone, branches: Mapping[str, nn.Module]) -> None:
-        """Join a backbone and its branches, given by tap name in any order."""
+        """Join a backbone and its branches, given by tap name: stages in any order, modules shallow to deep."""
         super().__init__()
         self.backbone = backbone
-        self._taps = tuple(backbone.tap(tap).name for tap in sorted(branches, key=tap_position))
-        self.branches = nn.ModuleDict({tap.replace(".", "_"): branches[tap] for tap in self._taps})
+        self._taps = shallow_to_deep(branches)
+        if isinstance(backbone, Walked):
+            self._taps = tuple(backbone.tap(tap).name for tap in self._taps)
+        self.branches = nn.ModuleDict(dict(zip(_keys(self._taps), (branches[tap] for tap in self._taps), strict=True)))
 
     @property
     def names(self) -> tuple[str, ...]:
         """The classifiers, shallow to deep, `main` last."""
         return (*self._taps, MAIN)
+
+    def plain(self) -> nn.Module:
+        """Return the network that ships, without branches: the very module that is trained here."""
+        return self.backbone.plain()
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Return logits [B, classes] by classifier, shallow to deep, of images [B, in_channels, H, W].
@@ -37,15 +51,19 @@ class BranchedNet(nn.Module):
         The backbone runs to its end before any branch runs: from one generator state its dropout then draws
         the same numbers whatever branches there are.
         """
-        features = self.backbone.walk(images, self._taps)
-        main = self.backbone.classify(features[self.backbone.taps[-1].name])
+        features, main = self.backbone.tapped(images, self._taps)
         branches = zip(self._taps, self.branches.values(), strict=True)
         logits = {tap: branch(features[tap]) for tap, branch in branches}
         return {**logits, MAIN: main}
 
 
 def build_branched(
-    backbone_spec: BackboneSpec, branches_spec: BranchSpec, in_channels: int, classes: int, seed: int
+    backbone_spec: BackboneSpec,
+    branches_spec: BranchSpec,
+    in_channels: int,
+    classes: int,
+    seed: int,
+    pixels: tuple[int, int] = ANY_SIZE,
 ) -> BranchedNet:
     """Return a backbone with its branches; equal parts get equal initial weights whatever else is built.
 
@@ -55,60 +73,90 @@ def build_branched(
         in_channels: channels of the images, at least 1.
         classes: number of classes, at least 2.
         seed: the backbone and every branch draw from streams of their own.
+        pixels: height and width of the images, for networks that take one size alone and are tapped at modules.
 
     Raises:
         ValueError: one line that names the key, if the backbone cannot be built, lacks a tap, or cannot grow there
             what the recipe asks for.
     """
     backbone = build_backbone(backbone_spec, in_channels, classes, seed)
+    taps = shallow_to_deep(branches_spec.taps)
+    if isinstance(backbone, Walked) and all(map(is_stage, taps)):
+        sites = [stage_site(backbone, tap) for tap in taps]
+    else:
+        backbone = _watched(backbone, in_channels, classes)
+        probed = _probed(backbone, backbone_spec.name, (backbone.in_channels or in_channels, *pixels))
+        sites = _module_sites(backbone, probed, taps)
     branches: dict[str, nn.Module] = {}
-    for tap in branches_spec.taps:
-        backbone.tap(tap)
-        growth = branch_layout(backbone_spec, backbone.blocks_per_stage, branches_spec, tap)
-        with seeded(seed, "branch", tap):
-            branches[tap] = nn.Sequential(*_grow(branches_spec.recipe, backbone, tap, classes, growth))
+    for site in sites:
+        with seeded(seed, "branch", site.tap.name):
+            branches[site.tap.name] = grow(site, backbone_spec, branches_spec, classes)
     return BranchedNet(backbone, branches)
 
 
-def _grow(recipe: str, backbone: Backbone, tap: str, classes: int, growth: Sequence[Growth]) -> list[nn.Module]:
-    channels, first = backbone.tap(tap).channels, int(tap_position(tap)[0])
-    if recipe == "linear":
-        return [backbone.new_head(channels)]
-    if recipe != "bottleneck":
-        return backbone.new_tail(first, channels, growth)
-    parts: list[nn.Module] = []
-    for (_, width), before, after in zip(growth, backbone.taps[first - 1 :], backbone.taps[first:], strict=False):
-        out_channels = max(1, round(after.channels * width))
-        parts.append(Bottleneck(channels, out_channels, after.stride // before.stride))
-        channels = out_channels
-    head = (nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes))
-    return [*parts, nn.Sequential(*head)] if parts else [backbone.new_head(channels)]
+def _watched(backbone: Backbone, in_channels: int, classes: int) -> Watched:
+    if isinstance(backbone, Watched):
+        return backbone
+    shown = getattr(backbone, "in_channels", in_channels)
+    return Watched(backbone.plain(), classes, in_channels=shown)
 
 
-class Bottleneck(nn.Module):
-    """relu(1x1 to a quarter, 3x3 with the stride, 1x1; + 1x1 shortcut), each with BN: [B, in, ...] -> [B, out, ...]."""
+def _probed(watched: Watched, name: str, image_shape: tuple[int, int, int]) -> Probed:
+    """Run a copy without data; what cannot run like that cannot be counted either.
 
-    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
-        """Build a block that divides the resolution by `stride`, rounding up."""
-        super().__init__()
-        inner = max(1, out_channels // 4)
-        self.residual = nn.Sequential(
-            *_conv_bn(in_channels, inner, 1, 1),
-            nn.ReLU(),
-            *_conv_bn(inner, inner, 3, stride),
-            nn.ReLU(),
-            *_conv_bn(inner, out_channels, 1, 1),
-        )
-        self.shortcut = nn.Sequential(*_conv_bn(in_channels, out_channels, 1, stride))
-        self.relu = nn.ReLU()
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Return the block's activated output."""
-        output: Tensor = self.relu(self.residual(inputs) + self.shortcut(inputs))
-        return output
+    Raises:
+        ValueError: one line, if it does not run, or which of its outputs is the logits is not known.
+    """
+    try:
+        with torch.device("meta"):
+            probed = probe(hollow(watched.model), torch.empty(2, *image_shape))
+    except ValueError as error:
+        rule = "must run on the data's images, and without numbers (on PyTorch's meta device)"
+        raise ValueError(f"backbone.name: {rule}, got {name!r}: {error}") from error
+    check_logits(probed, watched.output, watched.classes)
+    return probed
 
 
-def _conv_bn(in_channels: int, out_channels: int, kernel: int, stride: int) -> tuple[nn.Conv2d, nn.BatchNorm2d]:
-    conv = nn.Conv2d(in_channels, out_channels, kernel, stride, padding=kernel // 2, bias=False)
-    nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
-    return conv, nn.BatchNorm2d(out_channels)
+def check_logits(probed: Probed, output: int | str | None, classes: int) -> None:
+    """Check that a network returned logits [B, classes].
+
+    Raises:
+        ValueError: one line that names the key.
+    """
+    try:
+        logits = pick_logits(probed.result, output, classes)
+    except ValueError as error:
+        raise ValueError(f"backbone.{error}") from error
+    if logits.ndim != 2 or logits.shape[1] != classes:
+        shape = ", ".join(map(str, logits.shape[1:]))
+        raise ValueError(f"classes: the network's logits must be [B, {classes}], got [B, {shape}]")
+
+
+def _module_sites(watched: Watched, probed: Probed, taps: Sequence[str]) -> list[Site]:
+    """Return the places at modules, which must be named from shallow to deep.
+
+    Raises:
+        ValueError: one line that names the key.
+    """
+    try:
+        found = [probed.find(tap) for tap in taps]
+    except ValueError as error:
+        if watched.stageless and all(map(is_stage, taps)):
+            raise ValueError(watched.stageless) from error
+        raise ValueError(f"branches.{error}") from error
+    positions = [probed.position(tap) for tap in taps]
+    if positions != sorted(positions):
+        right = ", ".join(sorted(taps, key=probed.position))
+        raise ValueError(f"branches.taps: must be listed as they run ({right}), got {', '.join(taps)}")
+    return [Site(each.tap, probed.after(each.tap.name) or (each.tap,)) for each in found]
+
+
+def _keys(taps: Sequence[str]) -> list[str]:
+    """Return the names of the branches' modules: without dots, each its own, none that a ModuleDict has itself."""
+    taken, keys = nn.ModuleDict(), []
+    for tap in taps:
+        key = tap.replace(".", "_")
+        while key in keys or hasattr(taken, key):
+            key += "_"
+        keys.append(key)
+    return keys

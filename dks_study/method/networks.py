@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from dks_study.method.backbones import Backbone, build_backbone
-from dks_study.method.branches import BranchedNet, build_branched
+from dks_study.method.branches import ANY_SIZE, BranchedNet, build_branched
 from dks_study.method.streams import derive
 from dks_study.spec.cohort import TeacherSpec
 from dks_study.spec.pairing import TEACHER
@@ -71,7 +71,9 @@ class Cohort(nn.Module):
 Network = BranchedNet | Cohort
 
 
-def build_network(run: RunSpec, in_channels: int, classes: int, seed: int) -> Network:
+def build_network(
+    run: RunSpec, in_channels: int, classes: int, seed: int, pixels: tuple[int, int] = ANY_SIZE
+) -> Network:
     """Return what `run` trains; equal parts get equal initial weights whatever else is built.
 
     Args:
@@ -79,17 +81,18 @@ def build_network(run: RunSpec, in_channels: int, classes: int, seed: int) -> Ne
         in_channels: channels of the images, at least 1.
         classes: number of classes, at least 2.
         seed: the run's seed; every network draws from streams of its own.
+        pixels: height and width of the images, for networks that take one size alone.
 
     Raises:
         ValueError: one line that names the key, if a part cannot be built or the teacher's weights do not fit.
     """
-    own = build_branched(run.backbone, run.branches, in_channels, classes, seed)
+    own = build_branched(run.backbone, run.branches, in_channels, classes, seed, pixels)
     if not run.peers and run.teacher is None:
         return own
     peers: list[BranchedNet] = []
     for number, peer in enumerate(run.peers, start=1):
         parts = peer.backbone or run.backbone, peer.branches or run.branches
-        peers.append(build_branched(*parts, in_channels, classes, derive(seed, "peer", number)))
+        peers.append(build_branched(*parts, in_channels, classes, derive(seed, "peer", number), pixels))
     teacher = Frozen(load_teacher(run.teacher, in_channels, classes)) if run.teacher else None
     return Cohort(own, peers, teacher)
 

@@ -1,20 +1,24 @@
 """Which backbone: one description per family, told apart by `name`; each checks its own size and counts its blocks.
 
 Taps are named `stage2` (the end of a stage) or `stage2.3` (inside it, after its third block). For the CIFAR families
-they follow from the description; networks that come from elsewhere know theirs only when they are built.
+they follow from the description; networks that come from elsewhere know theirs only when they are built, and can be
+tapped at any module, too, by its name in `named_modules()`.
 """
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from dks_study.spec.base import Fraction, Spec
 
+EXTERNAL_NAME = r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$"
 Option = bool | int | float | str
 _TAP = re.compile(r"(stage[1-9]\d*)(?:\.([1-9]\d*))?")
+_MODULE = re.compile(r"\w+(\.\w+)*")
+_OTHER_CLASSIFIERS = re.compile(r"(.+\.)?main|(teacher|peer\w*|ensemble)(\..+)?")  # what is reported by these names
 
 
 class ResNetSpec(Spec):
@@ -136,11 +140,13 @@ class VGGSpec(Spec):
 class ExternalSpec(Spec):
     """A network that is built elsewhere: `torchvision:NAME`, `timm:NAME`, or `package.module:callable` of your own.
 
-    `options` are keyword arguments of its constructor. Weights are never loaded or downloaded.
+    `options` are keyword arguments of its constructor. Weights are never loaded or downloaded. `output` says which of
+    several values that it returns are the logits, by position or name; left out, the only one of shape [B, classes].
     """
 
-    name: str = Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$")
+    name: str = Field(pattern=EXTERNAL_NAME)
     options: dict[str, Option] = Field(default_factory=dict)
+    output: int | str | None = None
 
     @field_validator("options")
     @classmethod
@@ -206,6 +212,29 @@ def split_tap(tap: str) -> tuple[str, int | None]:
     if not (match := _TAP.fullmatch(tap)):
         raise ValueError(f"branches.taps: a tap is written stage2, or stage2.3 for inside a stage, got {tap!r}")
     return match[1], int(match[2]) if match[2] else None
+
+
+def is_stage(tap: str) -> bool:
+    """Is `tap` written like a stage or a place inside one, rather than like any other module?"""
+    return _TAP.fullmatch(tap) is not None
+
+
+def check_module_name(tap: str) -> None:
+    """Check that `tap` can be the name of a module, and of a classifier of its own.
+
+    Raises:
+        ValueError: one line that names the rule.
+    """
+    if not _MODULE.fullmatch(tap):
+        raise ValueError(f"branches.taps: a tap is a stage (stage2, stage2.3) or a module (layer2.0), got {tap!r}")
+    if _OTHER_CLASSIFIERS.fullmatch(tap):
+        raise ValueError(f"branches.taps: main, teacher, peer and ensemble name other classifiers, got {tap!r}")
+
+
+def shallow_to_deep(taps: Iterable[str]) -> tuple[str, ...]:
+    """Return taps in order: stages by their number; others as they are given, since only the network knows."""
+    given = tuple(taps)
+    return tuple(sorted(given, key=tap_position)) if all(map(is_stage, given)) else given
 
 
 def tap_position(tap: str) -> tuple[int, float]:

@@ -19,6 +19,9 @@ from dks_study.spec.backbone import (
     PreActResNetSpec,
     ResNetSpec,
     WRNSpec,
+    is_stage,
+    kind_of,
+    shallow_to_deep,
     split_tap,
     tap_position,
 )
@@ -27,6 +30,7 @@ from dks_study.spec.base import Spec
 TAP_JOINT = "+"  # between the taps of a set that is written as one value
 Blocks = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)]
 Width = Annotated[float, Field(gt=0, le=16)]
+Recipe = Literal["auto", "paper", "tail", "bottleneck", "linear"]
 
 
 class Growth(NamedTuple):
@@ -42,14 +46,15 @@ class BranchSpec(Spec):
     `taps` is a list of names, or the names joined by + (`stage1+stage2`): one value, which an axis can choose.
     A branch grows a stage for every stage that remains in the backbone, then a classifier. `paper` has the published
     blocks; `tail` those of the backbone; `bottleneck` one bottleneck block for each remaining down-sampling; `linear`
-    is the classifier alone. `depth_factor` is the fraction kept of each stage's blocks (rounded up), `blocks` an
+    is the classifier alone; `auto` comes, at each tap, to the first of `paper`, `tail` and `bottleneck` that there is.
+    `depth_factor` is the fraction kept of each stage's blocks (rounded up), `blocks` an
     explicit number for each remaining stage of a tap. `width` multiplies the channels of the branch's last stage (the
     growth rate in DenseNets) at every tap, `width_by_tap` at one; left out, the recipe's own. What is inside a stage
     grows what the stage's end grows.
     """
 
     taps: tuple[str, ...] = ()
-    recipe: Literal["paper", "tail", "bottleneck", "linear"] = "paper"
+    recipe: Recipe = "auto"
     depth_factor: float = Field(default=1.0, gt=0, le=1)
     blocks: dict[str, Blocks] = Field(default_factory=dict)
     width: Width | None = None
@@ -72,16 +77,24 @@ class BranchSpec(Spec):
     def _keys_go_with_the_recipe(self) -> Self:
         if not self.taps:  # an arm without branches may leave the other keys as they are
             return self
-        given = {"depth_factor": self.depth_factor != 1, "blocks": bool(self.blocks)}
-        widths = {"width": self.width is not None, "width_by_tap": bool(self.width_by_tap)}
-        unused = {"bottleneck": given, "linear": {**given, **widths}}.get(self.recipe, {})
-        for key in (key for key, is_given in unused.items() if is_given):
-            raise ValueError(f"{key}: must be left out with recipe {self.recipe}, got {getattr(self, key)!r}")
+        self.check_keys(self.recipe, f"recipe {self.recipe}")
         for key, by_tap in (("blocks", self.blocks), ("width_by_tap", self.width_by_tap)):
             for tap in by_tap:
                 if tap not in self.taps:
                     raise ValueError(f"{key}: must name taps that carry a branch, got {tap!r}")
         return self
+
+    def check_keys(self, recipe: str, why: str) -> None:
+        """Check that no key is given that `recipe` has no use for; `why` says where the recipe comes from.
+
+        Raises:
+            ValueError: one line that begins with the key.
+        """
+        given = {"depth_factor": self.depth_factor != 1, "blocks": bool(self.blocks)}
+        widths = {"width": self.width is not None, "width_by_tap": bool(self.width_by_tap)}
+        unused = {"bottleneck": given, "linear": {**given, **widths}}.get(recipe, {})
+        for key in (key for key, is_given in unused.items() if is_given):
+            raise ValueError(f"{key}: must be left out with {why}, got {getattr(self, key)!r}")
 
 
 class _Published(NamedTuple):
@@ -128,7 +141,7 @@ def _published(backbone: BackboneSpec, blocks: tuple[int, ...]) -> _Published:
 
 
 def branch_layout(
-    backbone: BackboneSpec, blocks_per_stage: tuple[int, ...], branches: BranchSpec, tap: str
+    backbone: BackboneSpec, blocks_per_stage: tuple[int, ...], branches: BranchSpec, tap: str, stage: str | None = None
 ) -> tuple[Growth, ...]:
     """Return the stages that the branch at `tap` grows, one for each stage that remains; `linear` grows none.
 
@@ -137,22 +150,69 @@ def branch_layout(
         blocks_per_stage: the backbone's own blocks.
         branches: the recipe and what overrides it.
         tap: a tap of the backbone.
+        stage: the stage that it ends, or the place inside one, if its name does not say so.
 
     Raises:
         ValueError: if the recipe has no layout for this tap, or `blocks` not one number for each remaining stage.
     """
-    remaining = blocks_per_stage[tap_position(tap)[0] :]
+    place = stage or tap
+    remaining = blocks_per_stage[tap_position(place)[0] :]
     if branches.recipe == "linear" or not remaining:
         return ()
-    blocks, late_width = _recipe(backbone, blocks_per_stage, branches.recipe, tap)
+    blocks, late_width = _recipe(backbone, blocks_per_stage, recipe_at(backbone, branches, place), place)
     blocks = tuple(math.ceil(branches.depth_factor * n - 1e-9) for n in blocks)
     blocks = branches.blocks.get(tap, blocks)
     if len(blocks) != len(remaining):
         rule = f"must give {len(remaining)} numbers for {tap}, one for each remaining stage"
         raise ValueError(f"branches.blocks: {rule}, got {list(blocks)}")
+    return _widened(blocks, branches, tap, late_width)
+
+
+def bottleneck_layout(stages: int, branches: BranchSpec, tap: str) -> tuple[Growth, ...]:
+    """Return what a branch of bottlenecks grows at a module, which `stages` down-samplings follow.
+
+    Raises:
+        ValueError: one line that begins with a key that bottlenecks have no use for.
+    """
+    try:
+        branches.check_keys("bottleneck", f"recipe bottleneck, which auto comes to at {tap}")
+    except ValueError as error:
+        raise ValueError(f"branches.{error}") from error
+    return _widened((1,) * stages, branches, tap, late_width=1.0)
+
+
+def _widened(blocks: tuple[int, ...], branches: BranchSpec, tap: str, late_width: float) -> tuple[Growth, ...]:
     width = late_width if branches.width is None else branches.width
     widths = [*[1.0] * (len(blocks) - 1), branches.width_by_tap.get(tap, width)]
     return tuple(Growth(n, width) for n, width in zip(blocks, widths, strict=True))
+
+
+def recipe_at(backbone: BackboneSpec, branches: BranchSpec, stage: str | None) -> str:
+    """Return the recipe of the branch at a stage or inside it, or at a module of no known stage (None)."""
+    if branches.recipe != "auto":
+        return branches.recipe
+    if stage is None:
+        return "bottleneck"
+    return "paper" if split_tap(stage)[0] in _published(backbone, backbone.blocks_per_stage or (1,)).blocks else "tail"
+
+
+def only_recipe(backbone: BackboneSpec, branches: BranchSpec) -> str:
+    """Return the recipe that all branches have, `auto` if they have several."""
+    recipes = {recipe_at(backbone, branches, tap if is_stage(tap) else None) for tap in branches.taps}
+    return recipes.pop() if len(recipes) == 1 else branches.recipe
+
+
+def auto_recipes(backbone: BackboneSpec, branches: BranchSpec) -> str:
+    """Return in words what `auto` came to (`paper at stage1, stage2`), or nothing if no branch was left to it."""
+    if branches.recipe != "auto":
+        return ""
+    by_recipe: dict[str, list[str]] = {}
+    for tap in shallow_to_deep(branches.taps):
+        recipe = recipe_at(backbone, branches, tap if is_stage(tap) else None)
+        if recipe == "tail" and kind_of(backbone.name) in ("timm", "module"):
+            recipe = "tail (bottleneck if its stages cannot be found)"
+        by_recipe.setdefault(recipe, []).append(tap)
+    return "; ".join(f"{recipe} at {', '.join(taps)}" for recipe, taps in by_recipe.items())
 
 
 def _recipe(

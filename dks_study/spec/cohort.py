@@ -6,7 +6,7 @@ study is about keeps the plain names, and its `main` comes last.
 
 from pydantic import Field
 
-from dks_study.spec.backbone import BackboneSpec, tap_position
+from dks_study.spec.backbone import BackboneSpec, shallow_to_deep
 from dks_study.spec.base import Spec
 from dks_study.spec.branches import BranchSpec
 from dks_study.spec.pairing import MAIN, TEACHER
@@ -31,7 +31,7 @@ class PeerSpec(Spec):
 
 def branch_names(branches: BranchSpec) -> tuple[str, ...]:
     """Return the classifiers of one network, shallow to deep, `main` last."""
-    return (*sorted(branches.taps, key=tap_position), MAIN)
+    return (*shallow_to_deep(branches.taps), MAIN)
 
 
 def classifier_names(branches: BranchSpec, peers: tuple[PeerSpec, ...], teacher: TeacherSpec | None) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from itertools import islice
 from operator import getitem
 from typing import Any
 
-from dks_study.spec.branches import TAP_JOINT
+from dks_study.spec.branches import TAP_JOINT, only_recipe
 from dks_study.spec.search import AxisSpec, Constraint, parse_constraint
 from dks_study.spec.study import StudySpec, arm_run
 from dks_study.spec.trial import Scalar, Setting
@@ -155,7 +155,11 @@ def _reachable(axis: AxisSpec, key: str, axes: Mapping[str, AxisSpec], own: Mapp
 
 
 def _own_values(study: StudySpec, arm: str, keys: set[str]) -> dict[str, Any]:
-    values: Any = arm_run(study, arm, {}).model_dump(mode="json")
+    run = arm_run(study, arm, {})
+    values: Any = run.model_dump(mode="json")
+    axis = study.axes_of(arm).get("branches.recipe")
+    if axis is None or not axis.contains(run.branches.recipe):  # it names what `auto` comes to
+        values["branches"]["recipe"] = only_recipe(run.backbone, run.branches)
     own: dict[str, Any] = {}
     for key in keys:
         try:

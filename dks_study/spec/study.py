@@ -7,6 +7,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from dks_study.spec.base import Name, Seed, Spec, hash_of
+from dks_study.spec.branches import auto_recipes
 from dks_study.spec.search import AxisSpec, SearchSpec
 from dks_study.spec.trial import RunSpec, Setting, TrialSpec
 
@@ -105,6 +106,17 @@ def arm_run(study: StudySpec, arm: str, setting: Setting, epochs: int | None = N
         KeyError: if a dotted key leads through something that is not a section.
     """
     return RunSpec.model_validate_json(json.dumps(_arm_values(study, arm, setting, epochs)))
+
+
+def auto_recipes_by_arm(study: StudySpec) -> dict[str, list[str]]:
+    """Return what `branches.recipe: auto` comes to (`paper at stage1, stage2`), and the arms in which it does."""
+    found: dict[str, list[str]] = {}
+    for arm in study.arms:
+        run = arm_run(study, arm, {})
+        text = auto_recipes(run.backbone, run.branches)
+        if text and "branches.recipe" not in study.axes_of(arm):
+            found.setdefault(text, []).append(arm)
+    return found
 
 
 def arm_trial(

@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, PlainSerializer, PlainValidator, model_validator
 
-from dks_study.spec.backbone import BackboneSpec, check_tap, split_tap
+from dks_study.spec.backbone import BackboneSpec, check_module_name, check_tap, is_stage, split_tap
 from dks_study.spec.base import Fraction, Seed, Spec
 from dks_study.spec.branches import BranchSpec, branch_layout
 from dks_study.spec.cohort import PeerSpec, TeacherSpec, classifier_names
@@ -174,10 +174,12 @@ def _check_branches(backbone: BackboneSpec, branches: BranchSpec, prefix: str) -
     """
     for tap in branches.taps:
         try:
-            split_tap(tap)
-            if blocks := backbone.blocks_per_stage:  # else the network knows its taps when it is built
+            if blocks := backbone.blocks_per_stage:
+                split_tap(tap)
                 check_tap(backbone.name, blocks, tap)
                 branch_layout(backbone, blocks, branches, tap)
+            elif not is_stage(tap):  # the network itself knows what it has when it is built
+                check_module_name(tap)
         except ValueError as error:
             raise ValueError(f"{prefix}{error}") from error
 

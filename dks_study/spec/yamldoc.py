@@ -1,18 +1,27 @@
-"""YAML files as plain values that remember where each one stood: strict where YAML 1.1 surprises.
+"""YAML files as plain values that remember where each one stood.
 
-Safe by construction: only mappings, lists and scalars, no tags, no aliases, no repeated keys.
+What is written without quotes is read by the core schema of YAML 1.2 (section 10.3.2): 1e-4 is a number and 010 is 10;
+yes, on, 1:30 and 1_000 are text. Safe by construction: only mappings, lists and scalars, no tags, no aliases, no
+repeated keys.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
+from yaml.composer import Composer
+from yaml.parser import Parser
+from yaml.reader import Reader
+from yaml.resolver import BaseResolver
+from yaml.scanner import Scanner
 
 from dks_study.spec.base import Problem
 
 Key = tuple[str | int, ...]
+SET = "--set"  # where an override is written, as a file and a line are for what stands in a file
 
 
 class SpecError(Problem, ValueError):
@@ -20,35 +29,55 @@ class SpecError(Problem, ValueError):
 
 
 @dataclass(frozen=True)
-class Mark:
-    """Where a value was written (`file:line` or `--set`) and its text there."""
-
-    where: str
-    text: str = ""
-
-
-@dataclass(frozen=True)
 class Document:
-    """Nested plain values, and the mark of every key in them."""
+    """Nested plain values, and where every key in them was written: `file:line` or `--set`."""
 
     values: dict[str, Any]
-    marks: Mapping[Key, Mark]
+    marks: Mapping[Key, str]
 
-    def mark(self, key: Key) -> Mark:
-        """Return the mark of `key`, or of the nearest thing around it that was written somewhere."""
+    def where(self, key: Key) -> str:
+        """Return where `key`, or else the nearest thing around it, was written; "" if nowhere."""
         while key and key not in self.marks:
             key = key[:-1]
-        return self.marks.get(key, Mark(""))
+        return self.marks.get(key, "")
 
 
-class _Loader(yaml.SafeLoader):
-    """SafeLoader that leaves dates as text (a date is never a value here)."""
+def _whole(text: str) -> int:
+    number = int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
+    if abs(number) >= 2**63:
+        raise ValueError("whole numbers have at most 64 bits here")
+    return number
 
 
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, regexp) for tag, regexp in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+_TAG = "tag:yaml.org,2002:"
+# Name of a core-schema tag -> how its scalars are written, and what they are.
+_CORE: Mapping[str, tuple[re.Pattern[str], Callable[[str], object]]] = {
+    "null": (re.compile(r"(?:null|Null|NULL|~|)\Z"), lambda text: None),
+    "bool": (re.compile(r"(?:true|True|TRUE|false|False|FALSE)\Z"), lambda text: text.lower() == "true"),
+    "int": (re.compile(r"(?:[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+)\Z"), _whole),
+    "float": (
+        re.compile(
+            r"(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))\Z"
+        ),
+        lambda text: float(text.lower().replace(".inf", "inf").replace(".nan", "nan")),
+    ),
+    "str": (re.compile(r"(?s:.*)\Z"), str),
 }
+_PLAIN = {_TAG + name for name in ("map", "seq", *_CORE)}
+
+
+class _Loader(Reader, Scanner, Parser, Composer, BaseResolver):
+    """Composes nodes and resolves their tags; it has nothing that could make an object of one."""
+
+    # Under None: tried for every scalar without quotes, in this order.
+    yaml_implicit_resolvers = {None: [(_TAG + name, pattern) for name, (pattern, _) in _CORE.items()]}  # noqa: RUF012
+
+    def __init__(self, text: str) -> None:
+        Reader.__init__(self, text)
+        Scanner.__init__(self)
+        Parser.__init__(self)
+        Composer.__init__(self)
+        BaseResolver.__init__(self)
 
 
 def load_document(path: Path) -> Document:
@@ -68,12 +97,12 @@ def load_document(path: Path) -> Document:
         raise SpecError(f"{path}{_line_of(error)}: not valid YAML: {_problem(error)}") from error
     if not isinstance(node, yaml.MappingNode):
         raise SpecError(f"{path}: the top level must be `key: value` lines")
-    marks: dict[Key, Mark] = {}
+    marks: dict[Key, str] = {}
     values = _read(node, (), str(path), marks)
     return Document(values, marks)
 
 
-def parse_value(text: str, where: str, key: Key, marks: dict[Key, Mark]) -> Any:  # noqa: ANN401
+def parse_value(text: str, where: str, key: Key, marks: dict[Key, str]) -> Any:  # noqa: ANN401
     """Read the value of one `--set key=value`.
 
     Raises:
@@ -86,59 +115,56 @@ def parse_value(text: str, where: str, key: Key, marks: dict[Key, Mark]) -> Any:
             raise
         raise SpecError(f"{where}: not valid YAML: {_problem(error)}, got {text!r}") from error
     if node is None:
-        marks[key] = Mark("--set")
+        marks[key] = SET
         return None
     try:
-        return _read(node, key, "--set", marks)
+        return _read(node, key, SET, marks)
     except SpecError as error:
-        raise SpecError(f"{where}: {str(error).removeprefix('--set: ')}") from error
-
-
-_PLAIN = {f"tag:yaml.org,2002:{name}" for name in ("map", "seq", "str", "int", "float", "bool", "null")}
+        said = str(error).removeprefix(f"{SET}: ")
+        raise SpecError(f"{SET}: {said}" if said.startswith(".".join(map(str, key))) else f"{where}: {said}") from error
 
 
 def _compose(text: str, where: str) -> yaml.Node | None:
     if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
         raise SpecError(f"{where}: YAML aliases (*name) are not used here: write the value out")
-    node: yaml.Node | None = yaml.compose(text, Loader=_Loader)
+    node: yaml.Node | None = _Loader(text).get_single_node()
     return node
 
 
-def _read(node: yaml.Node, key: Key, file: str, marks: dict[Key, Mark]) -> Any:  # noqa: ANN401
-    where = f"{file}:{node.start_mark.line + 1}" if file != "--set" else file
+def _read(node: yaml.Node, key: Key, file: str, marks: dict[Key, str]) -> Any:  # noqa: ANN401
+    where = f"{file}:{node.start_mark.line + 1}" if file != SET else file
     if node.tag not in _PLAIN:
         raise SpecError(f"{where}: not a plain value: no tags here, got {node.tag!r}")
+    marks[key] = where
     if isinstance(node, yaml.SequenceNode):
-        marks[key] = Mark(where)
         return [_read(item, (*key, i), file, marks) for i, item in enumerate(node.value)]
     if isinstance(node, yaml.ScalarNode):
-        marks[key] = Mark(where, node.value)
         return _scalar(node, where, key)
-    marks[key] = Mark(where)
     values: dict[str, Any] = {}
     for key_node, value_node in node.value:
         name = key_node.value
-        line = f"{file}:{key_node.start_mark.line + 1}" if file != "--set" else file
+        line = f"{file}:{key_node.start_mark.line + 1}" if file != SET else file
         if not isinstance(name, str) or not name.isprintable() or key_node.tag not in _PLAIN:
             raise SpecError(f"{line}: a key must be plain text")
         if name in values:
             raise SpecError(f"{line}: {'.'.join(map(str, (*key, name)))}: the key is written twice")
         values[name] = _read(value_node, (*key, name), file, marks)
-        marks[(*key, name)] = Mark(line, marks[(*key, name)].text)
+        marks[(*key, name)] = line
     return values
 
 
 def _scalar(node: yaml.ScalarNode, where: str, key: Key) -> object:
-    loader = _Loader("")
+    kind = node.tag.removeprefix(_TAG)
+    pattern, value_of = _CORE.get(kind, (None, str))
     try:
-        value = loader.construct_object(node)
+        if pattern is None or not pattern.match(node.value):
+            raise ValueError(f"{node.value!r} is no {kind}")
+        value = value_of(node.value)
         if isinstance(value, str):
             value.encode()
         return value
-    except (yaml.YAMLError, ValueError) as error:
+    except ValueError as error:
         raise SpecError(f"{where}: {'.'.join(map(str, key))}: not a plain value: {_problem(error)}") from error
-    finally:
-        loader.dispose()
 
 
 def _line_of(error: Exception) -> str:

@@ -126,8 +126,8 @@ def load_trained(folder: Path) -> TrainedNetwork:
 
 def trained_network(trial: TrialSpec, state: State) -> BranchedNet:
     """Return the trial's own network with the weights that ship, evaluating."""
-    channels, classes = state.inputs["image_shape"][0], state.inputs["classes"]
-    net = build_branched(trial.backbone, trial.branches, channels, classes, trial.seed)
+    (channels, *pixels), classes = state.inputs["image_shape"], state.inputs["classes"]
+    net = build_branched(trial.backbone, trial.branches, channels, classes, trial.seed, (pixels[0], pixels[1]))
     own = {key.removeprefix(OWN): value for key, value in state.shipped.items() if key.startswith(OWN)}
     net.load_state_dict(own or state.shipped, strict=True)
     return net.eval()

@@ -65,6 +65,7 @@ class Outcome:
         error: why it failed, diverged or was stopped early.
         steps: of a search trial, the objective after epochs 1, 2, ...
         accumulate: in how many parts its batches were trained after it had run out of memory; None: it had not.
+        seconds: how long it took, without the start of a process that trains others too; None: nobody saw it whole.
     """
 
     status: Status
@@ -72,6 +73,7 @@ class Outcome:
     error: str | None = None
     steps: list[float] = field(default_factory=list)
     accumulate: int | None = None
+    seconds: float | None = None
 
     @property
     def lost(self) -> bool:

@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 
 from dks_study.spec.base import Problem
-from dks_study.spec.study import UNHASHED, StudySpec
+from dks_study.spec.study import UNHASHED, StudySpec, auto_recipes_by_arm
 from dks_study.study.ledger import write_whole
 from dks_study.study.machine import processor, versions
 from dks_study.study.sources import PLANS, TRIALS, code_of
@@ -76,7 +76,7 @@ def new_session(gpus: int) -> Session:
         code_hash(),
         numbers_hash(),
         versions(PACKAGES),
-        _hardware(gpus),
+        hardware(gpus),
     )
 
 
@@ -118,6 +118,7 @@ def write_provenance(
         # As written, so that it can be loaded again: defaults of one backbone family would not fit another.
         "study": study.model_dump(mode="json", by_alias=True, exclude_unset=True),
         "resolved": study.model_dump(mode="json", by_alias=True),
+        "recipe_auto": auto_recipes_by_arm(study),
         "study_hash": study.content_hash(),
         **({"data": data} if data else {}),
         **({"adopted": adopted} if adopted else {}),
@@ -183,7 +184,8 @@ def _git(*words: str) -> str | None:
     return done.stdout.strip()
 
 
-def _hardware(gpus: int) -> dict[str, str | int | float]:
+def hardware(gpus: int) -> dict[str, str | int | float]:
+    """Describe this machine, with `gpus` GPUs."""
     memory_gib = round(psutil.virtual_memory().total / 2**30, 1)
     return {
         "cpu": processor(),

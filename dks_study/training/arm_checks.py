@@ -28,7 +28,7 @@ def check_arms(study: StudySpec) -> dict[str, int]:
         batch_sizes(len(data.train), optimiser.batch_size, optimiser.keep_partial_batch, max(1, run.resources.workers))
         try:
             with torch.device("meta"):
-                network = build_network(run, data.image_shape[0], data.classes, seed=0)
+                network = build_network(run, data.image_shape[0], data.classes, 0, data.image_shape[1:])
         except ValueError as error:
             raise StudyError(f"arms.{arm}: trial.{error}") from error
         copies = 1 + _MOMENTS[optimiser.name] + bool(optimiser.ema_decay)

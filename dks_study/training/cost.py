@@ -48,6 +48,6 @@ def _parameters(module: nn.Module) -> int:
 def _macs(module: nn.Module, image_shape: tuple[int, int, int]) -> int:
     dtype = next(module.parameters()).dtype
     counter = FlopCounterMode(display=False)
-    with torch.no_grad(), counter:
-        module(torch.empty(1, *image_shape, device="meta", dtype=dtype))
+    with torch.device("meta"), torch.no_grad(), counter:  # a network may make tensors of its own
+        module(torch.empty(1, *image_shape, dtype=dtype))
     return int(counter.get_total_flops()) // 2  # one multiply-accumulate is two operations

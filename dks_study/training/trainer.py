@@ -168,7 +168,9 @@ def _evaluate(run: Run, split: AnySplit, prefix: str) -> dict[str, float]:
 
 
 def _prepare(trial: TrialSpec, data: DataSet, team: Team, resume: State | None) -> Run:
-    network = place(build_network(trial, data.image_shape[0], data.classes, trial.seed), trial.compute, team.device)
+    channels, *pixels = data.image_shape
+    network = build_network(trial, channels, data.classes, trial.seed, (pixels[0], pixels[1]))
+    network = place(network, trial.compute, team.device)
     on_device = replace(
         data,
         train=data.train.with_labels(training_labels(data, trial.data, trial.seed)).to(team.device),

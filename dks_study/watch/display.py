@@ -14,6 +14,7 @@ from rich.text import Text
 
 from dks_study.spec.study import StudySpec
 from dks_study.study.ledger import Cell, Outcome
+from dks_study.watch.estimate import Pace
 from dks_study.watch.picture import ending, left, picture, running_line, whole
 from dks_study.watch.progress import Display, Metrics, Tracker
 
@@ -146,7 +147,7 @@ def standard_console() -> Console:
     return Console(force_terminal=sys.stdout.isatty() and movable, force_jupyter=False)
 
 
-def make_display(study: StudySpec, console: Console) -> Display:
-    """Return a live table on a terminal, plain lines elsewhere."""
-    tracker = Tracker(study)
+def make_display(study: StudySpec, console: Console, earlier: Pace | None = None) -> Display:
+    """Return a live table on a terminal, plain lines elsewhere; `earlier` is what other studies tell of the pace."""
+    tracker = Tracker(study, earlier)
     return LiveDisplay(tracker, console) if console.is_terminal else PlainDisplay(tracker)

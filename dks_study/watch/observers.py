@@ -1,4 +1,4 @@
-"""One display and any number of others that are told the same; none of the others can end a study."""
+"""One display and any number of others that are told the same; none of them can end a study."""
 
 from collections.abc import Callable, Iterable
 from types import TracebackType
@@ -23,10 +23,11 @@ class Observed:
     def __init__(self, display: Display, recorders: Iterable[Recorder]) -> None:
         """Tell `display` first, then `recorders` in order."""
         self._display, self._recorders = display, list(recorders)
+        self._shows = True
 
     def __enter__(self) -> Self:
         """Start showing."""
-        self._display.__enter__()
+        self._show(lambda display: display.__enter__())
         return self
 
     def __exit__(
@@ -34,28 +35,37 @@ class Observed:
     ) -> None:
         """End the recorders, then the display, which may still have to show what failed."""
         self._tell(lambda recorder: recorder.end())
-        self._display.__exit__(kind, error, trace)
+        self._shows = True  # whatever happened, its thread must end
+        self._show(lambda display: display.__exit__(kind, error, trace))
 
     def note(self, text: str) -> None:
         """Show one line for good."""
-        self._display.note(text)
+        self._show(lambda display: display.note(text))
 
     def started(self, cell: Cell) -> None:
         """Pass on that `cell` begins to train."""
-        self._display.started(cell)
+        self._show(lambda display: display.started(cell))
         self._tell(lambda recorder: recorder.started(cell))
 
     def epoch(self, cell: Cell, metrics: Metrics) -> None:
         """Pass on that `cell` has finished an epoch."""
-        self._display.epoch(cell, metrics)
+        self._show(lambda display: display.epoch(cell, metrics))
         # The rest is Tune's, which also repeats a trial's config.
         own = {key: metrics[key] for key in metrics if key == "epoch" or ("/" in key and not key.startswith("config/"))}
         self._tell(lambda recorder: recorder.epoch(cell, own))
 
     def settled(self, cell: Cell, outcome: Outcome, *, earlier: bool = False) -> None:
         """Pass on that `cell` has ended."""
-        self._display.settled(cell, outcome, earlier=earlier)
+        self._show(lambda display: display.settled(cell, outcome, earlier=earlier))
         self._tell(lambda recorder: recorder.settled(cell, outcome, earlier=earlier))
+
+    def _show(self, event: Callable[[Display], object]) -> None:
+        """Let the display show it; one that cannot has nobody to tell, and is left alone from then on."""
+        if self._shows:
+            try:
+                event(self._display)
+            except Exception:  # a terminal that has gone, or an error in a drawing
+                self._shows = False
 
     def _tell(self, event: Callable[[Recorder], None]) -> None:
         for recorder in tuple(self._recorders):

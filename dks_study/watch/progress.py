@@ -1,6 +1,7 @@
 """What is known of a study while it runs, and who is told of it."""
 
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -10,9 +11,9 @@ from dks_study.spec.objectives import ACCURACY
 from dks_study.spec.study import StudySpec
 from dks_study.study.ledger import Cell, Outcome, Phase, Status
 from dks_study.study.planner import confirmed, planned, tried
+from dks_study.watch.estimate import Estimate, Kind, Pace
 
 Metrics = Mapping[str, float]
-LEAST_EPOCHS = 5  # before a speed is worth an estimate
 
 
 class Observer(Protocol):
@@ -75,26 +76,26 @@ class Tracker:
     Its dicts are replaced and never changed, so that another thread may draw them at any time.
     """
 
-    def __init__(self, study: StudySpec) -> None:
-        """Start with nothing done."""
-        self.study = study
+    def __init__(self, study: StudySpec, earlier: Pace | None = None) -> None:
+        """Start with nothing done; `earlier` is what other studies tell of the pace."""
+        self.study, self._estimate = study, Estimate(earlier)
         self.planned = planned(study)
         self.settled: Mapping[str, tuple[Cell, Outcome]] = {}
         self.running: Mapping[str, tuple[Cell, int]] = {}  # id -> cell, epochs done
         self._tallies: Mapping[tuple[str, Phase], Tally] = {}
         several = len(study.search.objectives) > 1
         self.open_fronts = {arm for arm, (searches, _) in self.planned.items() if searches and several}
-        self._failed, self._epochs_settled = 0, 0
-        self._epochs_now, self._started = 0.0, time.monotonic()
+        self._failed = 0
 
     def start(self, cell: Cell, epochs_done: int = 0) -> None:
         """Count a trial as running."""
         self.running = {**self.running, cell.id: (cell, epochs_done)}
+        self._estimate.started(len(self.running))
 
-    def epoch(self, cell: Cell, epochs_done: int) -> None:
-        """Count an epoch that was trained in this session."""
+    def epoch(self, cell: Cell, epochs_done: int, at_s: float | None = None) -> None:
+        """Count an epoch that was trained in this session, `at_s` seconds on some clock or just now."""
         self.running = {**self.running, cell.id: (cell, epochs_done)}
-        self._epochs_now += 1
+        self._estimate.epoch(cell, epochs_done, time.monotonic() if at_s is None else at_s)
 
     def settle(self, cell: Cell, outcome: Outcome) -> None:
         """Count a trial that has ended."""
@@ -102,7 +103,7 @@ class Tracker:
         self.settled = {**self.settled, cell.id: (cell, outcome)}
         self._tallies = {**self._tallies, (cell.arm, cell.phase): self.tally(cell.arm, cell.phase).plus(outcome)}
         self._failed += outcome.lost
-        self._epochs_settled += cell.epochs
+        self._estimate.settled(cell, outcome)
         if cell.phase == "search" and self.done(cell.arm, "search") == self.planned[cell.arm][0]:
             self._end_search(cell.arm)
 
@@ -137,15 +138,15 @@ class Tracker:
         """Number of planned trials; the most there can be while `open_fronts` names an arm."""
         return sum(search + seeds for search, seeds in self.planned.values())
 
-    def epochs_left(self) -> int:
-        """Return how many of the planned epochs are still to train."""
-        search, full = self.study.search.epochs, self.study.trial.epochs
-        total = sum(trials * search + seeds * full for trials, seeds in self.planned.values())
-        done = self._epochs_settled + sum(n for _, n in self.running.values())
-        return max(0, total - done)
-
     def seconds_left(self) -> float | None:
-        """Return an estimate from the epochs per second of this session, once there are some."""
-        if self._epochs_now < LEAST_EPOCHS:
-            return None
-        return self.epochs_left() * (time.monotonic() - self._started) / self._epochs_now
+        """Return how long the trials that are left take, or None if that is not known yet."""
+        running = tuple(self.running.values())
+        begun = Counter((cell.arm, cell.phase) for cell, _ in running)
+        to_come: dict[Kind, int] = {}
+        for arm, (searches, seeds) in self.planned.items():
+            rest = searches - self.done(arm, "search") - begun[arm, "search"]
+            to_come[arm, "search"] = max(0, rest) * self.study.search.epochs
+            rest = seeds - self.done(arm, "confirm") - begun[arm, "confirm"]
+            to_come[arm, "confirm"] = max(0, rest) * self.study.trial.epochs
+        going = [((cell.arm, cell.phase), max(0, cell.epochs - done)) for cell, done in running]
+        return self._estimate.seconds_left(to_come, going)

@@ -16,13 +16,17 @@ from rich.text import Text
 from dks_study.spec.base import Problem
 from dks_study.spec.study import StudySpec
 from dks_study.spec.trial import Setting
-from dks_study.study.holder import holder_of
+from dks_study.study.holder import HOLDER, LOCK, holder_of
 from dks_study.study.ledger import Cell, Record, read_epochs, read_ledger
 from dks_study.study.planner import Planner, Step, Tried
+from dks_study.watch.estimate import earlier_pace
 from dks_study.watch.picture import arms_table, ending, summary
-from dks_study.watch.progress import LEAST_EPOCHS, Tracker
+from dks_study.watch.progress import Tracker
 
 _CELL = re.compile(r"(?P<arm>.+)-(?:search-(?P<index>\d+)|confirm(?P<member>\d*)-seed(?P<seed>\d+))")
+
+_LOGGED = re.compile(r"(?P<when>\S+) (?:start after|epoch (?P<epoch>\d+):)")
+_LEAST_LOGGED_S = 12.0
 
 
 class StatusError(Problem, ValueError):
@@ -36,6 +40,15 @@ class Running:
     cell: Cell
     epochs: int  # done
     written: float  # seconds since 1970
+
+
+@dataclass(frozen=True)
+class Starting:
+    """A study of which nothing is known yet but who began it: Ray is being started, or that process has ended."""
+
+    folder: Path
+    holder: str
+    alive: bool | None
 
 
 @dataclass(frozen=True)
@@ -67,36 +80,44 @@ def find_studies(path: Path) -> list[Path]:
     Raises:
         StatusError: if there are none.
     """
-    if (path / "provenance.json").is_file():
+    if _is_study(path):
         return [path]
-    studies = sorted(file.parent for file in path.glob("*/provenance.json"))
+    studies = sorted(filter(_is_study, path.glob("*/")))
     if not studies:
         what = "holds no study (no provenance.json)" if path.is_dir() else "is not a folder"
         raise StatusError(f"--status {path}: {what}")
     return studies
 
 
-def read_status(folder: Path) -> Status:
+def _is_study(folder: Path) -> bool:
+    """Whether a study was begun in `folder`: the first that is there says who holds it, before Ray has started."""
+    return any((folder / name).is_file() for name in ("provenance.json", LOCK, HOLDER))
+
+
+def read_status(folder: Path) -> Status | Starting:
     """Read the study in `folder`.
 
     Raises:
         StatusError: if its description cannot be read.
         LedgerError: if its ledger is damaged.
     """
+    holder, alive = holder_of(folder)
+    if not (folder / "provenance.json").exists():
+        return Starting(folder, holder, alive)
     try:
         provenance = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
         study = StudySpec.model_validate_json(json.dumps(provenance["study"]))
-        since = datetime.fromisoformat(provenance["sessions"][-1]["started"])
     except (OSError, ValueError, LookupError, TypeError, ValidationError) as error:
         line = str(error).splitlines()[0]
         raise StatusError(f"--status {folder}: provenance.json is not that of a study: {line}") from error
     records = list(read_ledger(folder / "ledger.jsonl"))
-    tracker = Tracker(study)
+    tracker = Tracker(study, earlier_pace(study, folder))
     for record in records:
         tracker.settle(record.cell, record.outcome)
     running = list(_running(folder, study, tracker.settled.keys()))
-    holder, alive = holder_of(folder)
     for trial in running if alive is not False else ():
+        for epoch, at_s in _epoch_times(folder / "trials" / trial.cell.id):
+            tracker.epoch(trial.cell, epoch, at_s)
         tracker.start(trial.cell, trial.epochs)
     complete = _is_complete(study, records)
     files = [folder / "ledger.jsonl", folder / "provenance.json"]
@@ -109,13 +130,15 @@ def read_status(folder: Path) -> Status:
         holder,
         alive and not complete,
         max(map(_changed, [*files, *folder.glob("trials/*/epochs.jsonl")])),
-        None if complete or alive is False else _seconds_left(tracker, records, since),
+        None if complete or alive is False else tracker.seconds_left(),
         sum(file.stat().st_size for file in folder.glob("trials/*/*.pt")),
     )
 
 
-def render(status: Status) -> RenderableType:
+def render(status: Status | Starting) -> RenderableType:
     """Return the status as tables and lines."""
+    if isinstance(status, Starting):
+        return Text(_beginning(status))
     parts: list[RenderableType] = [
         Text(status.study.question),
         Text(_who(status)),
@@ -139,9 +162,21 @@ def render(status: Status) -> RenderableType:
     return Group(*parts)
 
 
-def line(status: Status) -> str:
+def line(status: Status | Starting) -> str:
     """Return the status as one line, for a list of studies."""
+    if isinstance(status, Starting):
+        return f"{status.folder.name}: {_beginning(status)}"
     return f"{status.folder.name}: {summary(status.tracker, status.seconds_left)}; {_who(status)}"
+
+
+def _beginning(status: Starting) -> str:
+    """Return whether a study is just being started, and by whom."""
+    if status.alive is None:
+        return f"starting, or ended before its first trial: held by {status.holder}, which cannot be seen from here"
+    if status.alive:
+        return f"starting: {status.holder}; no trial has begun"
+    by = f" ({status.holder} has ended)" if status.holder else ""
+    return f"ended before its first trial{by}; the command that began it begins it again"
 
 
 def _who(status: Status) -> str:
@@ -177,11 +212,17 @@ def _is_complete(study: StudySpec, records: Sequence[Record]) -> bool:
     return Planner(study, none, records).next() is Step.DONE
 
 
-def _seconds_left(tracker: Tracker, records: Sequence[Record], since: datetime) -> float | None:
-    """Return an estimate from the epochs since the session began."""
-    ended = [record.cell.epochs for record in records if datetime.fromisoformat(record.ended) >= since]
-    epochs = sum(ended) + sum(done for _, done in tracker.running.values())
-    return tracker.epochs_left() * (time.time() - since.timestamp()) / epochs if epochs >= LEAST_EPOCHS else None
+def _epoch_times(folder: Path) -> list[tuple[int, float]]:
+    """Return the epochs of a running trial since it was started last, and when each ended, in seconds since 1970.
+
+    Nothing while they tell of less than a dozen seconds: a log has whole ones.
+    """
+    path, times = folder / "log.txt", list[tuple[int, float]]()
+    for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        if match := _LOGGED.match(text):
+            when = datetime.fromisoformat(match["when"]).timestamp()
+            times = [*times, (int(match["epoch"]), when)] if match["epoch"] else []
+    return times if times and times[-1][1] - times[0][1] >= _LEAST_LOGGED_S else []
 
 
 def _changed(path: Path) -> float:

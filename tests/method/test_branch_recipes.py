@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from dks_study.method.backbones import build_backbone
-from dks_study.method.branches import Bottleneck
+from dks_study.method.growth import Bottleneck
 from dks_study.method.networks import build_network
 from dks_study.method.synergy import objective_for
 from dks_study.spec.backbone import (

@@ -44,7 +44,7 @@ def problem_in(tmp_path, text):
     [
         ("arms:", "armz:", "FILE:5: armz: unknown key, did you mean arms?; known here: arms, keep, max_failures"),
         ("stage1]", "stage9]", "FILE:4: trial.branches.taps: must be taps of resnet (stage1, stage2), got"),
-        ("dense: {", "dense: {optimiser.lr: 1e-4, ", 'arms.dense.optimiser.lr: must be a valid number, got "1e'),
+        ("dense: {", "dense: {optimiser.lr: 1:30, ", 'FILE:7: arms.dense.optimiser.lr: must be a number, got "1:30"'),
         ("pairing: none", "pairing: on", "FILE:6: arms.baseline.loss.pairing: "),
         ("pairing: dense", "pairing: densee", "one of none, top_down, bottom_up, dense, adjacent, from_main, to_main"),
         ("pairing: dense", "pairing: [main>main]", "two different classifiers, got 'main>main'"),
@@ -61,25 +61,25 @@ def problem_in(tmp_path, text):
         ("reference: baseline", "reference: base", "FILE:11: table.reference: must be an arm (baseline, dense), got"),
         ("question: Does it work?", "question: *x", "FILE: YAML aliases (*name) are not used here: write"),
         ("question: Does it work?", "question: [", "not valid YAML"),
-        ("question: Does it work?", "question: 3", "FILE:1: question: must be a valid string, got 3"),
+        ("question: Does it work?", "question: 3", "FILE:1: question: must be text, got 3"),
         ("question: Does it work?", "question: !!python/object:os.system x", "FILE:1: not a plain value"),
         ("question: Does it work?", "profile: laptop", "FILE:2: profile: the key is written twice"),
         ("profile: laptop", "profile: laptpo", "--profile laptpo: no such profile, did you mean laptop?; there are: "),
         ("table: {title: T, reference: baseline}", "", "table: the key is missing"),
-        ("pairing: none", "pairing: off", "got false (YAML reads off as false: put it in quotes if you mean the word)"),
-        ("[0.01, 0.3]", "[1e-2, 0.3]", 'FILE:10: search.axes.optimiser.lr.float.0: must be a valid number, got "1e-2"'),
-        ("log: true", "log: yes please", 'FILE:10: search.axes.optimiser.lr.log: must be a valid boolean, got "yes pl'),
+        ("pairing: none", "pairing: off", 'or a list of \'teacher>student\' pairs, got "off"'),
+        ("[0.01, 0.3]", "[1_0, 0.3]", 'FILE:10: search.axes.optimiser.lr.float.0: must be a number, got "1_0"'),
+        ("log: true", "log: yes please", 'FILE:10: search.axes.optimiser.lr.log: must be true or false, got "yes pl'),
         ("log: true", "arms: [densee]", "axes.optimiser.lr.arms: must be arms (baseline, dense), got 'densee'"),
         ("[0.01, 0.3]", "[0.01, -3]", "FILE:10: search.axes.optimiser.lr: low must be below high, got [0.01, -3.0]"),
-        ("{float: [0.01, 0.3]", "{choice: [0.1]", "should have at least 2 items after validation, not 1, got [0.1]"),
+        ("{float: [0.01, 0.3]", "{choice: [0.1]", "axes.optimiser.lr.choice: must hold at least 2 values, got [0.1]"),
         ("optimiser.lr: {f", "epochs: {f", "FILE:10: search.axes.epochs: must be the same in the whole study"),
         ("optimiser.lr: {f", "data.split_seed: {f", "search.axes.data.split_seed: must be the same in the whole study"),
         ("loss.pairing: dense", "data.split_seed: 1", "FILE:7: arms.dense.data.split_seed: must be the same in the"),
         ("loss.pairing: dense", "data.evaluation: squash", "arms.dense.data.evaluation: must be the same in the whole"),
         ("loss.pairing: dense", "data: {name: digits, split_seed: 1}", "FILE:7: arms.dense.data"),
         ("loss.pairing: dense", "resources.workers: 2", "arms.dense.resources.workers: must be the same in the whole"),
-        ("dense: {loss", "Dense: {loss", 'FILE:7: arms.Dense: String should match pattern'),
-        ("dense: {loss.pairing: dense}", "dense: 3", "FILE:7: arms.dense: must be an object, got 3"),
+        ("dense: {loss", "Dense: {loss", 'FILE:7: arms.Dense: must be a name of at most 40 of a-z, 0-9 and _ that'),
+        ("dense: {loss.pairing: dense}", "dense: 3", "FILE:7: arms.dense: must be a section of keys, got 3"),
         ("dense: {loss.pairing: dense}", "baseline: {}", "FILE:7: arms.baseline: the key is written twice"),
         ("{branches.taps: [], l", "{loss.pairing: dense, l", "FILE:6: arms.baseline.loss.pairing: the key is"),
         ("[stage1]}", "[stage1], taps: []}", "FILE:4: trial.branches.taps: the key is written twice"),
@@ -93,9 +93,9 @@ def problem_in(tmp_path, text):
         ("question:", "!!python/name:os.system question:", "FILE:1: "),
         ("Does it work?", "Does it work?\n---\na: 1", "FILE:2: not valid YAML"),
         ("trial:", "trial:\n\tepochs: 3", "not valid YAML"),
-        ("trial:\n  branches: {taps: [stage1]}", "trial:", "FILE:3: trial: must be an object, got null"),
+        ("trial:\n  branches: {taps: [stage1]}", "trial:", "FILE:3: trial: must be a section of keys, got null"),
         ("optimiser.lr: {", "loss.branch_weight_by_tap.stage1: {arms: [dense], ", "FILE:10: search.axes.loss."),
-        ("profile: laptop", "profile: [laptop]", "profile: must name a file in search_spaces/profiles/, got ['lap"),
+        ("profile: laptop", "profile: [laptop]", "profile: must name a file in search_spaces/profiles/, got [\"lap"),
         ("question", '"ques\\ntion"', "FILE:1: "),
     ],
 )  # fmt: skip
@@ -107,32 +107,36 @@ def test_a_wrong_file_gets_one_clear_line(tmp_path, old, new, message):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("trial.epochs=0", "--set: trial.epochs: must be greater than or equal to 1, got 0"),
-        ("trial.epochs=1.5", "--set: trial.epochs: must be a valid integer, got 1.5"),
-        ("trial.epochs=yes", "got true (YAML reads yes as true: put it in quotes if you mean the word)"),
-        ("trial.optimiser.lr=1e-4", "(YAML reads 1e-4 as text: a number in exponent form needs a point and a sign"),
+        ("trial.epochs=0", "--set: trial.epochs: must be at least 1, got 0"),
+        ("trial.epochs=1.5", "--set: trial.epochs: must be a whole number, got 1.5"),
+        ("trial.epochs=yes", '--set: trial.epochs: must be a whole number, got "yes"'),
+        ("trial.data.flip=yes", '--set: trial.data.flip: must be true or false, got "yes"'),
+        ("trial.optimiser.lr=1:30", '--set: trial.optimiser.lr: must be a number, got "1:30"'),
+        ("trial.epochs=1_000", '--set: trial.epochs: must be a whole number, got "1_000"'),
+        ("trial.epochs=0x" + "f" * 5000, "--set: trial.epochs: not a plain value: whole numbers have at most 64 bits"),
         ("trial.optimiser.lr=.nan", "--set: trial.optimiser.lr: must be a finite number"),
         ("trial.optimizer.lr=0.1", "--set: trial.optimizer: unknown key, did you mean optimiser?"),
         ("trial.backbone.depth=9", "a CIFAR ResNet has depth 6n+2 (8, 14, 20, 32, 44, 56, 110, ...), got 9"),
         ("trial.backbone.name=resnext", "--set: trial.backbone.name: must be one of resnet, preact_resnet, wrn, "),
         ("trial.backbone.depht=8", "--set: trial.backbone.depht: unknown key, did you mean depth?"),
         ("trial.data.name=cifar10", "trial.data.root: must name the folder with the files of cifar10, got null"),
-        ("trial.data.label_noise=1", "--set: trial.data.label_noise: must be less than 1, got 1"),
+        ("trial.data.label_noise=1", "--set: trial.data.label_noise: must be below 1, got 1"),
         ("trial.resources.gpus_per_worker=2", "gpus_per_worker: must be at most 1 (use more workers), got 2"),
         ("search.seed=3", "--set: search.seed: must not be one of report_seeds, got 3"),
         ("report_seeds=[1, 1]", "--set: report_seeds: each seed is listed once"),
-        ("report_seeds=[-1]", "report_seeds.0: must be greater than or equal to 0, got -1"),
+        ("report_seeds=[-1]", "report_seeds.0: must be at least 0, got -1"),
         ("search.axes.optimiser.lr.arms=[foo]", "search.axes.optimiser.lr.arms: must be arms (baseline, ds, "),
         ("arms.dense.branches.taps=[stage1, stage1]", "each tap carries one branch and is listed once"),
-        ("arms=3", "--set: arms: must be an object, got 3"),
+        ("arms=3", "--set: arms: must be a section of keys, got 3"),
         ("table.against={dense: nobody}", "--set: table.against: must pair arms (baseline, ds, "),
         ("nonsense", "--set takes dotted.key=value, got 'nonsense'"),
         ("trial.epochs=[", "--set: trial.epochs: not valid YAML"),
-        ("trial.branches.recipe=off", "got false (YAML reads off as false: put it in quotes if you mean the word)"),
-        ("arms.dense.loss.pairing=no", "got false (YAML reads no as false: put it in quotes if you mean the word)"),
-        ("trial.data.flip=on a day", '--set: trial.data.flip: must be a valid boolean, got "on a day"'),
-        ("trial.optimiser={lr: 1e-4}", '--set: trial.optimiser.lr: must be a valid number, got "1e-4"'),
-        ("trial.data={label_noise: 2}", "--set: trial.data.label_noise: must be less than 1, got 2"),
+        ("trial.branches.recipe=off", ', got "off"'),
+        ("arms.dense.loss.pairing=no", ', got "no"'),
+        ("trial.data.flip=on a day", '--set: trial.data.flip: must be true or false, got "on a day"'),
+        ("trial.optimiser={lr: fast}", '--set: trial.optimiser.lr: must be a number, got "fast"'),
+        ("trial.data={name: digits, label_noise: 2}", "--set: trial.data.label_noise: must be below 1, got 2"),
+        ("trial.data={label_noise: 0.5}", "--set: trial.data.name: the key is missing"),
         ("arms.dense.loss.synergy_weigth=1", "--set: arms.dense.loss.synergy_weigth: unknown key, did you mean syn"),
         ("arms.dense.loss.pairing=[main>nobody]", "this network (stage1, stage2, main), got 'nobody' in 'main>nobody'"),
         ("arms.dense.loss.pairing=[main-stage1]", "a pair is written 'teacher>student', two different classifiers"),
@@ -142,7 +146,7 @@ def test_a_wrong_file_gets_one_clear_line(tmp_path, old, new, message):
             "search.axes.optimiser.lr.float=[0.2, 0.3]",
             "search.axes.optimiser.lr: must contain baseline's own value 0.1",
         ),
-        ("search.axes.optimiser.momentum.float=[0.5, 1.0]", "search.axes.optimiser.momentum: must be less than 1"),
+        ("search.axes.optimiser.momentum.float=[0.5, 1.0]", "search.axes.optimiser.momentum: must be below 1"),
         ("search.trails=3", "--set: search.trails: unknown key, did you mean trials?; known here: as_arms, axes, con"),
         ("report_seeds=[&a [*a]]", "--set: report_seeds: "),
         ('question="\\U00110000"', "--set: question: "),
@@ -186,7 +190,7 @@ def test_what_no_description_needs_is_refused(tmp_path, text):
 
 def test_an_item_of_a_list_is_found_on_its_own_line(tmp_path):
     found = problem_in(tmp_path, SPACE + "report_seeds:\n  - 0\n  - 1\n  - -2\n")
-    assert found == "FILE:15: report_seeds.2: must be greater than or equal to 0, got -2"
+    assert found == "FILE:15: report_seeds.2: must be at least 0, got -2"
 
 
 def test_a_mistake_in_the_profile_is_found_in_the_profile(tmp_path):
@@ -194,7 +198,7 @@ def test_a_mistake_in_the_profile_is_found_in_the_profile(tmp_path):
     profile.write_text((SPACES / "profiles" / "laptop.yaml").read_text().replace("epochs: 15", "epochs: many"))
     line = 1 + profile.read_text().splitlines().index("  epochs: many")
     said = problem(profile=str(profile))
-    assert said == f'{profile}:{line}: trial.epochs: must be a valid integer, got "many"'
+    assert said == f'{profile}:{line}: trial.epochs: must be a whole number, got "many"'
 
 
 def test_a_rule_over_the_whole_study_shows_the_value_that_broke_it():
@@ -238,6 +242,59 @@ def test_space_wins_over_profile_and_set_over_both(tmp_path):
 def test_set_reaches_every_key(override, value_of):
     sets = [override] if "by_tap" not in override else [override, "arms.baseline.loss.branch_weight_by_tap={}"]
     assert value_of(load_study("dense_vs_oneway", None, sets)) == 0.5
+
+
+def test_set_replaces_whatever_stands_at_its_key_a_section_too():
+    assert load_study("dense_vs_oneway").arms["baseline"] == {"branches.taps": [], "loss.pairing": "none"}
+    assert load_study("dense_vs_oneway", None, ["arms.baseline={}"]).arms["baseline"] == {}
+    few = load_study("dense_vs_oneway", None, ["arms={baseline: {branches.taps: [], loss.pairing: none}, dense: {}}",
+                                               "search={}"])  # fmt: skip
+    assert (list(few.arms), few.search.axes, few.search.trials) == (["baseline", "dense"], {}, None)
+    laptop = load_study("dense_vs_oneway").trial
+    assert laptop.optimiser.model_fields_set - {"lr"}, "the profile gives more than the rate"
+    fresh = load_study("dense_vs_oneway", None, ["trial.optimiser={lr: 0.1}"]).trial
+    assert fresh.optimiser.model_fields_set == {"lr"}
+    assert fresh.loss == laptop.loss
+    one = load_study("dense_vs_oneway", None, ["trial.optimiser={lr: 0.1}", "trial.optimiser.momentum=0.8"]).trial
+    assert one.optimiser.model_fields_set == {"lr", "momentum"}, "in the order in which they are given"
+    axis = load_study("dense_vs_oneway", None, ["search.axes.optimiser.lr={choice: [0.1, 0.2]}"]).search.axes
+    assert axis["optimiser.lr"].model_fields_set == {"choice"}
+    assert len(axis) == 3
+
+
+def test_what_set_replaces_does_not_come_back_from_a_recipe():
+    sets = ["recipe=cifar_wrn", "trial.optimiser={lr: 0.1}"]
+    for overrides in (sets, sets[::-1]):
+        assert load_study("dense_vs_oneway", None, overrides).trial.optimiser.model_fields_set == {"lr"}
+
+
+def test_a_key_that_a_replaced_section_lacks_is_not_sought_where_it_was():
+    assert problem("table={title: T}") == "--set: table.reference: the key is missing"
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [("frage ü.yaml", "frage_u"), ("My-Question (2).yaml", "my_question_2"), ("a__b.yaml", "a__b"), ("é.yaml", "e")],
+)
+def test_a_study_is_named_after_its_file(tmp_path, file, name):
+    (tmp_path / file).write_text(SPACE)
+    scale = tmp_path / f"scale of {file}"
+    scale.write_text((SPACES / "profiles" / "laptop.yaml").read_text())
+    study = load_study(str(tmp_path / file), str(scale))
+    assert (study.name, study.profile) == (name, f"scale_of_{name}".replace("a__b", "a_b"))
+
+
+@pytest.mark.parametrize("file", ["問題.yaml", "3 arms.yaml", "_.yaml"])
+def test_a_file_whose_name_names_no_study_is_to_be_renamed(tmp_path, file):
+    path = tmp_path / file
+    path.write_text(SPACE)
+    rule = "the file's name must begin with one of a-z, as results are named after it: rename the file"
+    assert problem(space=path) == f"{path}: {rule}, or give `name: ...` in it, got {path.stem!r}"
+    assert problem(profile=str(path)) == f"{path}: {rule}, got {path.stem!r}"
+    path.write_text(f"name: mine\n{SPACE}")
+    assert load_study(str(path)).name == "mine"
+    path.write_text(f"name: My own\n{SPACE}")
+    assert problem(space=path).startswith(f"{path}:1: name: must be a name of at most 40 of a-z, 0-9 and _")
 
 
 def shuffled(value, draw):

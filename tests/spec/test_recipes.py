@@ -100,7 +100,7 @@ def test_a_recipe_that_is_not_there_gets_one_line(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("trial:\n  optimiser: {gamma: 2}", "FILE:2: trial.optimiser.gamma: must be less than or equal to 1, got 2"),
+        ("trial:\n  optimiser: {gamma: 2}", "FILE:2: trial.optimiser.gamma: must be at most 1, got 2"),
         ("trial:\n  optimizer: {gamma: 1}", "FILE:2: trial.optimizer: unknown key, did you mean optimiser?"),
         ("about: x\nrecipe: imagenet", "FILE:2: recipe: a recipe holds `about` and `trial` alone"),
         ("report_seeds: [1]", "FILE:1: report_seeds: a recipe holds `about` and `trial` alone"),
@@ -114,5 +114,5 @@ def test_a_mistake_in_a_recipe_is_found_in_the_recipe(tmp_path, text, message):
 
 def test_a_mistake_over_a_recipe_is_found_where_it_was_made():
     said = problem("recipe=cifar_wrn", "trial.optimiser.gamma=2")
-    assert said.startswith("--set: trial.optimiser.gamma: must be less than or equal to 1, got 2")
+    assert said.startswith("--set: trial.optimiser.gamma: must be at most 1, got 2")
     assert "reset_momentum: needs sgd" in problem("recipe=cifar_wrn"), "the laptop's cosine is against it"

@@ -161,7 +161,7 @@ AXIS = "axes:\n    loss.temperature: {float: [1, 6]"
         (FINITE.replace("2.0, 4.0]", "2.0, 4.0], arms: [ds]"), ("search.trials=null",), "budgets): ds 6, dense 2"),
         (FINITE, ("search.sampler=grid", "search.trials=5"), "grid needs finite spaces and a trial for every cell"),
         (AXIS + "}", ("search.sampler=grid",), "search.sampler: grid needs finite spaces and a trial for every cell"),
-        (AXIS + "}", ("search.sampler=cma",), "search.sampler: must be 'auto', 'tpe', 'gp', 'cmaes', 'qmc'"),
+        (AXIS + "}", ("search.sampler=cma",), "search.sampler: must be auto, tpe, gp, cmaes, qmc"),
         (AXIS + "}", ("search.points=[{loss.temperature: 9}]",), "points.0.loss.temperature: must be within its axis"),
         (AXIS + "}", ("search.points=[{loss.temprature: 2}]",), "points.0.loss.temprature: must be an axis (loss.temp"),
         (AXIS + "}", ("search.points=[{loss.temperature: 2}]", "search.trials=1"), "search.trials: must be at least 2"),

@@ -1,5 +1,7 @@
 """A display and recorders that are told the same."""
 
+import threading
+
 from studies import small_study
 
 from dks_study.spec.objectives import ACCURACY
@@ -67,3 +69,18 @@ def test_a_recorder_that_breaks_is_named_once_and_the_others_go_on(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[1] == "heard: disk full (left alone from here on; the study goes on)"
     assert len(lines) == 3
+
+
+class Gone(PlainDisplay):
+    """Shows things where nobody can see them."""
+
+    def note(self, text):
+        raise OSError("Input/output error")
+
+
+def test_a_display_that_breaks_ends_nothing_and_its_thread_does():
+    heard = Heard()
+    before = threading.active_count()
+    tell(Observed(Gone(Tracker(small_study())), [heard]))
+    assert [event for event, *_ in heard.events] == ["settled", "started", "epoch", "settled", "end"]
+    assert threading.active_count() == before

@@ -134,32 +134,46 @@ def test_the_kind_of_display_follows_the_console():
     assert type(make_display(study, Console(file=io.StringIO(), force_terminal=True))) is LiveDisplay
 
 
-def test_time_left_follows_from_the_epochs_of_this_session(monkeypatch):
-    clock = [100.0]
-    monkeypatch.setattr("dks_study.watch.progress.time.monotonic", lambda: clock[0])
+def timed(seconds):
+    return Outcome("complete", {ACCURACY: 91.25}, seconds=seconds)
+
+
+def test_the_time_left_follows_from_what_trials_took_whenever_they_began():
     tracker = Tracker(small_study(trials=2, epochs=10))  # 3 arms x (2 x 1 + 2 x 10) = 66 epochs
-    tracker.settle(SEARCH, GOOD)  # in an earlier session
-    assert tracker.seconds_left() is None
-    for epoch in range(1, 6):
-        tracker.epoch(CONFIRM, epoch)
-    clock[0] += 10
-    assert tracker.seconds_left() == pytest.approx((66 - 1 - 5) * 2.0)
+    for arm, seconds in (("baseline", 1.0), ("ds", 2.0), ("dense", 3.0)):
+        assert tracker.seconds_left() is None
+        tracker.start(Cell(arm, "search", 0, 99, 1, {}))
+        tracker.settle(Cell(arm, "search", 0, 99, 1, {}), timed(seconds))
+    assert tracker.seconds_left() == pytest.approx(21 * (1.0 + 2.0 + 3.0))
+    tracker.start(Cell("dense", "search", 1, 99, 1, {}))
+    tracker.start(CONFIRM)  # two at a time from here on
+    assert tracker.seconds_left() == pytest.approx((21 * 6.0 - 8 * 3.0) / 2), "CONFIRM itself has but two epochs"
+    tracker.epoch(CONFIRM, 1)
+    assert tracker.seconds_left() == pytest.approx((21 * 6.0 - 9 * 3.0) / 2)
+    tracker.settle(CONFIRM, timed(12.0))
+    assert tracker.seconds_left() == pytest.approx((21 * 3.0 + 1 * 3.0 + 10 * 6.0) / 2), "a confirmation tells best"
 
 
-def test_the_time_left_is_told_in_minutes_and_never_below_nothing(monkeypatch, capsys):
-    clock = [0.0]
-    monkeypatch.setattr("dks_study.watch.progress.time.monotonic", lambda: clock[0])
+def test_the_pace_of_earlier_studies_tells_the_time_left_from_the_first_trial_on():
+    study = small_study(trials=0, epochs=10)
+    tracker = Tracker(study, {(arm, "confirm"): (0.5,) for arm in study.arms})
+    assert tracker.seconds_left() is None, "nothing runs yet"
+    tracker.start(Cell("dense", "confirm", 0, 0, 10, {}))
+    assert tracker.seconds_left() == pytest.approx(60 * 0.5)
+
+
+def test_the_time_left_is_told_in_minutes_and_never_below_nothing(capsys):
     tracker = Tracker(small_study(trials=0, arms=("baseline", "dense"), epochs=10, report_seeds=(1, 2)))  # 40 epochs
+    cells = [Cell(arm, "confirm", seed - 1, seed, 10, {}) for seed in (1, 2) for arm in ("dense", "baseline")]
     with PlainDisplay(tracker) as display:
-        for epoch in range(1, 11):
-            clock[0] += 5
-            display.epoch(Cell("dense", "confirm", 0, 1, 10, {}), {"epoch": float(epoch)})
-        display.settled(Cell("dense", "confirm", 0, 1, 10, {}), GOOD)
-    assert capsys.readouterr().out == "[1/4] dense-confirm-seed1: val top-1 91.25 %, about 2 min 30 s left\n"
-    for arm, seed in (("dense", 2), ("baseline", 1), ("baseline", 2)):
-        tracker.settle(Cell(arm, "confirm", 0, seed, 10, {}), GOOD)
+        for cell in cells[:2]:
+            display.started(cell)
+            display.settled(cell, timed(50.0))
+    assert capsys.readouterr().out.splitlines()[-1].endswith("val top-1 91.25 %, about 1 min 40 s left")
+    for cell in cells[2:]:
+        tracker.settle(cell, timed(50.0))
     assert tracker.seconds_left() == 0
-    tracker.epoch(Cell("dense", "confirm", 0, 1, 10, {}), 1)  # a trial that is trained again
+    tracker.epoch(cells[0], 10)  # a trial that is trained again
     assert tracker.seconds_left() == 0
 
 

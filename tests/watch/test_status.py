@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -42,8 +43,8 @@ def folder(tmp_path):
     trial.mkdir(parents=True)
     session = provenance.new_session(0)
     provenance.write_provenance(folder, study(), [], session)
-    settle(folder, search("baseline"), Outcome("complete", {ACCURACY: 80.0}))
-    settle(folder, search("dense"), Outcome("complete", {ACCURACY: 91.25}))
+    settle(folder, search("baseline"), Outcome("complete", {ACCURACY: 80.0}, seconds=30.0))
+    settle(folder, search("dense"), Outcome("complete", {ACCURACY: 91.25}, seconds=60.0))
     settle(folder, Cell("baseline", "confirm", 0, 0, 4, {}), Outcome("failed", {}, "no memory [1]"))
     (trial / "trial.json").write_text(json.dumps({"phase": "confirm", "seed": 0, "epochs": 4}))
     (trial / "epochs.jsonl").write_text('{"epoch": 1.0}\n{"epoch": 2.0}\n{"epo')
@@ -71,8 +72,54 @@ def test_it_tells_what_is_done_running_and_lost(folder):
     assert rows == [["baseline", "1/1", "80.0", "1/2", ""], ["dense", "1/1", "91.2", "0/2", "confirm-seed0 2/4"]]
     assert "dense/confirm/seed0  2/4     " in shown
     assert "baseline/confirm/seed0: failed: no memory [1]" in shown
-    assert "3 of 6 trials, 1 without a result, about 0 min " in shown
+    assert "3 of 6 trials, 1 without a result, about 8 min 00 s left" in shown
     assert "checkpoints 1.5 kB" in shown
+
+
+def test_the_epochs_of_a_long_trial_tell_the_time_left_before_any_has_ended(folder):
+    (folder / "ledger.jsonl").unlink()
+    log = ["2026-01-01T10:00:00+00:00 start after epoch 0 on 1 x cpu", "2026-01-01T10:00:09+00:00 epoch 1: loss 1"]
+    (folder / "trials" / "dense-confirm-seed0" / "log.txt").write_text("\n".join(log) + "\n")
+    assert read_status(folder).seconds_left is None
+    log += ["2026-01-01T10:01:09+00:00 epoch 2: loss 1", "2026-01-01T10:01:10+00:00 epo"]
+    (folder / "trials" / "dense-confirm-seed0" / "log.txt").write_text("\n".join(log))
+    assert read_status(folder).seconds_left is None, "nothing is known of the baseline"
+    only = folder.with_name("small-2")
+    shutil.copytree(folder, only)
+    provenance.write_provenance(only, small_study(trials=1, arms=("dense",), epochs=4), [], provenance.new_session(0))
+    assert read_status(only).seconds_left == pytest.approx((1 + 2 + 4) * 60.0)
+    log += ["", "2026-01-01T10:05:00+00:00 start after epoch 2 on 1 x cpu"]
+    (only / "trials" / "dense-confirm-seed0" / "log.txt").write_text("\n".join(log))
+    assert read_status(only).seconds_left is None, "it goes on, perhaps elsewhere"
+
+
+@pytest.mark.parametrize("name", ["lock", "holder.json"])
+def test_a_study_says_that_it_is_starting_before_ray_is_up(folder, name, capsys):
+    new = folder.with_name("small-0")
+    new.mkdir()
+    if name == "lock":
+        hold(new)
+    else:
+        (new / name).write_text(json.dumps({"process": 7, "host": "far-away", "beat": time.time()}))
+    who = f"process {os.getpid()} on" if name == "lock" else "process 7 on far-away"
+    assert run_study.main(["--status", str(new)]) == 0
+    assert f"starting: {who}" in capsys.readouterr().out
+    assert run_study.main(["--status", str(folder.parent)]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith(f"small-0: starting: {who}")
+    assert first.endswith("; no trial has begun")
+    assert second.startswith("small-1: 3 of 6 trials")
+
+
+def test_a_study_whose_process_ended_before_ray_was_up_is_not_starting(folder):
+    new = folder.with_name("small-0")
+    new.mkdir()
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    hold(new, pid=ended.pid)
+    assert f"ended before its first trial (process {ended.pid} on" in line(read_status(new))
+    hold(new, host="elsewhere")
+    assert "which cannot be seen from here" in line(read_status(new))
 
 
 def test_a_process_that_ended_is_told_and_gets_no_estimate(folder):

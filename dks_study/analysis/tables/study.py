@@ -13,6 +13,7 @@ from dks_study.analysis.tables.comparisons import comparisons, errors_by_seed
 from dks_study.analysis.tables.costs import COUNTS
 from dks_study.analysis.tables.grid import Cell, Grid, markdown, number
 from dks_study.analysis.tables.pareto import pareto_grid, pareto_table
+from dks_study.spec.study import auto_recipes_by_arm
 from dks_study.study.ledger import write_whole
 from dks_study.study.results import Results
 
@@ -77,6 +78,7 @@ def _notes(results: Results, reference: str, errors: pd.DataFrame, compared: pd.
         notes.append(
             f"The smallest p that {_count(fewest, 'seed')} can reach is {least:.3g}, {adjusted:.3g} after Holm."
         )
+    notes += [f"Recipe auto: {text}." for text in _unpublished(results)]
     if in_parts := _in_parts(full_confirmations(results)):
         notes.append(f"Retrained with each batch in parts, having run out of memory: {', '.join(in_parts)}.")
     lost = [f"Left out: {reason}" for reason in left_out(results)]
@@ -87,6 +89,12 @@ def _notes(results: Results, reference: str, errors: pd.DataFrame, compared: pd.
     ]
     whole = all(errors[name].notna().sum() == seeds for name in errors)
     return (*notes, *lost, *(["Left out: nothing."] if whole and not lost else []))
+
+
+def _unpublished(results: Results) -> list[str]:
+    """Return what the recipe `auto` came to in the arms, where that is not the published branches alone."""
+    by_text = auto_recipes_by_arm(results.study)
+    return [f"{text} ({', '.join(arms)})" for text, arms in by_text.items() if ";" in text or "paper" not in text]
 
 
 def _in_parts(trials: pd.DataFrame) -> list[str]:

@@ -3,22 +3,33 @@
 from collections.abc import Callable, Mapping
 
 from dks_study.method.backbones.densenet import DenseNet
+from dks_study.method.backbones.layout import LayoutError
 from dks_study.method.backbones.mobilenet import MobileNet
 from dks_study.method.backbones.preact_resnet import PreActResNet
 from dks_study.method.backbones.resnet import ResNet
-from dks_study.method.backbones.staged import Backbone, Staged, Tap
+from dks_study.method.backbones.staged import Backbone, Staged, Tap, Walked
 from dks_study.method.backbones.vgg import VGG
+from dks_study.method.backbones.watched import Watched
 from dks_study.method.backbones.wrn import WRN
 from dks_study.method.streams import seeded
 from dks_study.spec.backbone import BackboneSpec, ExternalSpec, kind_of
 
-__all__ = ["BUILDERS", "Backbone", "Staged", "Tap", "build_backbone"]
+__all__ = ["BUILDERS", "Backbone", "Staged", "Tap", "Walked", "Watched", "build_backbone"]
 
 
 def _external(spec: ExternalSpec, in_channels: int, classes: int) -> Backbone:
     from dks_study.method.backbones.external import External  # needs torchvision, which takes a second to import
 
     return External(spec, in_channels, classes)
+
+
+def _watched(spec: ExternalSpec, in_channels: int, classes: int, stageless: str) -> Watched:
+    from dks_study.method.backbones.external import channels_shown
+    from dks_study.method.backbones.origins import make
+
+    channels = channels_shown(spec, in_channels)
+    model = make(spec, channels, classes)
+    return Watched(model, classes, output=spec.output, in_channels=channels, stageless=stageless)
 
 
 # kind of the spec -> (spec, in_channels, classes) -> backbone
@@ -44,8 +55,17 @@ def build_backbone(spec: BackboneSpec, in_channels: int, classes: int, seed: int
         classes: number of classes, at least 2.
         seed: the run's seed.
 
+    A network from elsewhere without stages that can be found is watched instead of walked.
+
     Raises:
-        ValueError: one line that names the key, if a network from elsewhere cannot be made or walked.
+        ValueError: one line that names the key, if a network from elsewhere cannot be made.
     """
-    with seeded(seed, "backbone"):
-        return BUILDERS[kind_of(spec.name)](spec, in_channels, classes)
+    try:
+        with seeded(seed, "backbone"):
+            backbone = BUILDERS[kind_of(spec.name)](spec, in_channels, classes)
+    except LayoutError as error:
+        assert isinstance(spec, ExternalSpec)
+        with seeded(seed, "backbone"):
+            backbone = _watched(spec, in_channels, classes, str(error))
+    backbone.spec = spec
+    return backbone

@@ -6,34 +6,34 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import ResNet
 
-from dks_study.method.backbones.layout import PROBE_PIXELS, Steps, module_of, run, stride_of
-from dks_study.method.backbones.origins import is_torchvision_resnet, layout_of, make
-from dks_study.method.backbones.staged import Backbone, Tap
+from dks_study.method.backbones.layout import FUNCTIONS, PROBE_PIXELS, Steps, module_of, run, stride_of
+from dks_study.method.backbones.origins import is_torchvision_resnet, layout_of, make, renewed
+from dks_study.method.backbones.staged import Tap, Walked
 from dks_study.method.hollow import hollow
-from dks_study.spec.backbone import ExternalSpec
+from dks_study.spec.backbone import ExternalSpec, split_tap
 
 RGB = 3
 
 
-class External(Backbone):
+class External(Walked):
     """Walks `model`, whose weights and code stay its own. Grey images are shown to torchvision's networks as RGB.
 
     Attributes:
         model: the network, as its constructor made it.
     """
 
-    def __init__(self, spec: ExternalSpec, in_channels: int, classes: int) -> None:
-        """Make the network and find its stages, drawing from the global CPU generator.
+    def __init__(self, spec: ExternalSpec, in_channels: int, classes: int, model: nn.Module | None = None) -> None:
+        """Make the network, unless it is given as `model`, and find its stages; it draws from the global CPU generator.
 
         Raises:
-            ValueError: one line that names the key, if it cannot be made or its stages not be found.
+            LayoutError: one line that names the key, if its stages cannot be found.
+            ValueError: the same, if it cannot be made.
         """
         super().__init__()
-        self.spec, self.classes = spec, classes
-        if spec.name.startswith("torchvision:") and in_channels not in (1, RGB):
-            raise ValueError(f"backbone.name: torchvision's networks take 1 or 3 channels, got {in_channels}")
-        self.in_channels = RGB if spec.name.startswith("torchvision:") else in_channels
-        self.model = make(spec, self.in_channels, classes)
+        self.spec: ExternalSpec = spec
+        self.classes, self.is_given = classes, model is not None
+        self.in_channels = channels_shown(spec, in_channels) if model is None else in_channels
+        self.model = make(spec, self.in_channels, classes) if model is None else model
         self.layout = layout_of(spec, self.model, self.in_channels)
         self.blocks_per_stage = tuple(len(stage) for stage in self.layout.stages)
         self.taps, self.inner_taps = self._trace()
@@ -56,21 +56,28 @@ class External(Backbone):
             features[f"stage{number}"] = current
         return features
 
+    def module_at(self, tap: str) -> str | None:
+        """Return the name of the last module of a stage or block; None if a function comes behind it."""
+        stage, block = split_tap(tap)
+        step = self.layout.stages[int(stage.removeprefix("stage")) - 1][-1 if block is None else block - 1][-1]
+        return None if step in FUNCTIONS else step
+
     def classify(self, features: Tensor) -> Tensor:
         """Return logits [B, classes] of the last stage's output."""
         return run(self.model, self.layout.head, features)
 
     def new_tail(self, first: int, channels: int, growth: Sequence[tuple[int, float]]) -> list[nn.Module]:
-        """Return stages and a head with fresh weights: of a second network that the same constructor makes.
+        """Return stages and a head with fresh weights: of a second network that the same constructor makes, or of a
+        copy of a given one whose modules draw theirs anew.
 
         ResNets of torchvision are built block by block, in any width; other networks are copied, a stage's first
         blocks and whatever changes the shape first. A 1x1 convolution leads to them where the channels differ.
 
         Raises:
-            ValueError: one line, if a copied stage is asked for in another width or too short.
+            ValueError: one line, if a copied stage is asked for in another width or too short, or cannot be renewed.
         """
         parts: list[nn.Module] = []
-        fresh = make(self.spec, self.in_channels, self.classes)
+        fresh = renewed(self.model) if self.is_given else make(self.spec, self.in_channels, self.classes)
         if is_torchvision_resnet(fresh):
             for index, (blocks, width) in enumerate(growth, start=first):
                 parts.append(_resnet_stage(fresh, index, channels, blocks, width))
@@ -114,6 +121,19 @@ class External(Backbone):
             raise ValueError(f"branches.blocks: {rule}, got {blocks}")
         kept = sorted(needed + spare[: blocks - len(needed)])
         return tuple(step for position in kept for step in stage[position])
+
+
+def channels_shown(spec: ExternalSpec, in_channels: int) -> int:
+    """Return how many channels the network is shown, for images of `in_channels`: torchvision's see grey as RGB.
+
+    Raises:
+        ValueError: one line, if it takes no such images.
+    """
+    if not spec.name.startswith("torchvision:"):
+        return in_channels
+    if in_channels not in (1, RGB):
+        raise ValueError(f"backbone.name: torchvision's networks take 1 or 3 channels, got {in_channels}")
+    return RGB
 
 
 def _sequence(model: nn.Module, steps: Steps) -> nn.Sequential:

@@ -8,7 +8,8 @@ import difflib
 import importlib
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import nn
@@ -40,10 +41,29 @@ _TORCHVISION: Mapping[str, tuple[str, str, str]] = {
     ),
 }
 
+# block, blocks of each stage -> depth
+_RESNET_DEPTHS: Mapping[tuple[str, tuple[int, ...]], int] = {
+    ("BasicBlock", (2, 2, 2, 2)): 18,
+    ("BasicBlock", (3, 4, 6, 3)): 34,
+    ("Bottleneck", (3, 4, 6, 3)): 50,
+    ("Bottleneck", (3, 4, 23, 3)): 101,
+    ("Bottleneck", (3, 8, 36, 3)): 152,
+}
+
 
 def is_torchvision_resnet(model: nn.Module) -> bool:
     """Is it a ResNet, ResNeXt or Wide ResNet of torchvision, whose blocks can be built in other widths?"""
     return isinstance(model, models.ResNet)
+
+
+def torchvision_name(model: nn.Module) -> str | None:
+    """Return how a plain ResNet of torchvision is named as a backbone; None for any other network."""
+    net: Any = model
+    if type(net) is not models.ResNet or (net.groups, net.base_width) != (1, 64):
+        return None
+    stages = (net.layer1, net.layer2, net.layer3, net.layer4)
+    depth = _RESNET_DEPTHS.get((type(net.layer1[0]).__name__, tuple(len(stage) for stage in stages)))
+    return f"torchvision:resnet{depth}" if depth else None
 
 
 def make(spec: ExternalSpec, in_channels: int, classes: int) -> nn.Module:
@@ -74,7 +94,7 @@ def layout_of(spec: ExternalSpec, model: nn.Module, in_channels: int) -> Layout:
     """Return how `model` is walked: as declared here, as its own `stages` say, or as it is seen to run.
 
     Raises:
-        ValueError: one line, if its stages cannot be found.
+        LayoutError: one line that says the way out, if its stages cannot be found.
     """
     probe = torch.empty(1, in_channels, PROBE_PIXELS, PROBE_PIXELS, device="meta")
     origin, _, name = spec.name.partition(":")
@@ -95,9 +115,34 @@ def layout_of(spec: ExternalSpec, model: nn.Module, in_channels: int) -> Layout:
                     model = _construct(spec, in_channels, 2)
             return _found(model, in_channels)
     except LayoutError as error:
-        raise ValueError(
-            f"backbone.name: must be a network with stages that can be found, got {spec.name!r}: {error}"
+        ways = "name modules as taps, or give it `stages` and a `head` (and perhaps a `stem`) that run in turn"
+        raise LayoutError(
+            f"backbone.name: must be a network with stages that can be found, got {spec.name!r}: {error}; {ways}"
         ) from error
+
+
+def renewed(model: nn.Module) -> nn.Module:
+    """Return a copy of `model` in which every module has drawn new weights, from the global CPU generator.
+
+    Raises:
+        ValueError: one line, if a module with weights of its own does not say how (`reset_parameters`).
+    """
+    if name := not_renewable(model):
+        raise ValueError(f"branches.recipe: tail needs modules with reset_parameters, which {name} lacks, got 'tail'")
+    fresh = copy.deepcopy(model).cpu()
+    for module in fresh.modules():
+        reset: Callable[[], None] | None = getattr(module, "reset_parameters", None)
+        if reset is not None:
+            reset()
+    return fresh
+
+
+def not_renewable(model: nn.Module) -> str:
+    """Return the first module that has weights of its own and no `reset_parameters`, or nothing."""
+    for name, module in model.named_modules():
+        if not hasattr(module, "reset_parameters") and next(module.parameters(recurse=False), None) is not None:
+            return name or type(model).__name__
+    return ""
 
 
 def _found(model: nn.Module, in_channels: int) -> Layout:
@@ -111,7 +156,7 @@ def _found(model: nn.Module, in_channels: int) -> Layout:
         everything = (*layout.stem, *(step for block in blocks for step in block), *layout.head)
         with torch.no_grad():
             same = torch.equal(run(watched, everything, images), watched(images))
-    except (RuntimeError, AssertionError, IndexError) as error:
+    except (RuntimeError, AssertionError, IndexError, TypeError) as error:
         raise LayoutError(str(error).splitlines()[0]) from error
     if not same:
         raise LayoutError("the modules that were seen do not compute what the network computes")
@@ -120,7 +165,7 @@ def _found(model: nn.Module, in_channels: int) -> Layout:
 
 def _shaken(model: nn.Module) -> nn.Module:
     """Return an evaluating copy with random norms: behind a fresh one a ReLU may change nothing, and not be seen."""
-    shaken, random = copy.deepcopy(model).eval(), torch.Generator().manual_seed(1)
+    shaken, random = copy.deepcopy(model).cpu().float().eval(), torch.Generator().manual_seed(1)
     for name, values in (*shaken.named_parameters(), *shaken.named_buffers()):
         if values.ndim == 1 and values.is_floating_point() and not name.endswith("running_var"):
             values.data.copy_(torch.randn(values.shape, generator=random))

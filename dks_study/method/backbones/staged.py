@@ -1,8 +1,8 @@
 """The contract of all backbones, and our own families' way to fill it: a stem, named stages and a head, walked.
 
-A branch attaches at a tap: the end of a stage, or a place between two of its blocks. There are no forward hooks:
-declared stages survive deepcopy, pickle, torch.export and DDP, and a backbone does not know whether anything branches
-off it.
+A branch attaches at a tap: the end of a stage, or a place between two of its blocks. Declared stages survive deepcopy,
+pickle, torch.export and DDP, and a backbone does not know whether anything branches off it. (A network without stages
+is tapped at its modules: `watched.py`.)
 """
 
 from abc import ABC, abstractmethod
@@ -10,6 +10,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
+
+from dks_study.spec.backbone import BackboneSpec, split_tap
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,29 @@ class Tap:
 
 
 class Backbone(nn.Module, ABC):
-    """A classifier of images that can be tapped: a sequence of stages, each a sequence of blocks.
+    """A classifier of images that can be tapped.
+
+    Attributes:
+        spec: what it was built from, if `build_backbone` built it.
+    """
+
+    spec: BackboneSpec | None = None
+
+    @abstractmethod
+    def tapped(self, images: Tensor, taps: Collection[str]) -> tuple[dict[str, Tensor], Tensor]:
+        """Return the feature maps of `taps`, perhaps with others, and the logits [B, classes]."""
+
+    @abstractmethod
+    def plain(self) -> nn.Module:
+        """Return the network that ships: its state_dict is that of the original, unbranched network."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits [B, classes] of images [B, in_channels, H, W]."""
+        return self.tapped(images, ())[1]
+
+
+class Walked(Backbone, ABC):
+    """A backbone that is a sequence of stages, each a sequence of blocks, run one after another.
 
     Attributes:
         taps: the ends of the stages in order, the last included.
@@ -43,6 +67,10 @@ class Backbone(nn.Module, ABC):
     @abstractmethod
     def walk(self, images: Tensor, inner: Collection[str] = ()) -> dict[str, Tensor]:
         """Return feature maps by tap, shallow to deep: of every stage's end, and of the inner taps named."""
+
+    @abstractmethod
+    def module_at(self, tap: str) -> str | None:
+        """Return the name of the module that puts out what is tapped at `tap`; None if a function comes behind it."""
 
     @abstractmethod
     def classify(self, features: Tensor) -> Tensor:
@@ -63,12 +91,13 @@ class Backbone(nn.Module, ABC):
         """Return a simple head with fresh weights for such a feature map: pooling and one linear layer."""
 
     def plain(self) -> nn.Module:
-        """Return the network that ships: its state_dict is that of the original, unbranched network."""
+        """Return the network that ships."""
         return self
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Return logits [B, classes] of images [B, in_channels, H, W]."""
-        return self.classify(self.walk(images)[self.taps[-1].name])
+    def tapped(self, images: Tensor, taps: Collection[str]) -> tuple[dict[str, Tensor], Tensor]:
+        """Return the feature maps of all stages and of `taps`, and the logits [B, classes]."""
+        features = self.walk(images, taps)
+        return features, self.classify(features[self.taps[-1].name])
 
     def tap(self, name: str) -> Tap:
         """Return the tap of this name.
@@ -84,7 +113,7 @@ class Backbone(nn.Module, ABC):
         return there[name]
 
 
-class Staged(Backbone):
+class Staged(Walked):
     """A backbone made of `stem`, `stages` and `head`: what our own families are.
 
     Attributes:
@@ -119,6 +148,11 @@ class Staged(Backbone):
                     features[f"{name}.{number}"] = current
             features[name] = current
         return features
+
+    def module_at(self, tap: str) -> str:
+        """Return the name of the stage, or of the block inside it."""
+        stage, block = split_tap(tap)
+        return f"stages.{stage}" if block is None else f"stages.{stage}.{block - 1}"
 
     def classify(self, features: Tensor) -> Tensor:
         """Return logits [B, classes] of the last stage's output."""

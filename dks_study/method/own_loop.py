@@ -1,0 +1,202 @@
+"""The method in a training loop of one's own: three lines around any network.
+
+    net = branched(model, taps=["layer2", "layer3"], classes=10)
+    loss = SynergyLoss(pairing="dense")
+    loss(net(images), labels).total.backward()
+
+`model` is trained inside `net`, untouched, and ships as it is.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+
+import torch
+from pydantic import ValidationError
+from torch import Tensor, nn
+
+from dks_study.method.backbones import Backbone, Walked, Watched
+from dks_study.method.backbones.layout import PROBE_PIXELS, LayoutError
+from dks_study.method.branches import BranchedNet, check_logits
+from dks_study.method.growth import Site, grow, stage_site
+from dks_study.method.probing import Probed, probe
+from dks_study.method.streams import seeded
+from dks_study.method.synergy import LossTerms, Objective, objective_for
+from dks_study.spec.backbone import BackboneSpec, ExternalSpec, check_module_name, is_stage
+from dks_study.spec.branches import BranchSpec
+from dks_study.spec.pairing import MAIN
+from dks_study.spec.trial import LossSpec
+from dks_study.spec.wording import values_problem
+
+
+def branched(
+    model: nn.Module,
+    taps: Sequence[str],
+    classes: int,
+    *,
+    output: int | str | None = None,
+    example: Tensor | None = None,
+    **branches: object,
+) -> BranchedNet:
+    """Return `model` with an auxiliary classifier at each tap: images [B, C, H, W] -> logits [B, classes] by name.
+
+    The names are the taps, shallow to deep (as their modules first run to their ends), and `main`, the model's own.
+    `model` itself is trained inside, is `net.plain()`, and can be used alone at any time; `net` always has all
+    classifiers, also while it evaluates. It is run once here, evaluating, and nothing about it changes. Of a module
+    that runs several times in a pass the first time counts. The branches' initial weights follow from
+    `torch.initial_seed()` and each tap's name; no random stream is drawn from.
+
+    Args:
+        model: any classifier of images.
+        taps: names of modules that put out feature maps [B, C, H, W], as in `model.named_modules()`; or stages
+            (`stage2`, or `stage2.3` for its third block), if the model is a chain of modules.
+        classes: number of classes, at least 2.
+        output: which of several values that the model returns is the logits, by position, key or attribute; None: the
+            only one of shape [B, classes].
+        example: a few images, if the model does not take [2, C, 224, 224] with the channels of its first convolution.
+        **branches: keys of `branches` in a study (`BranchSpec`): recipe, depth_factor, blocks, width, width_by_tap.
+
+    Raises:
+        ValueError: one line that names the argument, the rule and the value.
+    """
+    try:
+        keys = BranchSpec.model_validate_json(json.dumps({"taps": list(taps), **branches}, default=str))
+    except ValidationError as error:
+        raise ValueError(values_problem(error.errors(), BranchSpec, "branched")) from error
+    images = _example(model) if example is None else example[:2]
+    try:
+        probed = probe(model, images)
+    except ValueError as error:
+        raise ValueError(f"example: must be images that the model takes, got {list(images.shape)}: {error}") from error
+    check_logits(probed, output, classes)
+    spec, walked = _stages(model, keys, images.shape[1], classes)
+    modules = {tap: _module_at(tap, model, walked) for tap in keys.taps}
+    taps = sorted(modules, key=lambda tap: probed.position(probed.find(modules[tap]).tap.name))
+    grown = {tap: _branch(_site(tap, modules[tap], probed, walked), spec, keys, classes) for tap in taps}
+    for tap, branch in grown.items():
+        feature = probed.find(modules[tap])
+        branch.to(feature.device, feature.dtype)
+    renamed = {tap: module for tap, module in modules.items() if tap != module}
+    net = BranchedNet(Watched(model, classes, output=output, modules=renamed), grown)
+    net.branches.train(model.training)
+    return net
+
+
+class SynergyLoss:
+    """The loss of all classifiers: cross-entropies, and KL(teacher || student) of pairs (see `synergy.py`)."""
+
+    def __init__(self, **loss: object) -> None:
+        """Take the keys of `loss` in a study (`LossSpec`): pairing, weights, temperature, schedules.
+
+        Raises:
+            ValueError: one line that names the key, the rule and the value.
+        """
+        try:
+            self.spec = LossSpec.model_validate_json(json.dumps(loss, default=str))
+        except ValidationError as error:
+            raise ValueError(values_problem(error.errors(), LossSpec, "SynergyLoss")) from error
+        self._objectives: dict[tuple[str, ...], Objective] = {}
+
+    def __call__(
+        self,
+        logits: Mapping[str, Tensor],
+        targets: Tensor,
+        progress: float | None = None,
+        draws: torch.Generator | None = None,
+    ) -> LossTerms:
+        """Return the terms of one batch; `total` is what is minimised.
+
+        Args:
+            logits: by classifier, shallow to deep, `main` last, each [B, classes]: what a branched network returns.
+            targets: true classes, int64 [B], or distributions over classes [B, classes].
+            progress: fraction of training that is done, in [0, 1]; needed where the loss has a schedule.
+            draws: decides which pairs are left out of this step; needed with `pair_dropout`.
+
+        Raises:
+            ValueError: one line, if the loss names a classifier that is not there, or lacks what its schedule needs.
+        """
+        names, spec = tuple(logits), self.spec
+        if progress is None and (spec.branch_schedule == "linear" or spec.synergy_warmup):
+            raise ValueError("progress: must be given with branch_schedule linear and synergy_warmup, got None")
+        if draws is None and spec.pair_dropout:
+            raise ValueError("draws: must be a torch.Generator on the CPU with pair_dropout, got None")
+        if names not in self._objectives:
+            self._objectives[names] = self._objective(names)
+        return self._objectives[names](logits, targets, 1.0 if progress is None else progress, draws)
+
+    def __repr__(self) -> str:
+        given = ", ".join(f"{key}={getattr(self.spec, key)!r}" for key in sorted(self.spec.model_fields_set))
+        return f"SynergyLoss({given})"
+
+    def _objective(self, names: tuple[str, ...]) -> Objective:
+        if not names or names[-1] != MAIN:
+            raise ValueError(f"logits: must be by classifier, `main` last, got {', '.join(names) or 'none'}")
+        for name in self.spec.branch_weight_by_tap:
+            if name not in names[:-1]:
+                raise ValueError(f"branch_weight_by_tap: must name taps ({', '.join(names[:-1])}), got {name!r}")
+        try:
+            return objective_for(self.spec, names)
+        except ValueError as error:
+            raise ValueError(f"pairing: {error}") from error
+
+
+def _example(model: nn.Module) -> Tensor:
+    """Return images that the model might take."""
+    first = next((module for module in model.modules() if isinstance(module, nn.Conv2d)), None)
+    if first is None:
+        raise ValueError("example: must be given for a model without convolutions, got None")
+    weight = first.weight
+    return torch.zeros(2, first.in_channels, PROBE_PIXELS, PROBE_PIXELS, device=weight.device, dtype=weight.dtype)
+
+
+def _stages(model: nn.Module, keys: BranchSpec, channels: int, classes: int) -> tuple[BackboneSpec, Walked | None]:
+    """Return what describes the model's published branches, and the model walked stage by stage if it can be.
+
+    Nobody looks for stages that no tap and no recipe asks for. A chain whose blocks cannot be renewed has none for
+    `auto`, which then comes to bottlenecks.
+    """
+    from dks_study.method.backbones.external import External  # these need torchvision, which takes a second to import
+    from dks_study.method.backbones.origins import not_renewable, torchvision_name
+
+    name = torchvision_name(model) or f"{type(model).__module__}:{type(model).__name__}"
+    spec = ExternalSpec(name=name)
+    if isinstance(model, Backbone):
+        return model.spec or spec, model if isinstance(model, Walked) else None
+    asked = any(is_stage(tap) for tap in keys.taps)
+    if not asked and (keys.recipe in ("bottleneck", "linear") or (keys.recipe == "auto" and not_renewable(model))):
+        return spec, None
+    try:
+        return spec, External(spec, channels, classes, model)
+    except LayoutError:
+        return spec, None
+
+
+def _module_at(tap: str, model: nn.Module, walked: Walked | None) -> str:
+    """Return the module that a tap names, directly or as a stage; a module of that name comes first."""
+    try:
+        check_module_name(tap)
+    except ValueError as error:
+        raise ValueError(str(error).removeprefix("branches.")) from error
+    if walked is None or not is_stage(tap) or tap in dict(model.named_modules(remove_duplicate=False)):
+        return tap
+    try:
+        module = walked.module_at(walked.tap(tap).name)
+    except ValueError as error:
+        raise ValueError(str(error).removeprefix("branches.")) from error
+    if module is None:
+        raise ValueError(f"taps: must be modules where a function ends a stage of this model, got {tap!r}")
+    return module
+
+
+def _site(tap: str, module: str, probed: Probed, walked: Walked | None) -> Site:
+    """Return the place at a module: that of the stage that it ends, if there is one."""
+    feature = probed.find(module)
+    place = type(feature.tap)(tap, feature.tap.channels, feature.tap.stride)
+    for stage in (*walked.taps[:-1], *walked.inner_taps) if walked else ():
+        if walked and walked.module_at(stage.name) in feature.twins:
+            return stage_site(walked, stage.name, place)
+    return Site(place, probed.after(module) or (place,))
+
+
+def _branch(site: Site, spec: BackboneSpec, keys: BranchSpec, classes: int) -> nn.Module:
+    with seeded(torch.initial_seed(), "branch", site.tap.name):
+        return grow(site, spec, keys, classes)

@@ -1,0 +1,123 @@
+"""How long the rest of a study takes, learned from how long its own trials took.
+
+A pace is the seconds that an epoch of a trial takes with all that belongs to it, by arm and phase: validation, the
+test at the end, a group's start. The start of a process that trains one trial after another belongs to none.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+
+from dks_study.spec.study import UNHASHED, StudySpec
+from dks_study.study.ledger import Cell, LedgerError, Outcome, Phase, read_ledger
+from dks_study.study.provenance import ProvenanceError, hardware, read_provenance
+
+Kind = tuple[str, Phase]  # arm and phase
+Pace = Mapping[Kind, Sequence[float]]  # seconds per planned epoch of each of the latest trials
+LATEST = 15  # so many trials of a kind, or starts of trials: a machine may get busier, a cluster smaller
+STUDIES_READ = 5
+
+
+class Estimate:
+    """Learns the pace of a study; what another thread may read of it is replaced, never changed."""
+
+    def __init__(self, earlier: Pace | None = None) -> None:
+        """Begin with the pace of `earlier` studies, which holds for arms whose own is not known yet."""
+        self._earlier = earlier or {}
+        self._own: Pace = {}
+        self._now: Pace = {}  # of trials that are running
+        self._first_seen: dict[str, tuple[int, float]] = {}  # id of a running trial -> its first epoch seen, and when
+        self._at_once: tuple[int, ...] = ()
+
+    def started(self, running: int) -> None:
+        """Learn that a trial has begun, and how many are `running` now."""
+        self._at_once = (*self._at_once[1 - LATEST :], running)
+
+    def epoch(self, cell: Cell, done: int, at_s: float) -> None:
+        """Learn that a trial has done so many epochs `at_s` seconds on some clock."""
+        first, then = self._first_seen.setdefault(cell.id, (done, at_s))
+        if done > first:
+            self._now = {**self._now, (cell.arm, cell.phase): ((at_s - then) / (done - first),)}
+
+    def settled(self, cell: Cell, outcome: Outcome) -> None:
+        """Learn how long a trial took that has ended."""
+        self._first_seen.pop(cell.id, None)
+        self._own = with_trial(self._own, cell, outcome)
+
+    def seconds_left(self, to_come: Mapping[Kind, int], running: Iterable[tuple[Kind, int]]) -> float | None:
+        """Return how long the rest takes, or None if too little is known: no estimate is better than a wild one.
+
+        Args:
+            to_come: epochs of the trials that have not begun, by kind.
+            running: kind of each running trial, and its epochs that are still to come.
+        """
+        at_once = max(self._at_once, default=0)
+        waiting = [(self._pace(kind), epochs) for kind, epochs in to_come.items() if epochs]
+        begun = [(self._pace(kind), epochs) for kind, epochs in running]
+        rest = [pace * epochs for pace, epochs in (*waiting, *begun) if pace is not None]
+        if len(rest) < len(waiting) + len(begun) or (waiting and not at_once):
+            return None
+        longest = max(rest[len(waiting) :], default=0.0)  # no trial is shared by several processes
+        return max(sum(rest) / max(1, at_once), longest)
+
+    def _pace(self, kind: Kind) -> float | None:
+        """Return the seconds per epoch of a kind; what is known of the arm's other phase is better than nothing."""
+        arm, phase = kind
+        other: Phase = "confirm" if phase == "search" else "search"
+        for known in (self._own, self._now, self._earlier):
+            if latest := known.get(kind) or known.get((arm, other)):
+                return fmean(latest)
+        return None
+
+
+def with_trial(pace: Pace, cell: Cell, outcome: Outcome) -> Pace:
+    """Return `pace` with one more trial, if it is known how long that took."""
+    if outcome.seconds is None or outcome.lost:
+        return pace
+    kind = (cell.arm, cell.phase)
+    return {**pace, kind: (*pace.get(kind, ())[1 - LATEST :], outcome.seconds / cell.epochs)}
+
+
+def own_seconds(times: Sequence[float], *, starts_processes: bool) -> float | None:
+    """Return how long a trial took by itself, or None if that cannot be told.
+
+    Args:
+        times: in seconds, when it was handed out, when each of its epochs was reported, and when it had ended.
+        starts_processes: whether every trial starts processes of its own. Else its first epoch may have waited for the
+            start of a process that trains others too, and counts as the mean of the rest.
+    """
+    begun, *epochs, ended = times
+    if starts_processes:
+        return ended - begun
+    if len(epochs) < 2:
+        return None
+    return ended - epochs[0] + (epochs[-1] - epochs[0]) / (len(epochs) - 1)
+
+
+def earlier_pace(study: StudySpec, folder: Path) -> Pace:
+    """Return what the latest studies of the same question beside `folder` tell of arms that are the same there.
+
+    Those count that ran on a machine like this one. A damaged one tells nothing.
+    """
+    found: Pace = {}
+    ledgers = [path for path in folder.parent.glob(f"{study.name}-*/ledger.jsonl") if path.parent != folder]
+    for path in sorted(ledgers, key=lambda path: path.stat().st_mtime, reverse=True)[:STUDIES_READ]:
+        pace: Pace = {}
+        try:
+            arms = _same_arms(study, path.parent)
+            for record in read_ledger(path) if arms else ():
+                pace = with_trial(pace, record.cell, record.outcome) if record.cell.arm in arms else pace
+        except (LedgerError, ProvenanceError, OSError, LookupError, TypeError, AttributeError):
+            continue
+        found = {**pace, **found}
+    return found
+
+
+def _same_arms(study: StudySpec, other: Path) -> set[str]:
+    """Return the arms that take as long in the study in the folder `other` as in `study`."""
+    provenance = read_provenance(other)
+    theirs, mine = provenance["resolved"], study.model_dump(mode="json", by_alias=True, exclude=UNHASHED)
+    runs = [{key: value for key, value in each["trial"].items() if key != "epochs"} for each in (theirs, mine)]
+    if runs[0] != runs[1] or provenance["sessions"][-1]["hardware"]["cpu"] != hardware(0)["cpu"]:
+        return set()
+    return {arm for arm in mine["arms"] if theirs["arms"].get(arm) == mine["arms"][arm]}

@@ -1,0 +1,147 @@
+"""The command as a shell sees it: two processes, signals, exit statuses, and output that nobody can take."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+WORK = """
+import os, signal, sys, time, types
+from dks_study import __main__ as command
+
+def work(program):
+    {deed}
+
+sys.modules['dks_study.cli'] = types.SimpleNamespace(main=work)
+sys.exit(command.main())
+"""
+WAIT = "print('ready', flush=True); time.sleep(60)"
+AGAIN = "nothing that finished is lost. Run the same command again to go on.\n"
+
+
+def begin(deed, **options):
+    """Start the command with a deed of Python in place of its work."""
+    return subprocess.Popen(
+        [sys.executable, "-c", WORK.format(deed=deed)],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, **options,
+    )  # fmt: skip
+
+
+def waiting(**options):
+    """Start one whose work waits; return it and the process that works."""
+    process = begin(WAIT, **options)
+    assert process.stdout.readline() == "ready\n"
+    (worker,) = psutil.Process(process.pid).children()
+    return process, worker
+
+
+def ended(process):
+    out, err = process.communicate(timeout=60)
+    return process.returncode, out, err
+
+
+@pytest.mark.parametrize(
+    ("deed", "status", "err"),
+    [
+        ("return 0", 0, ""),
+        ("return 1", 1, ""),
+        ("sys.exit(0)", 0, ""),
+        ("os._exit(1)", 3, f"Ray was lost or failed: {AGAIN}"),
+        ("os.kill(os.getpid(), signal.SIGKILL)", 3, f"the study's process was killed (SIGKILL): {AGAIN}"),
+        ("os.abort()", 3, f"the study's process was killed (SIGABRT): {AGAIN}"),
+    ],
+)
+def test_how_the_work_ended_is_told_apart_from_what_ended_it(deed, status, err):
+    assert ended(begin(deed)) == (status, "", err)
+
+
+def test_an_error_of_ours_has_a_status_of_its_own_and_its_traceback():
+    status, _, err = ended(begin("raise ZeroDivisionError('a bug')"))
+    assert status == 70
+    assert "ZeroDivisionError: a bug" in err
+    assert err.splitlines()[-1].startswith("This is an error of dks_study: please report it")
+
+
+def test_a_status_that_was_told_holds_whatever_ends_the_process_afterwards():
+    late = "import atexit; atexit.register(os._exit, 1); return 0"
+    assert ended(begin(late)) == (0, "", "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("to", ["command", "worker", "both"])
+def test_a_signal_ends_it_with_one_line_whoever_is_sent_it(number, to):
+    process, worker = waiting()
+    if to == "both":
+        os.killpg(process.pid, number)  # as a terminal and batch systems do
+    else:
+        os.kill(process.pid if to == "command" else worker.pid, number)
+    assert ended(process) == (130, "", f"Stopped: {AGAIN}")
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP])
+def test_the_work_does_not_outlive_the_command(number):
+    process, worker = waiting()
+    os.kill(process.pid, number)
+    assert ended(process)[0] == -number
+    assert psutil.wait_procs([worker], timeout=10)[1] == []
+
+
+def test_a_hangup_that_is_ignored_ends_nothing():
+    process, worker = waiting(preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    os.killpg(process.pid, signal.SIGHUP)
+    time.sleep(0.3)
+    assert worker.is_running()
+    os.kill(process.pid, signal.SIGTERM)
+    assert ended(process)[0] == 130
+
+
+def test_who_waits_takes_little_memory():
+    process, _ = waiting()
+    assert psutil.Process(process.pid).memory_info().rss < 30e6
+    os.kill(process.pid, signal.SIGTERM)
+    ended(process)
+
+
+def run(words, redirection="", **environment):
+    """Run a command line in a shell, its output redirected; return status, output and errors."""
+    line = f'"$0" run_study.py {words} {redirection}'
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("LC_", "LANG", "PYTHON"))}
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", line, sys.executable],
+        cwd=ROOT, env={**kept, **environment}, capture_output=True, text=True, encoding="utf-8", errors="replace",
+    )  # fmt: skip
+    return done.returncode, done.stdout, done.stderr
+
+
+PLAN = "--dry-run --space dense_vs_oneway"
+
+
+@pytest.mark.parametrize("words", [PLAN, "--list", "--status analysis/results", "--help"])
+@pytest.mark.parametrize("redirection", ["| true", "| head -1 > /dev/null", "> /dev/full", ">&-", "<&- >&-"])
+def test_nobody_has_to_take_what_is_printed(words, redirection):
+    assert run(words, redirection) == (0, "", "")
+
+
+@pytest.mark.parametrize("redirection", ["2>&-", "2> /dev/full", "2>&1 | true"])
+def test_a_wrong_input_has_its_status_where_its_line_cannot_be_written(redirection):
+    assert run("--space nowhere", redirection) == (2, "", "")
+
+
+@pytest.mark.parametrize(
+    ("environment", "shown"),
+    [
+        ({"PYTHONIOENCODING": "ascii"}, r"\xe9 f\xfcr \u2713"),
+        ({"PYTHONIOENCODING": "latin-1:strict"}, r"\u2713"),
+        ({"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, "é für ✓"),  # the bytes of the name itself
+    ],
+)
+def test_letters_that_the_output_lacks_are_written_by_number(environment, shown):
+    status, out, err = run(f"{PLAN} --results 'é für ✓'", **environment)
+    assert (status, err) == (0, "")
+    assert shown in out.splitlines()[-1]
