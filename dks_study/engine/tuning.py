@@ -108,8 +108,8 @@ class PlannedSearch(Searcher):  # type: ignore[misc]  # Ray has no types
             self._hands.files.fetch(step.id)
             folder = self._hands.files.trial(step.id)
             outcome = read_outcome(folder)
-            if outcome is None and self._hands.adoption.take(step, self._trial(step), self._planner.watch(step)):
-                outcome = read_outcome(folder)
+            if outcome is None and self._hands.adoption:
+                outcome = self._hands.adoption.take(step, self._trial(step), self._planner.watch(step))
             if outcome is None:
                 return step
             self._end(step, outcome)
@@ -126,8 +126,9 @@ class PlannedSearch(Searcher):  # type: ignore[misc]  # Ray has no types
             SearchError, OSError: as the planner and the study's files.
         """
         trained = list[tuple[Cell, TrialSpec]]()
-        while not self.stopping and isinstance(step := self._next(), Cell):
-            trained.append((step, self._trial(step)))  # it counts as running, so that the planner goes on to others
+        with self._hands.record.together():
+            while not self.stopping and isinstance(step := self._next(), Cell):
+                trained.append((step, self._trial(step)))  # it counts as running, so that the planner goes on to others
         self._planner = Planner(self._study, optuna_suggest(self._study), self._hands.record.records)
         return trained
 

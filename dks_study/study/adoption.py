@@ -113,14 +113,16 @@ class Adoption:
         """Return what would make the numbers of `trial` in this study."""
         return origin_of(trial, self._environment)
 
-    def take(self, cell: Cell, trial: TrialSpec, watch: Watch | None) -> bool:
-        """Take what `cell` needs, if there is a finished trial like it; a trial that has begun here goes on here.
+    def take(self, cell: Cell, trial: TrialSpec, watch: Watch | None) -> Outcome | None:
+        """Take what `cell` needs, if there is a finished trial like it, and return how it ended.
+
+        A trial that has begun here goes on here.
 
         Raises:
             OSError: if the disk is full, or the study's home cannot be reached.
         """
         if not self._donors or self._files.trial(cell.id).exists() or (origin := self.origin(trial)) is None:
-            return False
+            return None
         for donor in self._donors.get(identity(trial, self.data, origin), ()):
             try:
                 copy = self._copied(donor)
@@ -133,21 +135,24 @@ class Adoption:
                 self.unfit[cell.id] = f"{donor.folder}: {error}"
                 continue
             (copy / ORIGIN).write_text(origin_text(Kept(origin, donor.trained_by)), encoding="utf-8")
-            (copy / OUTCOME).write_text(outcome_text(outcome), encoding="utf-8")
+            if outcome != donor.record.outcome:
+                (copy / OUTCOME).write_text(outcome_text(outcome), encoding="utf-8")
             self._files.take_over(copy, cell.id)
-            return True
-        return False
+            return outcome
+        return None
 
     def _copied(self, donor: Donor) -> Path:
         """Return a copy of a donor's folder, in the scratch folder."""
         copy = self._files.scratch / "adopted"
-        shutil.rmtree(copy, ignore_errors=True)
+        if copy.exists():
+            shutil.rmtree(copy)
         copy.mkdir(parents=True)
+        there, here = str(donor.folder), str(copy)
         for name in _COPIED:
-            shutil.copyfile(donor.folder / name, copy / name)
+            shutil.copyfile(os.path.join(there, name), os.path.join(here, name))
         for name in _LINKED:
-            if (donor.folder / name).exists():
-                _link(donor.folder / name, copy / name)
+            if os.path.exists(os.path.join(there, name)):
+                _link(os.path.join(there, name), os.path.join(here, name))
         return copy
 
 
@@ -201,7 +206,7 @@ def _is_trial(path: Path, trial: TrialSpec) -> bool:
         return False
 
 
-def _link(source: Path, target: Path) -> None:
+def _link(source: str, target: str) -> None:
     """Link or copy a checkpoint, which is replaced where it changes, and never written into."""
     try:
         os.link(source, target)

@@ -15,7 +15,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -30,7 +30,7 @@ from dks_study.training.trainer import Team
 
 ORIGIN = "origin.json"
 PACKAGES = ("torchvision", "numpy", "pillow", "scikit-learn", "timm")
-_CALLABLE = re.compile(r"([A-Za-z_]\w*(?:\.\w+)*):[A-Za-z_][\w.]*")
+_CALLABLE = re.compile(r'"([A-Za-z_]\w*(?:\.\w+)*):[A-Za-z_][\w.]*"')  # a value in JSON
 _VERSIONED = ("torchvision", "timm")  # networks of theirs: their versions say what they are
 
 Origin = Mapping[str, str]  # what made numbers, by names that people read
@@ -67,8 +67,7 @@ def origin_of(trial: TrialSpec, environment: Mapping[str, str]) -> Origin | None
 
 def own_modules(trial: TrialSpec) -> list[str]:
     """Return the modules of `package.module:callable` values anywhere in `trial`."""
-    found = {match[1] for text in _texts(trial.model_dump(mode="json")) if (match := _CALLABLE.fullmatch(text))}
-    return sorted(found - set(_VERSIONED))
+    return sorted(set(_CALLABLE.findall(trial.model_dump_json())) - set(_VERSIONED))
 
 
 @cache
@@ -124,17 +123,6 @@ def _is_one(team: Team, origin: Origin | None) -> bool:
     ends = torch.tensor([number, -number], device=team.device)
     torch.distributed.all_reduce(ends, torch.distributed.ReduceOp.MAX)
     return bool(ends[0] == -ends[1])
-
-
-def _texts(value: object) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for inner in value.values():
-            yield from _texts(inner)
-    elif isinstance(value, list | tuple):
-        for inner in value:
-            yield from _texts(inner)
 
 
 def _file_hash(path: str) -> str:

@@ -9,14 +9,11 @@ from dks_study.study import sources as module
 from dks_study.study.sources import PLANS, TRIALS, UnknownSourceError, code_of, sources
 
 ROOT = Path(__file__).resolve().parents[2]
-ROOMS = ("spec", "method", "training", "study")
+ROOMS = ("method", "training")
 # Of these rooms, what makes no number of a trial: whatever is new stands here or is hashed.
 NO_NUMBERS = {
-    *("spec.expand", "spec.files", "spec.space", "spec.space_checks", "spec.study", "spec.yamldoc"),
-    *("training.arm_checks", "training.data.checking", "training.data.examining"),
+    *("method.own_loop", "training.arm_checks", "training.data.checking", "training.data.examining"),
     *("training.data.fingerprint", "training.data.remembered"),
-    *("study.began_with", "study.export", "study.holder", "study.home", "study.keeping", "study.planner"),
-    *("study.adoption", "study.likeness", "study.provenance", "study.results", "study.search", "study.storage"),
 }
 
 
