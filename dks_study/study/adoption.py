@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dks_study.spec.base import Problem
@@ -103,7 +103,7 @@ class Adoption:
         self.donors, self._donors = tuple(donors), dict[str, list[Donor]]()
         for donor in self.donors:
             self._donors.setdefault(donor.record.identity or "", []).append(donor)
-        self.unfit: dict[str, str] = {}  # why a trial with the right identity was not taken, by id of the cell
+        self.unfit: dict[str, tuple[str, Path]] = {}  # by id of the cell: why one like it was not taken, and which
 
     def __bool__(self) -> bool:
         """Is there anything to take?"""
@@ -132,11 +132,11 @@ class Adoption:
             except (UnfitError, OSError) as error:
                 if is_disk_full(error):
                     raise
-                self.unfit[cell.id] = f"{donor.folder}: {error}"
+                self.unfit[cell.id] = str(error), donor.folder
                 continue
             (copy / ORIGIN).write_text(origin_text(Kept(origin, donor.trained_by)), encoding="utf-8")
-            if outcome != donor.record.outcome:
-                (copy / OUTCOME).write_text(outcome_text(outcome), encoding="utf-8")
+            if outcome.steps != donor.record.outcome.steps:
+                (copy / OUTCOME).write_text(outcome_text(replace(outcome, seconds=None)), encoding="utf-8")
             self._files.take_over(copy, cell.id)
             return outcome
         return None
@@ -174,7 +174,9 @@ def verified(folder: Path, record: Record, trial: TrialSpec, origin: Origin, wat
         raise UnfitError("trial.json is not that of the trial")
     if read_origin(folder).origin != origin:
         raise UnfitError("origin.json is not that of the trial")
-    if record.outcome.status != "complete" or record.outcome.accumulate or read_outcome(folder) != record.outcome:
+    if record.outcome.status != "complete" or record.outcome.accumulate:
+        raise UnfitError("it did not complete in one piece")
+    if read_outcome(folder) != replace(record.outcome, seconds=None):  # which the driver alone has measured
         raise UnfitError("outcome.json is not what its ledger says")
     epochs = list(read_epochs(folder))
     lines = (folder / "epochs.jsonl").read_bytes().count(b"\n")
@@ -183,7 +185,7 @@ def verified(folder: Path, record: Record, trial: TrialSpec, origin: Origin, wat
         raise UnfitError("epochs.jsonl is damaged")
     if watch and watch.costs and not any(name.startswith("cost/") for name in epochs[-1]):
         raise UnfitError("search.objectives needs costs, which it did not count")
-    return Outcome("complete", record.outcome.metrics, steps=_replayed(epochs, watch))
+    return replace(record.outcome, steps=_replayed(epochs, watch))
 
 
 def _replayed(epochs: list[dict[str, float]], watch: Watch | None) -> list[float]:

@@ -20,11 +20,11 @@ class Reason:
     """Why trials are trained.
 
     Attributes:
-        keys: in which the nearest one differs; () if there is a reason of another kind.
-        text: of the first of these trials.
+        kind: the keys in which the nearest one differs, or a reason of another kind.
+        text: what is said of the first trial with such a reason.
     """
 
-    keys: tuple[str, ...]
+    kind: tuple[str, ...]
     text: str
 
 
@@ -33,25 +33,25 @@ def why_not(adoption: Adoption, trained: Sequence[tuple[Cell, TrialSpec]]) -> It
     described = ((donor, _described(donor)) for donor in adoption.donors)
     known = [(donor, values) for donor, values in described if values]
     reasons = [_reason(adoption, cell, trial, known) for cell, trial in trained[:LOOKED_AT]]
-    counts = Counter(reason.keys or reason.text for reason in reasons)
-    for kind, count in counts.most_common(SHOWN_REASONS):
-        first = next(reason.text for reason in reasons if (reason.keys or reason.text) == kind)
+    for kind, count in Counter(reason.kind for reason in reasons).most_common(SHOWN_REASONS):
+        first = next(reason.text for reason in reasons if reason.kind == kind)
         yield f"Not adopted: {count} of the first {len(reasons)} trials to train ({first})."
 
 
 def _reason(
     adoption: Adoption, cell: Cell, trial: TrialSpec, known: Iterable[tuple[Donor, Mapping[str, object]]]
 ) -> Reason:
-    if text := adoption.unfit.get(cell.id):
-        return Reason((), text)
+    if cell.id in adoption.unfit:
+        text, folder = adoption.unfit[cell.id]
+        return Reason((text,), f"{folder}: {text}")
     origin = adoption.origin(trial)
     if origin is None:
-        return Reason((), "its own code or weights cannot be read")
+        return Reason(("unknown",), "its own code or weights cannot be read")
     mine = {**flat(trial.model_dump(mode="json")), "data": adoption.data, **origin}
     donor, theirs = min(known, key=lambda each: _distance(mine, each[1]), default=(None, {}))
     keys = tuple(sorted(key for key in {**mine, **theirs} if mine.get(key) != theirs.get(key)))
     if donor is None or not keys:
-        return Reason((), "nothing like it has been trained")
+        return Reason(("none",), "nothing like it has been trained")
     told = [f"{key} {theirs.get(key)!r} there, {mine.get(key)!r} here" for key in keys[:SHOWN_KEYS]]
     more = [f"{len(keys) - SHOWN_KEYS} more"] if len(keys) > SHOWN_KEYS else []
     return Reason(keys, f"the nearest, {donor.study.name}/{donor.record.cell.id}, has {'; '.join(told + more)}")
