@@ -4,15 +4,18 @@ Ray's core ends the process that it runs in from C++, with exit status 1 and wit
 its head is lost or when its own shutdown goes wrong. Who waits outside can tell that from what the work itself said.
 """
 
+import math
 import os
 import signal
 import sys
+import time
 from contextlib import suppress
 
 from dks_study.engine.interrupts import AGAIN, DIRECT, EXIT_LOST, FORWARDED, INTERRUPTED, SIGNALS, end_at_once_on_signal
 from dks_study.watch.output import outlive_the_reader
 
 EXIT_OUR_ERROR = 70
+MERGED_S = 0.05  # `timeout` sends one signal twice: to the process, and to its group
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 _OURS = "This is an error of dks_study: please report it with the lines above. Nothing that finished is lost."
 
@@ -64,7 +67,13 @@ def _die_with(parent: int) -> None:
 
 
 def _wait(child: int, told: int) -> int:
+    forwarded_at, said = -math.inf, b""
+
     def forward(_signal: int, _frame: object) -> None:
+        nonlocal forwarded_at
+        if time.monotonic() - forwarded_at < MERGED_S:
+            return
+        forwarded_at = time.monotonic()
         with suppress(ProcessLookupError):  # it has ended
             os.kill(child, FORWARDED)
 
@@ -75,7 +84,10 @@ def _wait(child: int, told: int) -> int:
         ended, status = os.wait()  # of a container's first process also those whose parents have ended
         if ended == child:
             break
-    said, code = os.read(told, 1), os.waitstatus_to_exitcode(status)
+    os.set_blocking(told, False)  # should a process that it began live on, with a copy of the other end
+    with suppress(BlockingIOError):
+        said = os.read(told, 1)
+    code = os.waitstatus_to_exitcode(status)
     if said or code == INTERRUPTED:
         return said[0] if said else code
     why = "Ray was lost or failed" if code >= 0 else f"the study's process was killed ({signal.Signals(-code).name})"

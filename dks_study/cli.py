@@ -10,7 +10,6 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from rich.console import Console
 from rich.table import Column, Table
@@ -19,6 +18,7 @@ from rich.text import Text
 from dks_study.engine.interrupts import AGAIN, EXIT_LOST, INTERRUPTED
 from dks_study.spec.base import LostError, Problem
 from dks_study.spec.files import load_study
+from dks_study.spec.options import OptionParser
 from dks_study.spec.shipped import SPACES
 from dks_study.spec.space import ArmSpace, arm_space, sampler_of
 from dks_study.spec.study import StudySpec, auto_recipes_by_arm
@@ -44,10 +44,12 @@ def main(arguments: Sequence[str] | None = None, program: str = "dks-study") -> 
     `program` is what the command calls itself in its errors.
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
-    if words and words[0] in COMMANDS:
-        command: Callable[[list[str]], int] = importlib.import_module(COMMANDS[words[0]]).main
-        return command(words[1:])
     try:
+        if words and words[0] in COMMANDS:
+            command: Callable[[list[str]], int] = importlib.import_module(COMMANDS[words[0]]).main
+            return command(words[1:])
+        if words and not words[0].startswith("-"):
+            raise SpecError(f"{words[0]!r} is no command ({', '.join(COMMANDS)}); to run a question: --space NAME")
         options = _parser(program).parse_args(words)
         if options.list:
             return _list()
@@ -64,14 +66,8 @@ def main(arguments: Sequence[str] | None = None, program: str = "dks-study") -> 
         return EXIT_LOST if isinstance(error, LostError) else EXIT_BAD_INPUT
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """Say it in one line, as everything else is said."""
-        raise SpecError(message.removeprefix("argument "))
-
-
 def _parser(program: str) -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = OptionParser(
         prog=program,
         description="Does deep supervision with knowledge synergy help my network, and how should it be set up?",
         epilog=f"Running the same command again goes on where it stopped. Further commands: {', '.join(COMMANDS)}.",

@@ -10,6 +10,14 @@ from faulty import calm_study
 from whole_studies import end_what_was_started, finish, in_confirmation, start, wait_for, write_study
 
 
+@pytest.fixture(autouse=True, scope="session")
+def cache_of_its_own(tmp_path_factory):
+    """Keep what is remembered of files out of the cache of whoever runs the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def nothing_left_running():
     """Leave no study behind, whatever a test comes to."""
@@ -17,13 +25,13 @@ def nothing_left_running():
     end_what_was_started()
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True, scope="session")
 def one_thread():
-    """Let PyTorch compute with one thread, so that sums are taken in the same order everywhere."""
-    before = torch.get_num_threads()
+    """Let PyTorch compute with one thread: sums are taken in the same order everywhere.
+
+    And networks as small as those of tests take three times the CPU time with two, which mostly wait for one another.
+    """
     torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

@@ -16,8 +16,6 @@ from torchvision.transforms import functional
 
 from dks_study.training.data.moves import draw_moves, move
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 SMALL = {**RESNET_8, "backbone": {"name": "resnet", "depth": 8, "base_channels": 2}}
 SMALL_COLOUR = {**SMALL, "data": {"name": "cifar100", "root": "none"}}
 

@@ -84,6 +84,25 @@ def test_a_signal_ends_it_with_one_line_whoever_is_sent_it(number, to):
     assert ended(process) == (130, "", f"Stopped: {AGAIN}")
 
 
+ENDING = """from dks_study.engine.interrupts import ending_on_interrupt
+    over = []
+    with ending_on_interrupt(lambda: over.append(1), lambda: False):
+        print('ready', flush=True)
+        while not over:
+            time.sleep(0.01)
+        time.sleep(0.5)
+    return 130"""
+
+
+def test_one_signal_that_is_sent_twice_as_timeout_does_is_one():
+    process = begin(ENDING)
+    assert process.stdout.readline() == "ready\n"
+    os.kill(process.pid, signal.SIGTERM)
+    time.sleep(0.03)
+    os.killpg(process.pid, signal.SIGTERM)
+    assert ended(process) == (130, "", ""), "it ended cleanly"
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP])
 def test_the_work_does_not_outlive_the_command(number):
     process, worker = waiting()

@@ -53,7 +53,8 @@ def of(*beginning):
 OF_STUDIES = [
     words for words in of("python run_study.py", "run_study.py", "dks-study") if words[1:] or words[:1] == ("--list",)
 ]
-SCRIPTS = sorted(words[0] for words in of("python") if words[0].startswith("benchmarks/"))
+SCRIPTS = {words for words in of("python") if words[0].startswith("benchmarks/")}
+SCRIPTS = sorted(SCRIPTS | {(str(path.relative_to(ROOT)),) for path in ROOT.glob("benchmarks/*.py")})
 
 # Runs each command in this one process, as torch and ray take seconds to import: a study as far as its plan, others as
 # far as their options. A script sees what it would see if it were run from a shell: its own folder, and dks_study.
@@ -88,7 +89,7 @@ def result(call):
 studies, scripts = json.loads(sys.argv[1])
 found = []
 for words in studies:
-    planned = "--space" in words
+    planned = "--space" in words and "--check-data" not in words
     argparse.ArgumentParser.parse_args = parse if planned else parsed
     found.append(result(lambda: cli.main([*words, "--dry-run"] if planned else words)))
 argparse.ArgumentParser.parse_args = parsed
@@ -119,21 +120,21 @@ def copy(tmp_path_factory):
 @pytest.fixture(scope="module")
 def results(copy):
     """By command of a study, or script with its options: exit status and what was said."""
-    scripts = [words for words in of("python") if words[0].startswith("benchmarks/")]
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    every = [list(words) for words in OF_STUDIES], [list(words) for words in scripts]
+    every = [list(words) for words in OF_STUDIES], [list(words) for words in SCRIPTS]
     done = subprocess.run(
         [sys.executable, "-c", DRIVER, json.dumps(every)],
         cwd=copy, env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    return dict(zip([*OF_STUDIES, *scripts], json.loads(done.stdout.splitlines()[-1]), strict=True))
+    return dict(zip([*OF_STUDIES, *SCRIPTS], json.loads(done.stdout.splitlines()[-1]), strict=True))
 
 
 def test_commands_are_found_where_they_are():
     pages = {str(path) for _, path in FOUND}
     assert {"README.md", "cluster/README.md", "CONTRIBUTING.md", "search_spaces/joint.yaml"} <= pages
-    assert {path.stem for path in ROOT.glob("benchmarks/*.py")} == {Path(script).stem for script in SCRIPTS}
+    assert all((ROOT / script).is_file() for script, *_ in SCRIPTS)
+    assert len(SCRIPTS) > 10
     assert len(OF_STUDIES) > 20
 
 
@@ -141,10 +142,10 @@ def test_commands_are_found_where_they_are():
 def test_a_study_s_command_is_read_and_planned(results, words):
     status, said = results[words]
     assert status == 0, said
-    assert "--space" not in words or "epochs" in said
+    assert "--space" not in words or "--check-data" in words or "epochs" in said
 
 
-@pytest.mark.parametrize("words", [words for words in of("python") if "benchmarks/" in words[0]], ids=" ".join)
+@pytest.mark.parametrize("words", SCRIPTS, ids=" ".join)
 def test_a_benchmark_finds_all_that_it_imports_and_knows_its_options(results, words):
     status, said = results[words]
     assert status == 0, said

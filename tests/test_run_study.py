@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import run_study
 from dks_study.spec.files import load_study
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -139,6 +140,40 @@ def test_bad_input_gets_one_line_and_status_2(words, message):
     assert message in done.stderr
     assert done.stderr.startswith("run_study: ")
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["dense_vs_oneway"], "'dense_vs_oneway' is no command (export, report, overview, bundle); to run a question:"),
+        (["export"], "the following arguments are required: trial, --to"),
+        (["export", "nowhere", "--to", "tflite"], "--to: invalid choice: 'tflite' (choose from"),
+        ([*SPACE, "--set"], "--set: expected one argument"),
+        ([*SPACE, "--set", "trial.epochs"], "--set takes dotted.key=value, got 'trial.epochs'"),
+        ([*SPACE, "--set", "trial..epochs=3"], "--set takes dotted.key=value, got 'trial..epochs=3'"),
+        ([*SPACE, "--set", ".=3"], "--set takes dotted.key=value, got '.=3'"),
+        ([*SPACE, "--set", "trial.optimiser.lr=0.1,momentum=0.9"], 'lr: must be a number, got "0.1,momentum=0.9"'),
+        ([*SPACE, "--set", "trial.optimiser.lr=1/10"], '--set: trial.optimiser.lr: must be a number, got "1/10"'),
+        ([*SPACE, "--set", "trial.epochs=１０"], "--set: trial.epochs: must be a whole number, got "),
+        ([*SPACE, "--set", "report_seeds=5"], "--set: report_seeds: must be a list, got 5"),
+        ([*SPACE, "--set", "trial={}"], "--set: trial.backbone: the key is missing (and 2 more)"),
+        ([*SPACE, "--set", "question=\udcff"], "--set: question: not valid YAML: unacceptable character #xdcff"),
+        ([*SPACE, "--disk-gib", "nan"], "--disk-gib: must be a number of GiB above 0, got 'nan'"),
+        ([*SPACE, "--dry-run=yes"], "--dry-run: ignored explicit argument 'yes'"),
+        (
+            [*SPACE, "--profile", str(ROOT / "LICENSE")],
+            "LICENSE:10: not valid YAML: mapping values are not allowed here",
+        ),
+        (["--space", str(ROOT / "analysis" / "figures" / "method.png")], "method.png: cannot be read: 'utf-8' codec"),
+        (["--space", "a\0b"], "--space 'a\\x00b': no such space; there are: "),
+        (["--status", str(ROOT / "LICENSE")], "LICENSE: is not a folder"),
+    ],
+)
+def test_what_people_mistype_gets_one_line_and_status_2(capsys, words, message):
+    assert run_study.main(words) == 2
+    out, err = capsys.readouterr()
+    assert message in err
+    assert (out, len(err.splitlines())) == ("", 1)
 
 
 def test_an_unknown_option_is_status_2_without_a_traceback():

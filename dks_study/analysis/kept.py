@@ -2,7 +2,10 @@
 
 import json
 import os
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from dks_study.study.results import Results, ResultsError, load_results
 
@@ -31,3 +34,24 @@ def all_kept(space: str, profile: str = "laptop") -> list[Results]:
     if not found:
         raise ResultsError(f"{folder}: holds no results of {space} at the scale {profile}")
     return [load_results(path) for _, path in sorted(found)]
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """In place of a table or a figure: why it is not there."""
+
+    why: str
+
+    def _repr_markdown_(self) -> str:
+        return f"*Left out: {self.why}.*"
+
+
+Shown = TypeVar("Shown")
+
+
+def shown(show: Callable[[], Shown]) -> Shown | LeftOut:
+    """Return what `show` returns, or a line that names the results that it needs and that are not there."""
+    try:
+        return show()
+    except ResultsError as error:
+        return LeftOut(str(error))

@@ -25,7 +25,7 @@ _SHOW_CURSOR = b"\x1b[?25h"
 def end_at_once_on_signal() -> None:
     """Let a signal end this process with one line: before trials run, and after, there is nothing to wait for."""
     for number in SIGNALS:
-        signal.signal(number, lambda _signal, _frame: _end_now())
+        signal.signal(number, lambda _signal, _frame: _heard())
 
 
 @contextmanager
@@ -50,7 +50,7 @@ def ending_on_interrupt(end: Callable[[], None], is_lost: Callable[[], bool]) ->
     def handle(number: int, _frame: FrameType | None) -> None:
         seen[number == FORWARDED] += 1
         if max(seen.values()) > 1:
-            _end_now()
+            _heard()
         if seen.total() == 1:
             ending.start()
 
@@ -65,9 +65,13 @@ def ending_on_interrupt(end: Callable[[], None], is_lost: Callable[[], bool]) ->
             ending.join()  # no thread may live when Ray shuts down
 
 
-def _end_now() -> NoReturn:
+def _heard() -> NoReturn:
     for number in SIGNALS:  # the same signal may come a second way
         signal.signal(number, lambda _signal, _frame: None)
+    _end_now()
+
+
+def _end_now() -> NoReturn:
     with suppress(OSError):  # nobody is there to read it
         if sys.stdout.isatty():
             os.write(1, _SHOW_CURSOR)

@@ -16,6 +16,7 @@ from pathlib import Path
 import grpc
 import ray
 from ray._common.utils import get_default_system_temp_dir
+from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
 from ray._private.grpc_utils import init_grpc_channel
 from ray._private.services import canonicalize_bootstrap_address
 from ray.core.generated.gcs_service_pb2 import CheckAliveRequest
@@ -123,7 +124,7 @@ def _room(folder: str) -> bool:
         status = os.statvfs(folder)
     except OSError:
         return True  # something else is wrong with it
-    return status.f_bavail * status.f_frsize >= _LEAST_ROOM_BYTES
+    return status.f_blocks == 0 or status.f_bavail * status.f_frsize >= _LEAST_ROOM_BYTES  # 0: no disk, as /proc
 
 
 @contextmanager
@@ -164,8 +165,7 @@ def _join(address: str) -> str:
         raise StudyError(f"--address {address}: cannot be joined: {error}") from error
     except (RuntimeError, ray.exceptions.RayError) as error:
         why = str(error).strip().splitlines()[0]
-        hint = "" if MODE in os.environ else f" (if it asks for a token, set {MODE}=token)"
-        raise StudyError(f"--address {address}: cannot be joined: {why}{hint}") from error
+        raise StudyError(f"--address {address}: cannot be joined: {why}") from error
     return f"http://{context.address_info['webui_url']}"
 
 
@@ -188,14 +188,17 @@ def _check_head(address: str) -> None:
     """Ask who answers: Ray would wait for a quarter of an hour for one that is no head.
 
     Raises:
-        ValueError: if it is no Ray head, or one of another version.
+        ValueError: if it is no Ray head, one of another version, or one that asks for another token.
     """
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    maybe_enable_token_auth_if_token_available(warn_if_disabled=False)  # as Ray does when it joins
     with init_grpc_channel(address) as channel:
         try:
             reply = NodeInfoGcsServiceStub(channel).CheckAlive(CheckAliveRequest(), timeout=CONNECT_TIMEOUT_S)
         except grpc.RpcError as error:
             if error.code() in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
-                return  # it wants a token, of which Ray itself says more
+                own = f"set {MODE}=token, and {TOKEN} or {TOKEN_PATH}, to its own"
+                raise ValueError(f"it asks for a token: {own}") from None
             raise ValueError(f"what answers there is not the head of a Ray cluster ({error.code().name})") from None
     if reply.ray_version != ray.__version__:
         raise ValueError(f"it runs Ray {reply.ray_version}, must be {ray.__version__} as here")

@@ -113,7 +113,10 @@ def _probed(watched: Watched, name: str, image_shape: tuple[int, int, int]) -> P
     except ValueError as error:
         rule = "must run on the data's images, and without numbers (on PyTorch's meta device)"
         raise ValueError(f"backbone.name: {rule}, got {name!r}: {error}") from error
-    check_logits(probed, watched.output, watched.classes)
+    try:
+        check_logits(probed, watched.output, watched.classes)
+    except ValueError as error:
+        raise ValueError(f"backbone.{error}") from error
     return probed
 
 
@@ -123,13 +126,10 @@ def check_logits(probed: Probed, output: int | str | None, classes: int) -> None
     Raises:
         ValueError: one line that names the key.
     """
-    try:
-        logits = pick_logits(probed.result, output, classes)
-    except ValueError as error:
-        raise ValueError(f"backbone.{error}") from error
+    logits = pick_logits(probed.result, output, classes)
     if logits.ndim != 2 or logits.shape[1] != classes:
         shape = ", ".join(map(str, logits.shape[1:]))
-        raise ValueError(f"classes: the network's logits must be [B, {classes}], got [B, {shape}]")
+        raise ValueError(f"output: the logits must be [B, classes], here [B, {classes}], got [B, {shape}]")
 
 
 def _module_sites(watched: Watched, probed: Probed, taps: Sequence[str]) -> list[Site]:

@@ -22,10 +22,15 @@ from dks_study.method.probing import Probed, probe
 from dks_study.method.streams import seeded
 from dks_study.method.synergy import LossTerms, Objective, objective_for
 from dks_study.spec.backbone import BackboneSpec, ExternalSpec, check_module_name, is_stage
+from dks_study.spec.base import Problem
 from dks_study.spec.branches import BranchSpec
 from dks_study.spec.pairing import MAIN
 from dks_study.spec.trial import LossSpec
 from dks_study.spec.wording import values_problem
+
+
+class LoopError(Problem, ValueError):
+    """A network cannot be branched as it is asked for, or a loss not be had; the message is one line."""
 
 
 def branched(
@@ -56,12 +61,25 @@ def branched(
         **branches: keys of `branches` in a study (`BranchSpec`): recipe, depth_factor, blocks, width, width_by_tap.
 
     Raises:
-        ValueError: one line that names the argument, the rule and the value.
+        LoopError: one line that names the argument, the rule and the value.
     """
     try:
-        keys = BranchSpec.model_validate_json(json.dumps({"taps": list(taps), **branches}, default=str))
+        return _branched(model, taps, classes, output, example, branches)
     except ValidationError as error:
-        raise ValueError(values_problem(error.errors(), BranchSpec, "branched")) from error
+        raise LoopError(values_problem(error.errors(), BranchSpec, "branched")) from error
+    except ValueError as error:
+        raise LoopError(str(error).removeprefix("branches.")) from error
+
+
+def _branched(
+    model: nn.Module,
+    taps: Sequence[str],
+    classes: int,
+    output: int | str | None,
+    example: Tensor | None,
+    branches: Mapping[str, object],
+) -> BranchedNet:
+    keys = BranchSpec.model_validate_json(json.dumps({"taps": list(taps), **branches}, default=str))
     images = _example(model) if example is None else example[:2]
     try:
         probed = probe(model, images)
@@ -88,12 +106,12 @@ class SynergyLoss:
         """Take the keys of `loss` in a study (`LossSpec`): pairing, weights, temperature, schedules.
 
         Raises:
-            ValueError: one line that names the key, the rule and the value.
+            LoopError: one line that names the key, the rule and the value.
         """
         try:
             self.spec = LossSpec.model_validate_json(json.dumps(loss, default=str))
         except ValidationError as error:
-            raise ValueError(values_problem(error.errors(), LossSpec, "SynergyLoss")) from error
+            raise LoopError(values_problem(error.errors(), LossSpec, "SynergyLoss")) from error
         self._objectives: dict[tuple[str, ...], Objective] = {}
 
     def __call__(
@@ -112,13 +130,13 @@ class SynergyLoss:
             draws: decides which pairs are left out of this step; needed with `pair_dropout`.
 
         Raises:
-            ValueError: one line, if the loss names a classifier that is not there, or lacks what its schedule needs.
+            LoopError: one line, if the loss names a classifier that is not there, or lacks what its schedule needs.
         """
         names, spec = tuple(logits), self.spec
         if progress is None and (spec.branch_schedule == "linear" or spec.synergy_warmup):
-            raise ValueError("progress: must be given with branch_schedule linear and synergy_warmup, got None")
+            raise LoopError("progress: must be given with branch_schedule linear and synergy_warmup, got None")
         if draws is None and spec.pair_dropout:
-            raise ValueError("draws: must be a torch.Generator on the CPU with pair_dropout, got None")
+            raise LoopError("draws: must be a torch.Generator on the CPU with pair_dropout, got None")
         if names not in self._objectives:
             self._objectives[names] = self._objective(names)
         return self._objectives[names](logits, targets, 1.0 if progress is None else progress, draws)
@@ -129,14 +147,14 @@ class SynergyLoss:
 
     def _objective(self, names: tuple[str, ...]) -> Objective:
         if not names or names[-1] != MAIN:
-            raise ValueError(f"logits: must be by classifier, `main` last, got {', '.join(names) or 'none'}")
+            raise LoopError(f"logits: must be by classifier, `main` last, got {', '.join(names) or 'none'}")
         for name in self.spec.branch_weight_by_tap:
             if name not in names[:-1]:
-                raise ValueError(f"branch_weight_by_tap: must name taps ({', '.join(names[:-1])}), got {name!r}")
+                raise LoopError(f"branch_weight_by_tap: must name taps ({', '.join(names[:-1])}), got {name!r}")
         try:
             return objective_for(self.spec, names)
         except ValueError as error:
-            raise ValueError(f"pairing: {error}") from error
+            raise LoopError(f"pairing: {error}") from error
 
 
 def _example(model: nn.Module) -> Tensor:
@@ -164,6 +182,8 @@ def _stages(model: nn.Module, keys: BranchSpec, channels: int, classes: int) -> 
     asked = any(is_stage(tap) for tap in keys.taps)
     if not asked and (keys.recipe in ("bottleneck", "linear") or (keys.recipe == "auto" and not_renewable(model))):
         return spec, None
+    if any(parameter.is_meta for parameter in model.parameters()):  # it cannot be seen to run without numbers
+        return spec, None
     try:
         return spec, External(spec, channels, classes, model)
     except LayoutError:
@@ -172,16 +192,10 @@ def _stages(model: nn.Module, keys: BranchSpec, channels: int, classes: int) -> 
 
 def _module_at(tap: str, model: nn.Module, walked: Walked | None) -> str:
     """Return the module that a tap names, directly or as a stage; a module of that name comes first."""
-    try:
-        check_module_name(tap)
-    except ValueError as error:
-        raise ValueError(str(error).removeprefix("branches.")) from error
+    check_module_name(tap)
     if walked is None or not is_stage(tap) or tap in dict(model.named_modules(remove_duplicate=False)):
         return tap
-    try:
-        module = walked.module_at(walked.tap(tap).name)
-    except ValueError as error:
-        raise ValueError(str(error).removeprefix("branches.")) from error
+    module = walked.module_at(walked.tap(tap).name)
     if module is None:
         raise ValueError(f"taps: must be modules where a function ends a stage of this model, got {tap!r}")
     return module

@@ -131,7 +131,7 @@ def _is_another_family(key: str, below: Mapping[str, Any], value: Mapping[str, A
 def _override(document: Document, text: str) -> Document:
     """Put the value of one `--set key=value` where another one stands: all of it gives way."""
     dotted, equals, raw = text.partition("=")
-    if not equals or not dotted.strip() or not dotted.isprintable():
+    if not equals or not all(dotted.strip().split(".")) or not dotted.isprintable():
         raise SpecError(f"--set takes dotted.key=value, got {text!r}")
     if dotted.strip() in ("name", "profile"):
         raise SpecError(f"--set: {dotted}: follows from the files: use --space and --profile, got {raw!r}")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from dks_study.spec.data import DataSpec
 from dks_study.spec.study import StudySpec, arm_run
-from dks_study.study.provenance import PROVENANCE, read_provenance
+from dks_study.study.provenance import recorded_of
 from dks_study.training.arm_checks import StudyError
 from dks_study.training.data.checking import found_in
 from dks_study.training.data.fingerprint import Contents, Fingerprint, contents_of, differences, fingerprint
@@ -73,7 +73,7 @@ def keep_contents(folder: Path, contents: Contents) -> None:
 
 
 def _refuse_others(folder: Path, contents: Contents) -> None:
-    known = read_provenance(folder).get("data") if (folder / PROVENANCE).exists() else None
+    known = recorded_of(folder).get("data")
     if not known or known["fingerprint"] == fingerprint(contents).digest:
         return
     before = _kept(folder)

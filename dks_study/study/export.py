@@ -5,7 +5,6 @@ equal those of `main` in the trained one; and the file itself is read again and 
 inputs are normalised images: what that means stands in the JSON file beside it.
 """
 
-import argparse
 import json
 import sys
 import warnings
@@ -22,6 +21,7 @@ from dks_study.method.backbones import Backbone, build_backbone
 from dks_study.method.branches import BranchedNet, build_branched
 from dks_study.method.networks import OWN
 from dks_study.spec.base import Problem
+from dks_study.spec.options import OptionParser
 from dks_study.spec.trial import TrialSpec
 from dks_study.study.ledger import write_whole
 from dks_study.training.checkpoint import State, load_state
@@ -37,7 +37,7 @@ class ExportError(Problem, ValueError):
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return the exit status."""
-    parser = argparse.ArgumentParser(prog="dks-study export", description="Export a trial's backbone alone.")
+    parser = OptionParser(prog="dks-study export", description="Export a trial's backbone alone.")
     parser.add_argument("trial", type=Path, help="a trial's folder: results/STUDY/trials/TRIAL")
     parser.add_argument("--to", choices=tuple(FORMATS), required=True)
     parser.add_argument("--out", type=Path, help="the file to write; default: backbone.* in the trial's folder")
@@ -83,7 +83,8 @@ class TrainedNetwork:
     """The network that ships of a trial, and what its inputs are.
 
     Attributes:
-        network: the backbone alone, evaluating; of normalised images [B, C, H, W].
+        network: the backbone alone, evaluating: normalised images [B, C, H, W] -> logits [B, classes]. A network from
+            elsewhere is `network.plain()`.
         trial: the name of the trial.
         classes: labels are 0 to classes - 1.
         image_shape: (C, H, W) of the images that it was trained on.
@@ -91,7 +92,7 @@ class TrainedNetwork:
         std: likewise.
     """
 
-    network: nn.Module
+    network: Backbone
     trial: str
     classes: int
     image_shape: tuple[int, int, int]
@@ -121,7 +122,7 @@ def load_trained(folder: Path) -> TrainedNetwork:
     images = torch.randn(PROBES, *shape, generator=torch.Generator().manual_seed(0))
     alone = _checked_backbone(trial, state, trained_network(trial, state), images)
     mean, std = tuple(state.inputs["mean"]), tuple(state.inputs["std"])
-    return TrainedNetwork(alone.plain().eval(), folder.name, state.inputs["classes"], shape, mean, std)
+    return TrainedNetwork(alone.eval(), folder.name, state.inputs["classes"], shape, mean, std)
 
 
 def trained_network(trial: TrialSpec, state: State) -> BranchedNet:

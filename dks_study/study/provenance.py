@@ -86,7 +86,16 @@ def read_sessions(folder: Path) -> list[dict[str, Any]]:
     Raises:
         ProvenanceError: if the file is damaged.
     """
-    return list(read_provenance(folder)["sessions"]) if (folder / PROVENANCE).exists() else []
+    return list(recorded_of(folder)["sessions"])
+
+
+def recorded_of(folder: Path) -> dict[str, Any]:
+    """Return what provenance.json of a results folder holds; no sessions if there is no file.
+
+    Raises:
+        ProvenanceError: if the file is damaged.
+    """
+    return read_provenance(folder) if (folder / PROVENANCE).exists() else {"sessions": []}
 
 
 def read_provenance(folder: Path) -> dict[str, Any]:

@@ -56,23 +56,38 @@ def _state(tracker: Tracker, arm: str) -> str:
 def arms_table(tracker: Tracker, arms: Iterable[str], *, one_line: bool = False) -> Table:
     """Return a row for each of `arms`: what is done of what is planned, the best so far, what is running."""
     titles = ("arm", "search", "best val top-1 (%)", "confirmation", "running")
-    table = Table(*(Column(title, no_wrap=one_line, overflow="ellipsis" if one_line else "fold") for title in titles))
-    for arm in arms:
-        search, seeds = tracker.planned[arm]
-        best = tracker.best(arm)
-        running = [
-            f"{cell.id.removeprefix(arm + '-')} {done}/{cell.epochs}"
-            for cell, done in tracker.running.values()
-            if cell.arm == arm
-        ]
-        table.add_row(
-            arm,
-            f"{tracker.done(arm, 'search')}/{search}",
-            "" if best is None else f"{best:.1f}",
-            f"{tracker.done(arm, 'confirm')}/{'at most ' if arm in tracker.open_fronts else ''}{seeds}",
-            ", ".join(running),
-        )
+    rows = [_row(tracker, arm) for arm in arms]
+    if not one_line:
+        table = Table(*titles)
+        for row in rows:
+            table.add_row(*row)
+        return table
+    # The name of an arm is the last to be cut.
+    table = Table(*(Column(_cut(title), no_wrap=title == "arm") for title in titles))
+    for row in rows:
+        table.add_row(*map(_cut, row))
     return table
+
+
+def _cut(cell: str) -> Text:
+    return Text(cell, no_wrap=True, overflow="ellipsis")
+
+
+def _row(tracker: Tracker, arm: str) -> tuple[str, ...]:
+    search, seeds = tracker.planned[arm]
+    best = tracker.best(arm)
+    running = [
+        f"{cell.id.removeprefix(arm + '-')} {done}/{cell.epochs}"
+        for cell, done in tracker.running.values()
+        if cell.arm == arm
+    ]
+    return (
+        arm,
+        f"{tracker.done(arm, 'search')}/{search}",
+        "" if best is None else f"{best:.1f}",
+        f"{tracker.done(arm, 'confirm')}/{'at most ' if arm in tracker.open_fronts else ''}{seeds}",
+        ", ".join(running),
+    )
 
 
 def summary(tracker: Tracker, seconds: float | None) -> str:

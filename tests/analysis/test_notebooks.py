@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 
 import nbformat
 import pytest
@@ -96,6 +97,24 @@ def test_who_has_only_the_folder_gets_the_report_with_every_table_and_figure(fol
         assert f"<b>{title}.</b>" in text
     assert ("<b>Search history.</b>" in text) == bool(results.study.search.axes)
     assert to_markdown(arm_table(results)).count("±") >= len(table_rows(results))
+
+
+# What of each notebook is there for who has run the README's first command alone.
+THERE = {"01": 3, "02": 0, "03": 1, "04": 1, "05": 2, "06": 1}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_on_ones_own_results_a_notebook_leaves_out_by_name_what_is_not_there(path, tmp_path, monkeypatch):
+    own = next(folder for folder in STUDIES if folder.name.startswith("dense_vs_oneway"))
+    shutil.copytree(own, tmp_path / own.name)
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    notebook = nbformat.read(path, as_version=4)
+    NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
+    left_out = [text for text in texts(notebook) if text.startswith("*Left out: ")]
+    assert all(text.startswith(f"*Left out: {tmp_path}: holds no results of ") for text in left_out)
+    assert len(outputs(notebook)) - len(left_out) == THERE[path.name[:2]]
 
 
 @pytest.mark.slow

@@ -1,23 +1,33 @@
 """All kept studies in one table, and that the page beside them shows it."""
 
+import io
+from contextlib import redirect_stdout
+
+import pytest
+
 from dks_study.analysis.collect import table_rows
 from dks_study.analysis.kept import SHIPPED
 from dks_study.analysis.report.overview import main
 from dks_study.study.results import load_results
 
 
-def test_the_page_beside_the_kept_studies_is_what_the_command_prints(capsys):
-    assert main([]) == 0
-    printed = capsys.readouterr().out
+@pytest.fixture(scope="module")
+def printed():
+    """What the command says of the kept studies."""
+    with redirect_stdout(io.StringIO()) as out:
+        assert main([]) == 0
+    return out.getvalue()
+
+
+def test_the_page_beside_the_kept_studies_is_what_the_command_prints(printed):
     assert printed in (SHIPPED / "README.md").read_text(encoding="utf-8")
     shown = [line for line in printed.splitlines() if line.startswith("|")][2:]
     studies = [load_results(path.parent) for path in SHIPPED.glob("*/trials.parquet")]
     assert len(shown) == sum(len(table_rows(results)) for results in studies)
 
 
-def test_numbers_are_those_of_the_studies_own_tables(capsys):
-    main([])
-    lines = {line.split("|")[2].strip(): line for line in capsys.readouterr().out.splitlines() if line.startswith("|")}
+def test_numbers_are_those_of_the_studies_own_tables(printed):
+    lines = {line.split("|")[2].strip(): line for line in printed.splitlines() if line.startswith("|")}
     own = (SHIPPED / "label_noise" / "table.md").read_text(encoding="utf-8")
     for value in (part.strip() for part in lines["dks_60"].split("|")[4:6]):
         assert value.split(" ±")[0] in own

@@ -101,7 +101,7 @@ def test_a_trial_without_memory_is_listed_and_not_tried_again(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_trial_without_memory_is_trained_in_parts_where_asked_even_after_a_kill(tmp_path, one_thread):
+def test_a_trial_without_memory_is_trained_in_parts_where_asked_even_after_a_kill(tmp_path):
     space, _ = trapped_study(tmp_path, "hoard", images=20, once=False)
     sets = ("out_of_memory=accumulate", "report_seeds=[0]")
     process = start(space, tmp_path / "results", *sets)

@@ -4,11 +4,12 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
 
-from dks_study.engine.interrupts import ending_on_interrupt
+from dks_study.engine.interrupts import FORWARDED, ending_on_interrupt
 
 TWICE = """
 import os, signal, sys, time
@@ -68,3 +69,26 @@ def test_a_signal_that_also_ended_what_the_study_runs_on_ends_it_at_once():
         out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (130, "ending\n")
     assert err.startswith("Stopped: ")
+
+
+@pytest.mark.parametrize("order", [(signal.SIGTERM, FORWARDED), (FORWARDED, signal.SIGINT)])
+def test_a_signal_that_comes_directly_and_forwarded_counts_once(order):
+    with subprocess.Popen(
+        [sys.executable, "-c", TWICE], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(order[0])
+        assert process.stdout.readline() == "ending\n"
+        process.send_signal(order[1])
+        time.sleep(0.5)
+        assert process.poll() is None
+        process.send_signal(order[0])
+        assert process.wait(timeout=60) == 130
+
+
+def test_no_thread_of_it_lives_on():
+    before = threading.active_count()
+    with ending_on_interrupt(lambda: time.sleep(0.2), lambda: False):
+        os.kill(os.getpid(), signal.SIGTERM)
+        wait_for(threading.enumerate()[before:])
+    assert threading.active_count() == before

@@ -11,6 +11,7 @@ from contextlib import suppress
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 from whole_studies import (
     PATIENCE_S,
@@ -120,7 +121,9 @@ def test_a_second_command_on_the_same_study_says_who_holds_it(space, tmp_path):
     first = start(space, tmp_path)
     wait_for(tmp_path, held, first)
     _, _, err = finish(space, tmp_path, code=2)
-    assert f"this study is being run by process {first.pid} on" in err
+    (worker,) = psutil.Process(first.pid).children()
+    assert f"this study is being run by process {worker.pid} on" in err
+    assert err.endswith(" UTC\n")
     assert len(err.splitlines()) == 1
     os.kill(first.pid, signal.SIGKILL)
     first.communicate()

@@ -1,50 +1,10 @@
 """A node that does not see the results folder: refused without --storage, of use with it. Real Ray nodes."""
 
-import os
 import secrets
-import shutil
-import socket
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import pytest
+from unshared import may_unshare, two_nodes
 from whole_studies import finish, records
-
-RAY = str(Path(sys.executable).with_name("ray"))
-
-
-def may_unshare():
-    return shutil.which("unshare") is not None and (
-        subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode == 0
-    )
-
-
-def start_node(*words, behind=()):
-    environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0"}
-    return subprocess.Popen(
-        [*behind, RAY, "start", *words, "--num-cpus=1", "--disable-usage-stats", "--block"],
-        env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
-    )  # fmt: skip
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def wait_until_it_listens(port, process):
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        assert process.poll() is None, process.stdout.read()
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-            return
-        except OSError:
-            time.sleep(0.2)
-    raise TimeoutError("the head node did not start")
 
 
 @pytest.fixture(scope="module")
@@ -56,34 +16,24 @@ def cluster(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_AUTH_MODE", "token")
         patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(16))
-        yield from _nodes(tmp_path_factory.mktemp("results"))
-
-
-def _nodes(results):
-    port = free_port()
-    dashboard = ("--dashboard-host=127.0.0.1", f"--dashboard-port={free_port()}")
-    head = start_node("--head", f"--port={port}", "--include-dashboard=true", *dashboard)
-    nodes = [head]
-    try:
-        wait_until_it_listens(port, head)
-        address = f"{socket.gethostbyname(socket.gethostname())}:{port}"
-        behind = ["unshare", "-m", "sh", "-c", f'mount -t tmpfs none "{results}" && exec "$@"', "sh"]
-        nodes.append(start_node(f"--address={address}", behind=behind))
-        yield address, results
-    finally:
-        for node in reversed(nodes):  # SIGTERM to `ray start --block` ends all processes of its node
-            node.terminate()
-        for node in nodes:
-            node.communicate(timeout=60)
+        results = tmp_path_factory.mktemp("results")
+        with two_nodes(f'mount -t tmpfs none "{results}"') as address:
+            yield address, results
 
 
 @pytest.mark.slow
-def test_who_has_no_token_cannot_join(space, cluster, monkeypatch):
+@pytest.mark.parametrize("token", ["wrong" * 8, None])
+def test_who_has_no_token_cannot_join(space, cluster, tmp_path, monkeypatch, token):
     address, results = cluster
-    monkeypatch.setenv("RAY_AUTH_TOKEN", "wrong" * 8)
+    if token:
+        monkeypatch.setenv("RAY_AUTH_TOKEN", token)
+    else:
+        monkeypatch.setenv("HOME", str(tmp_path))
+        monkeypatch.delenv("RAY_AUTH_TOKEN")
+        monkeypatch.delenv("RAY_AUTH_MODE")
     _, _, err = finish(space, results, *SMALL, code=2, options=("--address", address))
-    assert "cannot be joined" in err.splitlines()[-1]
-    assert "Traceback" not in err
+    assert err.startswith(f"run_study: --address {address}: cannot be joined: it asks for a token: set RAY_AUTH_MODE")
+    assert len(err.splitlines()) == 1
 
 
 SMALL = ("search.trials=0", "report_seeds=[0, 1]", "trial.epochs=2")

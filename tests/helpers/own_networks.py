@@ -73,3 +73,116 @@ class NoHead(nn.Module):
 
 def not_a_network(in_channels: int, classes: int) -> str:
     return "a string"
+
+
+class Functional(nn.Module):
+    """Functions between its modules, so that no stage ends in a module."""
+
+    def __init__(self, in_channels: int, classes: int) -> None:
+        super().__init__()
+        self.a = nn.Conv2d(in_channels, 8, 3, 2, 1)
+        self.b = nn.Conv2d(8, 16, 3, 2, 1)
+        self.c = nn.Conv2d(16, 32, 3, 2, 1)
+        self.fc = nn.Linear(32, classes)
+
+    def features(self, images: Tensor) -> Tensor:
+        return torch.relu(self.c(torch.relu(self.b(torch.relu(self.a(images))))))
+
+    def forward(self, images: Tensor) -> object:
+        return self.fc(self.features(images).mean((2, 3)))
+
+
+class TupleOut(Functional):
+    """Returns its logits and its last features."""
+
+    def forward(self, images: Tensor) -> object:
+        features = self.features(images)
+        return self.fc(features.mean((2, 3))), features
+
+
+class DictOut(Functional):
+    """Returns by name, its logits among others of their shape."""
+
+    def forward(self, images: Tensor) -> object:
+        logits = self.fc(self.features(images).mean((2, 3)))
+        return {"scaled": 2 * logits, "logits": logits}
+
+
+class Answer:
+    """What a network may return: an object with attributes."""
+
+    def __init__(self, logits: Tensor) -> None:
+        self.logits, self.note = logits, "no tensor"
+
+
+class ObjectOut(Functional):
+    """Returns an object."""
+
+    def forward(self, images: Tensor) -> object:
+        return Answer(self.fc(self.features(images).mean((2, 3))))
+
+
+class Shared(nn.Module):
+    """Runs one block three times."""
+
+    def __init__(self, in_channels: int, classes: int) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(in_channels, 16, 3, 1, 1)
+        self.block = nn.Conv2d(16, 16, 3, 2, 1)
+        self.fc = nn.Linear(16, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.stem(images)
+        for _ in range(3):
+            features = torch.relu(self.block(features))
+        return self.fc(features.mean((2, 3)))
+
+
+class Nested(nn.Sequential):
+    """Sequences in sequences, with group norm: a batch may be cut anywhere."""
+
+    def __init__(self, in_channels: int, classes: int) -> None:
+        def block(channels: int, out_channels: int) -> nn.Sequential:
+            norm = nn.Sequential(nn.GroupNorm(2, out_channels), nn.GELU())
+            return nn.Sequential(nn.Conv2d(channels, out_channels, 3, 2, 1), norm)
+
+        head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, classes))
+        super().__init__(block(in_channels, 8), block(8, 16), block(16, 32), head)
+
+
+class OneSize(nn.Module):
+    """Takes 8x8 images alone, as LeNet takes 32x32 alone, and skips over a module."""
+
+    def __init__(self, in_channels: int, classes: int) -> None:
+        super().__init__()
+        self.one = conv_bn(in_channels, 8, 2)
+        self.two = conv_bn(8, 8, 1)
+        self.fc = nn.Linear(8 * 4 * 4, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.one(images)
+        return self.fc((features + self.two(features)).flatten(1))
+
+
+class NamedStages(TupleOut):
+    """Has modules that are named like stages, and no stages that can be found."""
+
+    def __init__(self, in_channels: int, classes: int) -> None:
+        super().__init__(in_channels, classes)
+        self.stage1, self.stage2 = self.a, self.b
+
+
+class Squeezed(nn.Module):
+    """Squeeze and excitation: a detour through a single pixel."""
+
+    def __init__(self, in_channels: int, classes: int) -> None:
+        super().__init__()
+        self.one = conv_bn(in_channels, 8, 2)
+        self.squeeze = nn.Conv2d(8, 8, 1)
+        self.two = conv_bn(8, 16, 2)
+        self.fc = nn.Conv2d(16, classes, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.one(images)
+        features = features * torch.sigmoid(self.squeeze(features.mean((2, 3), keepdim=True)))
+        return self.fc(self.two(features).mean((2, 3), keepdim=True)).flatten(1)

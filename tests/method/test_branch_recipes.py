@@ -171,8 +171,16 @@ def test_a_branch_inside_a_stage_sees_what_its_block_puts_out():
             "width: must be left out with recipe linear",
         ),
         ("wrn", {"taps": ["stage1"], "recipe": "bottleneck", "depth_factor": 0.5}, "depth_factor: must be left out"),
-        ("vgg_bn", {"taps": ["stage1"]}, "recipe: must be tail, bottleneck or linear at stage1: .* not published"),
-        ("mobilenet", {"taps": ["stage1"]}, "the paper recipe is published for stage3, stage4 in mobilenet"),
+        (
+            "vgg_bn",
+            {"taps": ["stage1"], "recipe": "paper"},
+            "recipe: must be tail, bottleneck or linear at stage1: .* not published",
+        ),
+        (
+            "mobilenet",
+            {"taps": ["stage1"], "recipe": "paper"},
+            "the paper recipe is published for stage3, stage4 in mobilenet",
+        ),
     ],
 )
 def test_what_cannot_grow_is_refused(backbone, branches, message):

@@ -225,22 +225,33 @@ def test_a_shallower_tail_keeps_what_changes_the_shape():
     ("name", "options", "message"),
     [
         ("torchvision:resnet81", {}, r"backbone\.name: .* did you mean resnet18\?, got 'torchvision:resnet81'"),
-        pytest.param("torchvision:vit_b_16", {}, r"backbone\.name: .* not a chain of modules", marks=slow),
-        pytest.param("torchvision:swin_t", {}, r"backbone\.name: .* not \[B, C, H, W\]", marks=slow),
         ("torchvision:fcn_resnet50", {}, "backbone.name: must be a classification network"),
         ("torchvision:resnet18", {"depth": 3}, "backbone.options: must be what torchvision:resnet18 takes"),
         ("nowhere.at_all:Net", {}, "backbone.name: must be an importable package.module:callable"),
         ("own_networks:Nothing", {}, "backbone.name: must be an importable package.module:callable"),
         ("own_networks:not_a_network", {}, "must return a torch.nn.Module, got str"),
-        ("own_networks:Skips", {}, "not a chain of modules"),
-        ("own_networks:Crooked", {}, "do not compute what the network computes"),
-        ("own_networks:NoHead", {}, "it has stages, but no module named head"),
     ],
 )
-def test_what_cannot_be_walked_is_refused_in_one_line(name, options, message):
+def test_what_cannot_be_made_is_refused_in_one_line(name, options, message):
     with pytest.raises(ValueError, match=message) as error:
         backbone(name, **options)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        pytest.param("torchvision:vit_b_16", "not a chain of modules", marks=slow),
+        pytest.param("torchvision:swin_t", r"not \[B, C, H, W\]", marks=slow),
+        ("own_networks:Skips", "not a chain of modules"),
+        ("own_networks:Crooked", "do not compute what the network computes"),
+        ("own_networks:NoHead", "it has stages, but no module named head"),
+    ],
+)
+def test_a_stage_of_what_cannot_be_walked_is_refused_with_the_way_out(name, message):
+    way = r"; name modules as taps, or give it `stages` and a `head` \(and perhaps a `stem`\) that run in turn$"
+    with pytest.raises(ValueError, match=rf"^backbone\.name: must be a network with stages .*: .*{message}.*{way}"):
+        network(name, ("stage1",))
 
 
 def test_branches_that_cannot_grow_are_refused():

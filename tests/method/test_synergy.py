@@ -232,6 +232,20 @@ def test_an_objective_first_used_in_inference_mode_still_trains():
     assert leaf.grad.abs().sum() > 0
 
 
+def test_a_pair_has_the_weight_of_its_direction_and_the_deeper_one_teaches_top_down():
+    loss = LossSpec(top_down_weight=2.0, bottom_up_weight=0.5, synergy_weight=3.0)
+    objective = objective_for(loss, NAMES)
+    assert objective.pair_weights == ((0.0, 1.5, 1.5), (6.0, 0.0, 1.5), (6.0, 6.0, 0.0)), "[teacher][student]"
+    logits, targets = some_logits(), torch.tensor([0, 1, 2, 3, 4])
+    kl = numpy_kl(logits)
+    upwards, downwards = kl[0, 1] + kl[0, 2] + kl[1, 2], kl[1, 0] + kl[2, 0] + kl[2, 1]
+    supervised = sum(F.cross_entropy(each, targets).item() for each in logits)
+    total = objective(by_name(logits), targets).total.item()
+    assert total == pytest.approx(supervised + 3.0 * (0.5 * upwards + 2.0 * downwards), rel=1e-9)
+    across = objective_for(loss.model_copy(update={"pairing": "cross"}), ("peer1.main", "main"))
+    assert across.pair_weights == ((0.0, 3.0), (3.0, 0.0)), "between networks there is no direction"
+
+
 def test_an_objective_is_a_value():
     objective = objective_for(LossSpec(), NAMES)
     assert objective == objective_for(LossSpec(), NAMES)

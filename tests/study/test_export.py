@@ -12,9 +12,10 @@ from dks_study.spec.branches import BranchSpec
 from dks_study.spec.cohort import PeerSpec
 from dks_study.spec.trial import DataSpec, OptimiserSpec, TrialSpec
 from dks_study.study import export as export_module
-from dks_study.study.export import ExportError, export, main
+from dks_study.study.export import ExportError, export, load_trained, main
 from dks_study.study.trial import run_trial
 from dks_study.training.checkpoint import load_state
+from dks_study.training.data import load
 
 CPU = torch.device("cpu")
 
@@ -67,6 +68,16 @@ def test_weights_load_strictly_into_the_original_network(trial, images):
     assert "parameters" in text
     assert f"{sum(p.numel() for p in plain.parameters()):,}" in text
     assert not list(trial.glob("*.tmp*"))
+
+
+def test_a_network_that_is_loaded_takes_pixels_as_they_are(trial):
+    network = load_trained(trial)
+    data = load(trial_spec().data)
+    pixels = data.test.images[:20]
+    for channel in range(pixels.shape[1]):  # by hand, with the data's own mean and spread
+        by_hand = (pixels[:, channel].double() / 255 - data.mean[channel]) / data.std[channel]
+        torch.testing.assert_close(network.normalise(pixels)[:, channel].double(), by_hand, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(network(pixels), expected(trial, data.normalise(pixels)), rtol=1e-5, atol=1e-5)
 
 
 def test_a_program_takes_any_batch(trial, images, tmp_path):

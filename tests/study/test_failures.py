@@ -8,7 +8,7 @@ from ray.exceptions import OutOfMemoryError as KilledByRay
 from ray.exceptions import RayTaskError
 from ray.train import ControllerError, WorkerGroupError
 
-from dks_study.study.failures import first_line, is_disk_full, is_out_of_memory, refused_memory
+from dks_study.study.failures import causes, first_line, is_disk_full, is_out_of_memory, refused_memory
 
 REFUSED = RuntimeError("[enforce fail at alloc_cpu.cpp:1] . DefaultCPUAllocator: can't allocate memory: 1 PiB")
 LOST = RuntimeError("Connection closed by peer")
@@ -64,3 +64,14 @@ def test_a_full_disk_is_found_wherever_it_is(number):
 def test_an_error_is_told_in_one_line():
     assert first_line(ValueError("one\ntwo")) == "ValueError: one"
     assert first_line(ValueError()) == "ValueError"
+
+
+def test_an_error_that_is_behind_itself_is_walked_once():
+    error, other = ValueError("a"), OSError(errno.ENOSPC, "no")
+    error.__cause__, other.__cause__ = other, error
+    alone = ValueError("b")
+    alone.__cause__ = alone  # as Ray's `raise e from e`
+    assert list(causes(error)) == [error, other]
+    assert list(causes(alone)) == [alone]
+    assert is_disk_full(error)
+    assert refused_memory(alone) is None

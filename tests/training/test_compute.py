@@ -19,7 +19,6 @@ from dks_study.training import trainer
 from dks_study.training.compute import compiled, keep_to_share, lay_out, loss_scaler, own_device, place, precision
 
 CPU = torch.device("cpu")
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def small_model():

@@ -76,6 +76,22 @@ def test_wrong_arrays_are_refused_in_one_line(returning, change, message):
     assert len(str(caught.value).splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (
+            np.zeros(30, dtype=int),
+            "must have training images of two classes at least, got one class in own_data:images",
+        ),
+        (np.arange(30) // 29, "must have two training images of a class at least, got one of 1 in own_data:images"),
+    ],
+)
+def test_classes_that_cannot_be_told_apart_or_cut_are_refused(returning, labels, message):
+    with pytest.raises(DataError) as caught:
+        returning(GOOD | {"train_labels": labels, "classes": 3})
+    assert str(caught.value) == f"data.name: {message}"
+
+
 def test_other_answers_and_failures_name_the_function(returning):
     def failing():
         raise KeyError("two\nlines")

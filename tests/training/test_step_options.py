@@ -13,8 +13,6 @@ from dks_study.training.checkpoint import load_state
 from dks_study.training.data import load
 from dks_study.training.trainer import fit
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 ALL_OPTIONS = {
     "sgd": {
         "optimiser": {

@@ -18,14 +18,6 @@ from dks_study.training.trainer import NonFiniteLossError, Team, fit
 HERE = Team.here(torch.device("cpu"))
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def trial_of(arm="dense", setting=None, phase="search", seed=0, epochs=2, **trial):
     study = small_study(trials=0, **trial)
     return arm_trial(study, arm, setting or {}, epochs=epochs, phase=phase, seed=seed)
@@ -124,18 +116,23 @@ def test_a_run_on_files_is_the_same_from_the_first_epoch_or_resumed(tmp_path):
     assert lasting(again.metrics) == lasting(last.metrics)
 
 
-@pytest.mark.parametrize("stop_after", [1, 3])
-def test_a_resumed_run_is_bit_identical(tmp_path, stop_after):
+@pytest.fixture(scope="module")
+def whole_run(tmp_path_factory):
+    """A trial with dropout, noise and augmentation, its reports without a break, and its state after each epoch."""
     backbone = {"name": "wrn", "depth": 10, "width": 1, "dropout": 0.3}
-    data = {"name": "digits", "label_noise": 0.2, "crop_pad_pixels": 1, "flip": True}
+    data = {"name": "digits", "label_noise": 0.2, "crop_pad_pixels": 1, "flip": True, "train_images": 500}
     trial = trial_of(epochs=4, phase="confirm", backbone=backbone, data=data)
-    whole = reports(trial)
-    first = fit(trial, load(trial.data), HERE)
-    for _ in range(stop_after):
-        report = next(first)
-    report.state.save(tmp_path / "last.pt")
-    first.close()
-    rest = reports(trial, load_state(tmp_path / "last.pt", trial.content_hash()))
+    folder, whole = tmp_path_factory.mktemp("whole"), []
+    for report in fit(trial, load(trial.data), HERE):
+        report.state.save(folder / f"{report.epoch}.pt")
+        whole.append(report)
+    return trial, whole, folder
+
+
+@pytest.mark.parametrize("stop_after", [1, 3])
+def test_a_resumed_run_is_bit_identical(whole_run, stop_after):
+    trial, whole, folder = whole_run
+    rest = reports(trial, load_state(folder / f"{stop_after}.pt", trial.content_hash()))
     assert [report.epoch for report in rest] == list(range(stop_after + 1, 5))
     assert lasting(rest[-1].metrics) == lasting(whole[-1].metrics)
     for name, weights in whole[-1].state.network.items():

@@ -1,6 +1,7 @@
 """Trials as MLflow runs, in a real SQLite store."""
 
 import json
+import time
 
 import pytest
 from studies import small_study
@@ -118,13 +119,24 @@ def test_what_ran_without_mlflow_is_filled_in(uri, folder):
         ("mlruns", "--mlflow: must be a URI such as sqlite:///mlflow.db or http://HOST:5000, got 'mlruns'"),
         ("postgresql://me:geheim@127.0.0.1:1/x", r"--mlflow postgresql://me:\*\*\*@127.0.0.1:1/x: "),
         ("nothing://x", "--mlflow nothing://x: "),
+        ("sqlite:////proc/nowhere/mlflow.db", "--mlflow sqlite:////proc/nowhere/mlflow.db: .*No such file"),
+        ("sqlite:////tmp", "--mlflow sqlite:////tmp: unable to open database file"),
     ],
 )
-def test_what_cannot_be_used_is_refused_in_one_line_without_its_password(folder, uri, message):
+def test_what_cannot_be_used_is_refused_soon_in_one_line_without_its_password(folder, uri, message, capfd):
+    _client("http://127.0.0.1:1")  # imports MLflow
+    before = time.monotonic()
     with pytest.raises(MLflowError, match=message) as raised:
         MLflowRuns(uri, small_study(), folder)
+    assert time.monotonic() - before < 5
+    assert capfd.readouterr().err == "", "no warning beside it"
     assert "geheim" not in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+def test_the_folder_of_a_new_database_is_made(folder, tmp_path, empty):
+    MLflowRuns(f"sqlite:///{tmp_path}/a/b/mlflow.db", small_study(), folder).started(CELL)
+    assert list(runs(f"sqlite:///{tmp_path}/a/b/mlflow.db")) == ["dense/confirm/seed1"]
 
 
 def test_a_store_that_fails_later_raises_one_line_without_its_password(uri, folder, monkeypatch):

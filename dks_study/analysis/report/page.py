@@ -20,7 +20,7 @@ from dks_study.analysis.tables.grid import Cell, Grid, html, latex
 from dks_study.analysis.tables.pareto import pareto_grid, pareto_table
 from dks_study.analysis.tables.study import ArmTable, arm_table, setting_grid, table_grid
 from dks_study.study.ledger import write_whole
-from dks_study.study.provenance import read_sessions
+from dks_study.study.provenance import recorded_of
 from dks_study.study.results import Results, ResultsError, load_results
 
 TEMPLATE = Path(__file__).parent / "report.html.jinja"
@@ -56,18 +56,18 @@ def write_report(results: Results, folder: Path) -> Path:
     Raises:
         OSError: if `folder` cannot be written.
     """
-    table = arm_table(results)
+    table, recorded = arm_table(results), recorded_of(folder)
     grids = {"results": table_grid(table), "settings": setting_grid(table), "comparisons": comparison_grid(results)}
     grids["costs"] = cost_grid(results)
     sections = [
         _answer(results, table, grids),
-        Section("Protocol", prose.protocol(results.study)),
+        Section("Protocol", prose.protocol(results.study) + prose.data(recorded)),
         _training(results),
         _search(results, grids["settings"]),
         _cost(results, grids["costs"]),
         Section("What was left out", prose.left_out(table, results.trials)),
         _published(results),
-        Section("Provenance", prose.provenance(results, read_sessions(folder))),
+        Section("Provenance", prose.provenance(results, recorded["sessions"])),
     ]
     page = Environment(autoescape=True, trim_blocks=True).from_string(TEMPLATE.read_text(encoding="utf-8"))
     filled = [section for section in sections if section.texts or section.tables or section.pictures]

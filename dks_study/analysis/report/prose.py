@@ -57,6 +57,14 @@ def protocol(study: StudySpec) -> tuple[str, ...]:
     return setup, _arms(study), _search(study), confirmation
 
 
+def data(recorded: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what provenance.json says of the data, as a paragraph: () if the study is from before it did."""
+    known = recorded.get("data")
+    if not known:
+        return ()
+    return (f"Images: {known['found']} Fingerprint of the data: {known['fingerprint']}.",)
+
+
 def _arms(study: StudySpec) -> str:
     arms = "; ".join(f"{arm} ({_given(changes) or 'as it is'})" for arm, changes in study.arms.items())
     return f"Arms, by what each changes: {arms}."

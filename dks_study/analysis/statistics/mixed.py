@@ -8,6 +8,8 @@ from scipy import stats
 from statsmodels.formula.api import mixedlm
 from statsmodels.tools.sm_exceptions import ConvergenceWarning
 
+from dks_study.study.results import ResultsError
+
 
 def mixed_effects(errors: pd.DataFrame, reference: str) -> pd.DataFrame:
     """Estimate each arm's difference to `reference` over contexts (a context: one data set with one backbone).
@@ -25,13 +27,13 @@ def mixed_effects(errors: pd.DataFrame, reference: str) -> pd.DataFrame:
         One row per other arm: arm, difference, low, high (95 %), p, contexts, converged.
 
     Raises:
-        ValueError: if there are fewer than two contexts, or a context lacks an arm.
+        ResultsError: if there are fewer than two contexts, or a context lacks an arm.
     """
     arms = [arm for arm in pd.unique(errors["arm"]) if arm != reference]
     contexts = errors["context"].nunique()
     crossed = errors.groupby(["context", "arm"]).size().unstack()
     if contexts < 2 or reference not in crossed or crossed.isna().to_numpy().any():
-        raise ValueError("a mixed model needs two contexts or more, each with every arm and the reference")
+        raise ResultsError("a mixed model needs two contexts or more, each with every arm and the reference")
     with warnings.catch_warnings():  # a variance estimated as 0 lies on the boundary, which is no failure
         warnings.simplefilter("ignore", ConvergenceWarning)
         fit = mixedlm(

@@ -98,10 +98,10 @@ class External(Walked):
 
     def _trace(self) -> tuple[tuple[Tap, ...], tuple[Tap, ...]]:
         """Return the taps at the ends of the stages and those inside, by their shapes."""
-        images = torch.empty(1, self.in_channels, PROBE_PIXELS, PROBE_PIXELS, device="meta")
+        images = torch.empty(1, self.in_channels, PROBE_PIXELS, PROBE_PIXELS, device="meta")  # float32, as is what runs
         inside = [f"stage{s}.{b}" for s, n in enumerate(self.blocks_per_stage, start=1) for b in range(1, n)]
         with torch.no_grad():
-            features = hollow(self).walk(images, inside)
+            features = hollow(self).float().walk(images, inside)
         taps = {name: Tap(name, value.shape[1], stride_of(value)) for name, value in features.items()}
         return tuple(tap for name, tap in taps.items() if "." not in name), tuple(taps[name] for name in inside)
 

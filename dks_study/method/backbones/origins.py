@@ -103,7 +103,7 @@ def layout_of(spec: ExternalSpec, model: nn.Module, in_channels: int) -> Layout:
             if origin == "torchvision" and re.match(pattern, name):
                 declared = (*stem.split(), *head.split())
                 return arrange(
-                    hollow(model),
+                    hollow(model).float(),
                     tuple(stem.split()),
                     [*units(model, trunk.split(), declared)],
                     tuple(head.split()),

@@ -150,9 +150,10 @@ class Staged(Walked):
         return features
 
     def module_at(self, tap: str) -> str:
-        """Return the name of the stage, or of the block inside it."""
+        """Return the name of the block, the last one of a stage for its end: a stage itself is never called."""
         stage, block = split_tap(tap)
-        return f"stages.{stage}" if block is None else f"stages.{stage}.{block - 1}"
+        last = self.blocks_per_stage[int(stage.removeprefix("stage")) - 1]
+        return f"stages.{stage}.{(block or last) - 1}"
 
     def classify(self, features: Tensor) -> Tensor:
         """Return logits [B, classes] of the last stage's output."""

@@ -4,15 +4,16 @@ The cheap part, which every study does by itself: pixels are compared where they
 files, byte for byte. `--check-data` decodes and compares every image (examining.py).
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from dks_study.spec.data import FOLDERS, DataSpec
+from dks_study.spec.data import DataSpec
 from dks_study.training.data.error import printable
 from dks_study.training.data.fingerprint import Contents
-from dks_study.training.data.listing import Listing, list_images
+from dks_study.training.data.listing import Listing
 from dks_study.training.data.loading import Read, read_and_split
 
 FEW = 10  # images of a class
@@ -39,16 +40,16 @@ class Copies:
     def __str__(self) -> str:
         """Say it in a sentence."""
         told = [
-            f"{count:,} of {split} in {'train or validation' if split == 'test' else 'train'}, too"
+            f"{split} images that are in {'train or validation' if split == 'test' else 'train'}, too: {count:,}"
             for split, count in self.seen.items()
             if count
         ]
-        told += [f"{count:,} within {split}" for split, count in self.within.items() if count]
+        told += [f"repeated within {split}: {count:,}" for split, count in self.within.items() if count]
         if not told:
             return "No exact copies."
         labels = f" {self.contradicted:,} of these pictures have several labels." if self.contradicted else ""
         shown = "; ".join(" = ".join(group[:SHOWN]) for group in self.groups[:SHOWN])
-        return f"Copies: {', '.join(told)} (such as {shown}).{labels}"
+        return f"Exact copies: {', '.join(told)} (such as {shown}).{labels}"
 
 
 @dataclass(frozen=True)
@@ -97,26 +98,23 @@ def found_in(spec: DataSpec, contents: Contents) -> Found:
         DataError: if it cannot be had.
     """
     read = read_and_split(spec.as_read)
-    listing = list_images(spec) if spec.name in FOLDERS else None
-    if spec.on_disk and listing:
-        hashes = [[contents[name].encode() for name in part.files] for part in (listing.pool, listing.test)]
-    else:
-        hashes = [list(read.pool_hashes), list(read.test_hashes)]
-    return found(read, listing, hashes)
+    hashes: tuple[Sequence[bytes], Sequence[bytes]] = read.pool_hashes, read.test_hashes
+    if spec.on_disk and read.listing:
+        pool, test = ([os.fsencode(contents.get(name, name)) for name in part.files] for part in read.listing.parts)
+        hashes = pool, test
+    return found(read, hashes)
 
 
-def found(read: Read, listing: Listing | None, hashes: Sequence[Sequence[bytes]]) -> Found:
+def found(read: Read, hashes: tuple[Sequence[bytes], Sequence[bytes]]) -> Found:
     """Return what is found by the hashes of the pool's and the test's images."""
     images = {
         "train": read.pool_labels[read.kept],
         "validation": read.pool_labels[read.cut],
         "test": read.test_labels,
     }
-    classes = read.data.classes
+    classes, listing = read.data.classes, read.listing
     counts = {split: labels.bincount(minlength=classes).tolist() for split, labels in images.items()}
-    names = tuple(
-        printable(read.class_names[label]) if read.class_names else f"class {label}" for label in range(classes)
-    )
+    names = listing.pool.classes if listing else [f"class {number}" for number in range(classes)]
     pool = listing.pool.files if listing else [f"training image {number}" for number in range(len(read.pool_labels))]
     test = listing.test.files if listing else [f"test image {number}" for number in range(len(read.test_labels))]
     order = [*read.kept.tolist(), *read.cut.tolist()]
@@ -126,7 +124,7 @@ def found(read: Read, listing: Listing | None, hashes: Sequence[Sequence[bytes]]
         np.concatenate([labels.numpy() for labels in images.values()]),
         [*(pool[position] for position in order), *test],
     )
-    return Found(counts, names, copies, _aside(listing) if listing else ())
+    return Found(counts, tuple(map(printable, names)), copies, _aside(listing) if listing else ())
 
 
 def copies_among(

@@ -16,7 +16,7 @@ from io import BytesIO
 import numpy as np
 from PIL import Image, ImageOps
 
-from dks_study.training.data.error import DataError
+from dks_study.training.data.error import DataError, printable
 
 BACKGROUND = (255, 255, 255)  # white, as the page behind a picture
 SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
@@ -60,7 +60,8 @@ def complaint_about(path: str, content: bytes) -> str | None:
     return None
 
 
-def _complaint(path: str, error: Exception) -> str:
+def _complaint(file: str, error: Exception) -> str:
+    path = printable(file)
     if isinstance(error, _ModeError):
         return f"data.root: must hold images of 8 or 16 bits a channel, got mode {error} in {path}"
     if isinstance(error, PermissionError):

@@ -6,10 +6,6 @@ from dks_study.spec.base import Problem
 class DataError(Problem, ValueError):
     """The data cannot be had; the message is one line that names the key to change."""
 
-    def __init__(self, message: str) -> None:
-        """Escape what a file's name may hold and a line may not."""
-        super().__init__(printable(message))
-
 
 def printable(text: str) -> str:
     """Return `text` with everything escaped that is not for printing: newlines, and bytes that are no UTF-8."""

@@ -52,15 +52,15 @@ def examine(spec: DataSpec, told: Callable[[int, int], None]) -> Examination:
         channels, height, width = read.data.image_shape
         images = len(read.pool_labels) + len(read.test_labels)
         told(images, images)
-        twice = found(read, None, (read.pool_hashes, read.test_hashes))
+        twice = found(read, (read.pool_hashes, read.test_hashes))
         return Examination(twice, {f"{channels} x uint8": images}, {(width, height): images})
-    listing = list_images(spec)
     labels = read_and_split(spec.model_copy(update={"in_memory": False, "image_pixels": 1}).as_read)  # decodes nothing
+    listing = labels.listing or list_images(spec)
     seen = list(_all_seen([*listing.paths(listing.pool), *listing.paths(listing.test)], told))
     hashes, pool = [each.hash for each in seen], len(listing.pool.files)
     good = [each for each in seen if not each.complaint]
     return Examination(
-        found(labels, listing, (hashes[:pool], hashes[pool:])),
+        found(labels, (hashes[:pool], hashes[pool:])),
         Counter(each.mode for each in good),
         Counter(each.size for each in good),
         tuple(each.complaint for each in seen if each.complaint),

@@ -128,7 +128,7 @@ def _look(path: str, opened: bool) -> tuple[Known, str | None]:
 
 
 def _unreadable(path: str, error: OSError) -> DataError:
-    return DataError(f"data.root: must hold images that may be read, got {path} ({error.strerror})")
+    return DataError(f"data.root: must hold images that may be read, got {printable(path)} ({error.strerror})")
 
 
 def differences(before: Contents, now: Contents) -> str:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dks_study.spec.data import DataSpec
 from dks_study.training.data.decoding import read_picture
-from dks_study.training.data.error import DataError
+from dks_study.training.data.error import DataError, printable
 from dks_study.training.data.files import Decoder, Files, View
 from dks_study.training.data.listing import list_images
 from dks_study.training.data.sets import Source, Split
@@ -24,11 +24,11 @@ def read_folders(spec: DataSpec) -> Source:
     """
     listing = list_images(spec)
     pool, test = (list(zip(listing.paths(part), part.labels, strict=True)) for part in (listing.pool, listing.test))
-    names = listing.pool.classes
+    classes = len(listing.pool.classes)
     if spec.on_disk:
-        return Source(*_on_disk(pool, test, spec), len(names), class_names=names)
+        return Source(*_on_disk(pool, test, spec), classes, listing=listing)
     shape = _Shape(spec.side_pixels)
-    return Source(_decoded(pool, shape), _decoded(test, shape), len(names), class_names=names)
+    return Source(_decoded(pool, shape), _decoded(test, shape), classes, listing=listing)
 
 
 def _on_disk(pool: list[tuple[str, int]], test: list[tuple[str, int]], spec: DataSpec) -> tuple[Files, Files]:
@@ -54,7 +54,7 @@ class _Shape:
         self._size = self._size or picture.size
         if picture.size != self._size:
             sizes = " and ".join("{} x {}".format(*size) for size in (self._size, picture.size))
-            raise DataError(f"data.image_pixels: must be given, as images differ in size: {sizes} ({path})")
+            raise DataError(f"data.image_pixels: must be given, as images differ in size: {sizes} ({printable(path)})")
         return torch.as_tensor(v2.PILToTensor()(picture))
 
 

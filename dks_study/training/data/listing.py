@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dks_study.spec.data import DataSpec
-from dks_study.training.data.error import DataError
+from dks_study.training.data.error import DataError, printable
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 SYSTEM_FOLDERS = ("__MACOSX", "@eaDir", "lost+found")
@@ -55,6 +55,11 @@ class Listing:
     unread: tuple[str, ...]
 
     @property
+    def parts(self) -> tuple[Part, Part]:
+        """The pool and the test part."""
+        return self.pool, self.test
+
+    @property
     def files(self) -> list[str]:
         """The files of the pool and then those of the test part, from the root."""
         return [*self.pool.files, *self.test.files]
@@ -74,32 +79,39 @@ def list_images(spec: DataSpec) -> Listing:
     tests = [name for name in TEST_FOLDERS[spec.name] if (root / name).is_dir()]
     if not tests:
         wanted = " or ".join(f"{name}/CLASS" for name in TEST_FOLDERS[spec.name])
-        raise DataError(f"data.root: must hold folders train/CLASS and {wanted}, got {spec.root!r}")
+        raise _refusal(f"must hold folders train/CLASS and {wanted}, got {spec.root!r}")
     pool, test = _part(root, TRAIN), _part(root, tests[0])
     if pool.classes != test.classes:
         odd = sorted(set(pool.classes) ^ set(test.classes))
-        raise DataError(f"data.root: must have the same classes in train and {test.name}, got {odd[0]!r} in one")
+        raise _refusal(f"must have the same classes in train and {test.name}, got {odd[0]!r} in one")
     if len(pool.classes) < 2:
-        raise DataError(f"data.root: must have two classes at least, got {pool.classes[0]!r} alone in {spec.root!r}")
+        raise _refusal(f"must have two classes at least, got {pool.classes[0]!r} alone in {spec.root!r}")
     _refuse_one_folder_twice(root, pool, test)
     return Listing(root, pool, test, tuple(tests[1:]))
 
 
+def _refusal(rule: str) -> DataError:
+    return DataError(printable(f"data.root: {rule}"))
+
+
 def _part(root: Path, name: str) -> Part:
     files, labels, links = list[str](), list[int](), 0
-    is_class = {entry.name: entry.is_dir() for entry in _entries(root / name, name)}
+    is_class = {entry.name: _is_folder(entry) for entry in _entries(root / name, name)}
     folders = sorted(entry for entry in is_class if is_class[entry])
+    for entry in is_class:
+        if not os.path.exists(root / name / entry):
+            raise _refusal(f"must hold images in train/CLASS, got {name}/{entry}, which is a link to nothing")
     pictures = [entry for entry in is_class if not is_class[entry] and entry.lower().endswith(SUFFIXES)]
     others = Counter({"beside the classes": len(pictures)} if pictures else {})
     for label, folder in enumerate(folders):
         found = _images(root, f"{name}/{folder}", others)
         if not found:
-            raise DataError(f"data.root: must hold images in {name}/CLASS, got none in {name}/{folder}")
+            raise _refusal(f"must hold images in {name}/CLASS, got none in {name}/{folder}")
         links += os.path.islink(root / name / folder) + sum(is_link for _, is_link in found)
         files += [f"{name}/{folder}/{file}" for file, _ in found]
         labels += [label] * len(found)
     if not folders:
-        raise DataError(f"data.root: must hold images in {name}/CLASS, got no folder of a class in {name}")
+        raise _refusal(f"must hold images in {name}/CLASS, got no folder of a class in {name}")
     return Part(name, tuple(folders), files, labels, others, links)
 
 
@@ -107,14 +119,14 @@ def _images(root: Path, folder: str, others: Counter[str]) -> list[tuple[str, bo
     """Return name, and whether it is a link, of each image file in the folder of a class."""
     found = []
     for entry in _entries(root / folder, folder):
-        if entry.is_dir():
+        if _is_folder(entry):
             to = f" (a link to {os.path.realpath(entry.path)})" if entry.is_symlink() else ""
-            raise DataError(f"data.root: must hold no folder inside of a class, got {folder}/{entry.name}{to}")
+            raise _refusal(f"must hold no folder inside of a class, got {folder}/{entry.name}{to}")
         if not entry.name.lower().endswith(SUFFIXES):
             others[os.path.splitext(entry.name)[1].lower() or "no ending"] += 1
-        elif not entry.is_file():
-            what = "a link to nothing" if entry.is_symlink() else "no file"
-            raise DataError(f"data.root: must hold image files, got {folder}/{entry.name}, which is {what}")
+        elif not os.path.isfile(entry.path):
+            what = "a link to nothing" if entry.is_symlink() and not os.path.exists(entry.path) else "no file"
+            raise _refusal(f"must hold image files, got {folder}/{entry.name}, which is {what}")
         else:
             found.append((entry.name, entry.is_symlink()))
     return sorted(found)
@@ -126,7 +138,14 @@ def _entries(path: Path, name: str) -> Iterator["os.DirEntry[str]"]:
         with os.scandir(path) as entries:
             yield from (entry for entry in entries if not (entry.name.startswith(".") or entry.name in SYSTEM_FOLDERS))
     except OSError as error:
-        raise DataError(f"data.root: must hold images in train/CLASS, got {name}: {error.strerror}") from error
+        raise _refusal(f"must hold images in train/CLASS, got {name}: {error.strerror}") from error
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
 
 
 def _refuse_one_folder_twice(root: Path, *parts: Part) -> None:
@@ -136,4 +155,4 @@ def _refuse_one_folder_twice(root: Path, *parts: Part) -> None:
         stat = (root / name).stat()
         other = seen.setdefault((stat.st_dev, stat.st_ino), name)
         if other != name:
-            raise DataError(f"data.root: must have a folder for each class, got {other} and {name}, which are one")
+            raise _refusal(f"must have a folder for each class, got {other} and {name}, which are one")

@@ -12,6 +12,7 @@ from torch import Tensor
 from dks_study.spec.data import FOLDERS, DataSpec
 from dks_study.training.data.error import DataError
 from dks_study.training.data.files import Files
+from dks_study.training.data.listing import Listing
 from dks_study.training.data.noise import next_in_group
 from dks_study.training.data.sets import AnySplit, DataSet
 
@@ -30,14 +31,14 @@ class Read:
     """A data set, and what is known of its images besides.
 
     Attributes:
-        class_names: C, or () where classes have none.
+        listing: of the files, where there is one for each image.
         pool_labels, test_labels: int64, of all images that there are, in their order.
         kept, cut: positions in the pool of what is trained on (before it is thinned) and of validation.
         pool_hashes, test_hashes: of each image's pixels in memory; () if they are on disk.
     """
 
     data: DataSet
-    class_names: tuple[str, ...]
+    listing: Listing | None
     pool_labels: Tensor
     test_labels: Tensor
     kept: np.ndarray[Any, Any]
@@ -79,7 +80,7 @@ def read_and_split(spec: DataSpec) -> Read:
 
     source = read_source(spec)
     pool, classes = source.pool, source.classes
-    _check_classes(pool.labels, source.class_names, spec)
+    _check_classes(pool.labels, source.listing, spec)
     validation_images = round(len(pool) * spec.validation_fraction)
     if validation_images < classes:
         raise DataError(
@@ -88,24 +89,32 @@ def read_and_split(spec: DataSpec) -> Read:
     kept, cut = stratified(pool.labels, validation_images, spec.split_seed)
     train = _thin(pool.take(kept), classes, spec)
     numbers = _Statistics(IMAGENET_MEAN, IMAGENET_STD) if isinstance(train, Files) else _statistics(train.images)
+    if 0 in numbers.std:
+        which = f"{numbers.std.index(0) + 1} of {len(numbers.std)}"
+        raise DataError(f"data.{_key(spec)}: must hold images that differ, got one value in all of channel {which}")
     confusions = source.confusions or next_in_group([0] * classes)
     data = DataSet(train, pool.take(cut), source.test, classes, numbers.mean, numbers.std, confusions)
-    labels, hashes = (pool.labels, source.test.labels), (_pixel_hashes(pool), _pixel_hashes(source.test))
-    return Read(data, source.class_names, *labels, kept, cut, *hashes)
+    labels, hashes = (pool.labels, source.test.labels), (pixel_hashes(pool), pixel_hashes(source.test))
+    return Read(data, source.listing, *labels, kept, cut, *hashes)
 
 
-def _check_classes(labels: Tensor, names: tuple[str, ...], spec: DataSpec) -> None:
+def _key(spec: DataSpec) -> str:
+    return "root" if spec.name in FOLDERS else "name"
+
+
+def _check_classes(labels: Tensor, listing: Listing | None, spec: DataSpec) -> None:
     """Refuse what cannot be learnt, or not be cut by class: some of each class must stay, and some be validated on."""
     images = torch.bincount(labels)
-    key, where = ("root", spec.root) if spec.name in FOLDERS else ("name", spec.name)
+    key, where = _key(spec), spec.root if spec.name in FOLDERS else spec.name
     if int((images > 0).sum()) < 2:
         raise DataError(f"data.{key}: must have training images of two classes at least, got one class in {where}")
     if alone := (images == 1).nonzero().flatten().tolist():
-        name = names[alone[0]] if names else alone[0]
+        name = listing.pool.classes[alone[0]] if listing else alone[0]
         raise DataError(f"data.{key}: must have two training images of a class at least, got one of {name} in {where}")
 
 
-def _pixel_hashes(split: AnySplit) -> tuple[bytes, ...]:
+def pixel_hashes(split: AnySplit) -> tuple[bytes, ...]:
+    """Return 16 bytes for each image in memory that depend on its pixels; () for files."""
     if isinstance(split, Files):
         return ()
     return tuple(hashlib.sha256(image).digest()[:HASH_BYTES] for image in split.images.contiguous().numpy())

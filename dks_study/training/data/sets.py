@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from dks_study.training.data.files import Files
+from dks_study.training.data.listing import Listing
 
 
 @dataclass(frozen=True)
@@ -109,11 +110,11 @@ class Source:
         test: the test images.
         classes: C; labels are 0 to C - 1.
         confusions: C classes: what an image of class i is mistaken for; () for the next class.
-        class_names: C, or () where classes have none.
+        listing: of the files, where there is one for each image.
     """
 
     pool: AnySplit
     test: AnySplit
     classes: int
     confusions: tuple[int, ...] = ()
-    class_names: tuple[str, ...] = ()
+    listing: Listing | None = None
