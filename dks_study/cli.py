@@ -35,6 +35,7 @@ COMMANDS = {
     "report": "dks_study.analysis.report.page",
     "overview": "dks_study.analysis.report.overview",
     "bundle": "dks_study.analysis.tables.bundle",
+    "grow": "dks_study.growing",
 }
 
 
@@ -60,7 +61,7 @@ def main(arguments: Sequence[str] | None = None, program: str = "dks-study") -> 
         study = load_study(options.space, options.profile, options.set)
         if options.check_data:
             return _check_data(study)
-        return _dry_run(study, folder_of(study, options.results)) if options.dry_run else _run(study, options)
+        return _dry_run(study, folder_of(study, options.results)) if options.dry_run else run_and_print(study, options)
     except Problem as error:
         print(f"{program}: {error}", file=sys.stderr)
         return EXIT_LOST if isinstance(error, LostError) else EXIT_BAD_INPUT
@@ -79,6 +80,18 @@ def _parser(program: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help=override)
     parser.add_argument("--results", metavar="FOLDER", default="results", help="where studies are kept (results)")
+    add_where(parser)
+    status = "print what the study in this folder is doing, or each study in a folder of studies, and start nothing"
+    parser.add_argument("--status", metavar="FOLDER", help=status)
+    parser.add_argument("--dry-run", action="store_true", help="print the plan and its size, start nothing")
+    check = "decode every image of the study's data, print what they are and what is wrong with them, start nothing"
+    parser.add_argument("--check-data", action="store_true", help=check)
+    parser.add_argument("--list", action="store_true", help="list the spaces, profiles and recipes that ship")
+    return parser
+
+
+def add_where(parser: argparse.ArgumentParser) -> None:
+    """Add the options that change no number: where a study runs, is kept and is shown, and what it adopts."""
     address = "join the Ray cluster at this address instead of starting Ray on this machine"
     parser.add_argument("--address", metavar="auto|HOST:PORT", help=address)
     storage = "database that shows the search to optuna-dashboard, instead of optuna.journal in the study's folder"
@@ -92,13 +105,6 @@ def _parser(program: str) -> argparse.ArgumentParser:
     reuse.add_argument("--no-reuse", dest="reuse", action="store_false", help="adopt no trial: train them all")
     mlflow = "show every trial as a run in the MLflow at this URI, such as sqlite:///mlflow.db"
     parser.add_argument("--mlflow", metavar="URI", help=mlflow)
-    status = "print what the study in this folder is doing, or each study in a folder of studies, and start nothing"
-    parser.add_argument("--status", metavar="FOLDER", help=status)
-    parser.add_argument("--dry-run", action="store_true", help="print the plan and its size, start nothing")
-    check = "decode every image of the study's data, print what they are and what is wrong with them, start nothing"
-    parser.add_argument("--check-data", action="store_true", help=check)
-    parser.add_argument("--list", action="store_true", help="list the spaces, profiles and recipes that ship")
-    return parser
 
 
 def _gib(text: str) -> float:
@@ -188,8 +194,8 @@ def _search_of(study: StudySpec, space: ArmSpace) -> tuple[str, str, str]:
     return sampler_of(study, space), str(len(space.cells())) if space.finite else "continuous", stopping
 
 
-def _run(study: StudySpec, options: argparse.Namespace) -> int:
-
+def run_and_print(study: StudySpec, options: argparse.Namespace) -> int:
+    """Run a study with the options of `add_where` and `results`; return the exit status."""
     where = {name: getattr(options, name) for name in ("address", "optuna_storage", "disk_gib", "storage", "reuse")}
     try:
         done, table, report = carry_out(study, options.results, where, options.mlflow)

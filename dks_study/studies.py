@@ -87,7 +87,7 @@ def carry_out(
     from dks_study.study.provenance import other_results
 
     folder = folder_of(study, results)
-    place = Where(**{**where, "reuse": _reused(Path(results), where["reuse"])})
+    place = Where(**{**where, "reuse": reused(Path(results), where["reuse"])})
     print(study.question)
     print(f"results: {folder}", flush=True)
     with _made(folder) as is_new:
@@ -254,7 +254,7 @@ def _display(study: StudySpec, folder: Path, mlflow: str | None) -> "Display":
     return Observed(make_display(study, standard_console(), earlier_pace(study, folder)), recorders)
 
 
-def _reused(results: Path, reuse: bool | str | Path) -> tuple[Path, ...]:
+def reused(results: Path, reuse: bool | str | Path) -> tuple[Path, ...]:
     """Return the folders of the studies from which trials are adopted."""
     from dks_study.study.adoption import ReuseError, studies_in
 

@@ -28,7 +28,7 @@ from dks_study.study.home import StorageError, home_of, shown
 from dks_study.study.keeping import Checkpoints
 from dks_study.study.ledger import Ledger
 from dks_study.study.likeness import why_not
-from dks_study.study.planner import Planner, Step, planned
+from dks_study.study.planner import Planner, Step, planned_trials
 from dks_study.study.results import write_results
 from dks_study.study.search import optuna_suggest
 from dks_study.study.storage import Files
@@ -191,7 +191,7 @@ def _run_session(study: StudySpec, hands: Hands, data: StudyData) -> None:
 def _adopt(study: StudySpec, searcher: PlannedSearch, hands: Hands) -> None:
     """Take what can be taken, and say so."""
     trained = searcher.adopt()
-    taken = in_words(hands.record.records, sum(map(sum, planned(study).values())))
+    taken = in_words(hands.record.records, planned_trials(study))
     for text in (*filter(None, [taken]), *why_not(hands.adoption, trained)):
         hands.display.note(text)
 

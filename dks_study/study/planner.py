@@ -204,6 +204,11 @@ def planned(study: StudySpec) -> Mapping[str, tuple[int, int]]:
     return {arm: (trials, confirmed if trials else len(study.report_seeds)) for arm, trials in searches.items()}
 
 
+def planned_trials(study: StudySpec) -> int:
+    """Return how many trials there are, at most so many with several objectives."""
+    return sum(map(sum, planned(study).values()))
+
+
 def _grid(study: StudySpec, space: ArmSpace) -> list[dict[str, Scalar]]:
     """Return the cells of an arm that is enumerated, else nothing."""
     return space.cells() if space.axes and sampler_of(study, space) == "grid" else []
