@@ -103,6 +103,8 @@ def add_where(parser: argparse.ArgumentParser) -> None:
     there = "adopt finished trials from the studies there, too: by default from those in --results alone"
     reuse.add_argument("--reuse", metavar="FOLDER", default=True, help=there)
     reuse.add_argument("--no-reuse", dest="reuse", action="store_false", help="adopt no trial: train them all")
+    again = "let lost trials run again: failed, diverged, out_of_memory, or one by its name; may be given again"
+    parser.add_argument("--retry", metavar="WHICH", action="append", default=[], help=again)
     mlflow = "show every trial as a run in the MLflow at this URI, such as sqlite:///mlflow.db"
     parser.add_argument("--mlflow", metavar="URI", help=mlflow)
 
@@ -196,7 +198,9 @@ def _search_of(study: StudySpec, space: ArmSpace) -> tuple[str, str, str]:
 
 def run_and_print(study: StudySpec, options: argparse.Namespace) -> int:
     """Run a study with the options of `add_where` and `results`; return the exit status."""
-    where = {name: getattr(options, name) for name in ("address", "optuna_storage", "disk_gib", "storage", "reuse")}
+    where = {
+        name: getattr(options, name) for name in ("address", "optuna_storage", "disk_gib", "storage", "reuse", "retry")
+    }
     try:
         done, table, report = carry_out(study, options.results, where, options.mlflow)
     except KeyboardInterrupt:

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +51,7 @@ def run(
     disk_gib: float | None = None,
     mlflow: str | None = None,
     reuse: bool | str | Path = True,
+    retry: Sequence[str] = (),
 ) -> "StudyResults":
     """Run a study to its end, or go on where it stopped, and return what it found.
 
@@ -66,13 +67,14 @@ def run(
         disk_gib: what checkpoints may take.
         mlflow: URI of an MLflow that shows every trial as a run.
         reuse: whether finished trials are adopted from the other studies in `results`; a folder: from there, too.
+        retry: lost trials that get another try: their ids, or how they were lost (failed, diverged, out_of_memory).
 
     Raises:
         Problem: one line, if the study cannot be run.
         KeyboardInterrupt: if it was interrupted; nothing that finished is lost.
     """
     where = {"address": address, "optuna_storage": optuna_storage, "disk_gib": disk_gib, "storage": storage}
-    return carry_out(study, results, {**where, "reuse": reuse}, mlflow)[0]
+    return carry_out(study, results, {**where, "reuse": reuse, "retry": retry}, mlflow)[0]
 
 
 def carry_out(
@@ -87,7 +89,7 @@ def carry_out(
     from dks_study.study.provenance import other_results
 
     folder = folder_of(study, results)
-    place = Where(**{**where, "reuse": reused(Path(results), where["reuse"])})
+    place = Where(**{**where, "reuse": reused(Path(results), where["reuse"]), "retry": tuple(where["retry"])})
     print(study.question)
     print(f"results: {folder}", flush=True)
     with _made(folder) as is_new:

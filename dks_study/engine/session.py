@@ -30,6 +30,7 @@ from dks_study.study.ledger import Ledger
 from dks_study.study.likeness import why_not
 from dks_study.study.planner import Planner, Step, planned_trials
 from dks_study.study.results import write_results
+from dks_study.study.retrying import try_again
 from dks_study.study.search import optuna_suggest
 from dks_study.study.storage import Files
 from dks_study.training.arm_checks import StudyError, check_arms
@@ -56,6 +57,7 @@ class Where:
         storage: folder or URL of a bucket's folder that is kept up to date, and where trials write; None: they write
             into the results folder, which every node sees.
         reuse: folders of other studies, from which finished trials are adopted.
+        retry: lost trials that get another try: their ids, or how they were lost.
     """
 
     address: str | None = None
@@ -63,6 +65,7 @@ class Where:
     disk_gib: float | None = None
     storage: str | None = None
     reuse: tuple[Path, ...] = ()
+    retry: tuple[str, ...] = ()
 
 
 @contextmanager
@@ -80,6 +83,7 @@ def running(study: StudySpec, folder: Path, display: Display, where: Where) -> I
         DataError: if the data cannot be loaded.
         LedgerError: if the ledger is damaged in the middle.
         ProvenanceError: if provenance.json is damaged.
+        RetryError: if what `where` wants tried again cannot be.
     """
     try:
         files = _files(folder, where)
@@ -116,6 +120,8 @@ def _files(folder: Path, where: Where) -> Files:
 def _run(study: StudySpec, files: Files, display: Display, where: Where, undo: ExitStack) -> Ending:
     folder = files.folder
     record = Ledger(folder / "ledger.jsonl")
+    if where.retry and (again := try_again(record, files, where.retry)):
+        display.note(f"Tried again: {', '.join(again)}.")
     for known in record.records:
         display.settled(known.cell, known.outcome, earlier=True)
     complete = _is_complete(study, record)

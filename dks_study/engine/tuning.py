@@ -200,7 +200,8 @@ class PlannedSearch(Searcher):  # type: ignore[misc]  # Ray has no types
         kept = read_origin(self._hands.files.trial(cell.id))
         whole = kept.origin is not None and outcome.status == "complete" and outcome.accumulate is None
         name = identity(trial, data, kept.origin or {}) if whole else None
-        record = Record(cell, outcome, trial.content_hash(), provenance.now(), data, name, kept.adopted_from)
+        tries = self._hands.record.tries(cell.id)
+        record = Record(cell, outcome, trial.content_hash(), provenance.now(), data, name, kept.adopted_from, tries)
         self._hands.record.append(record)
         self._hands.files.save(self._hands.record.path.name)
         self._hands.checkpoints.settled(record)

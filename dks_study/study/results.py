@@ -99,6 +99,7 @@ def _trial_row(record: Record) -> dict[str, object]:
         "trial_hash": record.trial_hash,
         "ended": record.ended,
         "adopted_from": record.adopted_from,
+        "tries": record.tries,
         **{f"setting/{key}": value for key, value in cell.setting.items()},
         **{key: value for key, value in outcome.metrics.items() if key != "epoch"},
     }

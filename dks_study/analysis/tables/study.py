@@ -81,6 +81,7 @@ def _notes(results: Results, reference: str, errors: pd.DataFrame, compared: pd.
     notes += [f"Recipe auto: {text}." for text in _unpublished(results)]
     if in_parts := _in_parts(full_confirmations(results)):
         notes.append(f"Retrained with each batch in parts, having run out of memory: {', '.join(in_parts)}.")
+    notes += _tried_again(results)
     lost = [f"Left out: {reason}" for reason in left_out(results)]
     lost += [
         f"Left out: arm {row.name}: no complete confirmation trial."
@@ -89,6 +90,15 @@ def _notes(results: Results, reference: str, errors: pd.DataFrame, compared: pd.
     ]
     whole = all(errors[name].notna().sum() == seeds for name in errors)
     return (*notes, *lost, *(["Left out: nothing."] if whole and not lost else []))
+
+
+def _tried_again(results: Results) -> list[str]:
+    """Name the confirmation trials that had more than one try, and the rule."""
+    trials = full_confirmations(results)
+    if "tries" not in trials or not (trials["tries"] > 1).any():
+        return []
+    names = ", ".join(trials.loc[trials["tries"] > 1, "trial"])
+    return [f"Tried again, having been lost: {names}. The last try counts; no trial with a result is tried again."]
 
 
 def _unpublished(results: Results) -> list[str]:
