@@ -48,21 +48,20 @@ def grow(site: Site, backbone: BackboneSpec, branches: BranchSpec, classes: int)
         if recipe not in ("bottleneck", "linear"):
             rule = f"must be bottleneck or linear at {tap.name}, which is not known to be the end of a stage"
             raise ValueError(f"branches.recipe: {rule}, got {recipe!r}")
-        head: nn.Module = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(tap.channels, classes))
         growth = bottleneck_layout(len(site.after), branches, tap.name) if recipe == "bottleneck" else ()
     else:
         growth = branch_layout(backbone, walked.blocks_per_stage, branches, tap.name, stage)
         if recipe not in ("bottleneck", "linear"):
             return nn.Sequential(*walked.new_tail(int(tap_position(stage)[0]), tap.channels, growth))
-        head = walked.new_head(tap.channels)
     channels, stride = tap.channels, tap.stride
     parts: list[nn.Module] = []
     for (_, width), after in zip(growth, site.after, strict=False):
         out_channels = max(1, round(after.channels * width))
         parts.append(Bottleneck(channels, out_channels, after.stride // stride))
         channels, stride = out_channels, after.stride
-    if parts:
-        head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes))
+    if walked is not None and not parts:
+        return nn.Sequential(walked.new_head(channels))
+    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes))
     return nn.Sequential(*parts, head)
 
 

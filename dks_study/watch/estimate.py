@@ -14,7 +14,7 @@ from dks_study.study.provenance import ProvenanceError, hardware, read_provenanc
 
 Kind = tuple[str, Phase]  # arm and phase
 Pace = Mapping[Kind, Sequence[float]]  # seconds per planned epoch of each of the latest trials
-LATEST = 15  # so many trials of a kind, or starts of trials: a machine may get busier, a cluster smaller
+LATEST = 6  # so many trials of a kind, or starts of trials: a machine may get busier, a cluster smaller
 STUDIES_READ = 5
 
 
@@ -22,7 +22,7 @@ class Estimate:
     """Learns the pace of a study; what another thread may read of it is replaced, never changed."""
 
     def __init__(self, earlier: Pace | None = None) -> None:
-        """Begin with the pace of `earlier` studies, which holds for arms whose own is not known yet."""
+        """Begin with the pace of `earlier` studies: it tells how arms differ, this one's trials how fast it runs."""
         self._earlier = earlier or {}
         self._own: Pace = {}
         self._now: Pace = {}  # of trials that are running
@@ -61,13 +61,26 @@ class Estimate:
         return max(sum(rest) / max(1, at_once), longest)
 
     def _pace(self, kind: Kind) -> float | None:
-        """Return the seconds per epoch of a kind; what is known of the arm's other phase is better than nothing."""
-        arm, phase = kind
-        other: Phase = "confirm" if phase == "search" else "search"
-        for known in (self._own, self._now, self._earlier):
-            if latest := known.get(kind) or known.get((arm, other)):
-                return fmean(latest)
-        return None
+        """Return the seconds per epoch of a kind; None if neither it nor, by way of earlier studies, any is known."""
+        here = self._seen(kind)
+        before = _mean(self._earlier, kind)
+        if here is not None or before is None:
+            return here
+        both = [(self._seen(each), _mean(self._earlier, each)) for each in (*self._own, *self._now)]
+        ratios = [now / then for now, then in both if now and then]
+        return before * fmean(ratios) if ratios else None
+
+    def _seen(self, kind: Kind) -> float | None:
+        whole = _mean(self._own, kind)
+        return _mean(self._now, kind) if whole is None else whole
+
+
+def _mean(pace: Pace, kind: Kind) -> float | None:
+    """Return the mean pace of a kind; that of the arm's other phase is better than nothing."""
+    arm, phase = kind
+    other: Phase = "confirm" if phase == "search" else "search"
+    latest = pace.get(kind) or pace.get((arm, other))
+    return fmean(latest) if latest else None
 
 
 def with_trial(pace: Pace, cell: Cell, outcome: Outcome) -> Pace:

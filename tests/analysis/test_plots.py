@@ -1,5 +1,7 @@
 """Figures: the numbers behind them by hand, and that each one is drawn, saved and the same every time."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -163,3 +165,29 @@ def test_axes_say_what_they_show(results):
     axes = effects.draw_trade_off(results).axes[0]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("MACs per image, training", "test error (%), ± 1 std")
     assert effects.draw_forest(results).axes[0].get_xlabel().startswith("test error minus that of baseline (points)")
+
+
+def renamed(results, **names):
+    """The same results of a network that is tapped at modules."""
+    pattern = "|".join(names)
+    frames = [
+        frame.rename(columns=lambda column: re.sub(pattern, lambda found: names[found[0]], str(column)))
+        for frame in (results.trials, results.epochs)
+    ]
+    return Results(results.study, *frames)
+
+
+def test_classifiers_at_modules_stay_in_the_order_of_the_network(results):
+    at_modules = renamed(results, stage1="stem", stage2="layer2_0")
+    as_trained = at_modules.trials[at_modules.trials.columns[::-1]]  # made-up columns begin with `main`
+    at_modules = Results(results.study, as_trained, at_modules.epochs)
+    frame = curves.classifier_errors(at_modules)
+    assert list(pd.unique(frame["classifier"])) == ["stem", "layer2_0", "main"]
+    assert curves.draw_classifier_errors(at_modules).axes
+    assert curves.draw_kl_over_training(at_modules).axes
+
+
+def test_placements_at_modules_are_drawn_in_the_order_of_the_fullest():
+    frame = pd.DataFrame({"taps": [("b",), ("z", "b", "a"), ("z",)], "mean": [3.0, 2.0, 1.0], "std": 0.1, "n": 3})
+    figure = effects.draw_placements(frame)
+    assert [text.get_text() for text in figure.axes[0].get_xticklabels()] == ["z", "b", "a"]

@@ -79,9 +79,17 @@ def test_epochs_of_a_long_trial_tell_before_it_has_ended_and_the_first_one_does_
     assert estimate.seconds_left({DENSE: 10}, []) == pytest.approx(700.0), "what whole trials took is better"
 
 
-def test_earlier_studies_count_for_arms_that_are_not_known_yet():
-    estimate = learned((cell(), 20.0), earlier={BASELINE: (0.5,), DENSE: (99.0,)})
-    assert estimate.seconds_left({BASELINE: 10, DENSE: 10}, []) == pytest.approx(5.0 + 20.0)
+def test_earlier_studies_tell_how_arms_differ_and_this_one_how_fast_it_runs():
+    earlier = {BASELINE: (0.5,), DENSE: (1.0, 3.0), ("dense", "search"): (2.0,)}
+    estimate = learned(earlier=earlier)
+    assert estimate.seconds_left({BASELINE: 10}, []) is None, "the machine may have been busier, or less busy"
+    estimate.settled(cell(), took(60.0))  # three times as long as then
+    assert estimate.seconds_left({BASELINE: 10, DENSE: 10}, []) == pytest.approx(15.0 + 60.0)
+    assert estimate.seconds_left({("ds", "confirm"): 1}, []) is None, "nobody knows"
+    estimate = learned(earlier=earlier)
+    for epoch in (1, 2):
+        estimate.epoch(cell(), epoch, 100.0 + epoch)
+    assert estimate.seconds_left({BASELINE: 10}, []) == pytest.approx(0.25 * 10), "half as long, told by one epoch"
 
 
 @pytest.mark.parametrize(

@@ -154,12 +154,16 @@ def test_the_time_left_follows_from_what_trials_took_whenever_they_began():
     assert tracker.seconds_left() == pytest.approx((21 * 3.0 + 1 * 3.0 + 10 * 6.0) / 2), "a confirmation tells best"
 
 
-def test_the_pace_of_earlier_studies_tells_the_time_left_from_the_first_trial_on():
+def test_with_the_pace_of_earlier_studies_two_epochs_tell_the_time_left():
     study = small_study(trials=0, epochs=10)
     tracker = Tracker(study, {(arm, "confirm"): (0.5,) for arm in study.arms})
     assert tracker.seconds_left() is None, "nothing runs yet"
-    tracker.start(Cell("dense", "confirm", 0, 0, 10, {}))
-    assert tracker.seconds_left() == pytest.approx(60 * 0.5)
+    cell = Cell("dense", "confirm", 0, 0, 10, {})
+    tracker.start(cell)
+    tracker.epoch(cell, 1, 100.0)
+    assert tracker.seconds_left() is None
+    tracker.epoch(cell, 2, 101.0)  # twice as long as then
+    assert tracker.seconds_left() == pytest.approx(58 * 1.0)
 
 
 def test_the_time_left_is_told_in_minutes_and_never_below_nothing(capsys):

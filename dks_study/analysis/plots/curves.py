@@ -9,7 +9,7 @@ from matplotlib.ticker import FuncFormatter
 
 from dks_study.analysis.collect import confirmed_epochs, full_confirmations, names
 from dks_study.analysis.plots.style import DOUBLE_COLUMN_IN, SINGLE_COLUMN_IN, blank, looks, styled
-from dks_study.spec.backbone import tap_position
+from dks_study.spec.backbone import is_stage, tap_position
 from dks_study.spec.pairing import MAIN, TEACHER, network_of
 from dks_study.study.results import Results
 
@@ -134,12 +134,15 @@ def _two_lines(classifier: str) -> str:
 
 
 def _in_order(names: Sequence[str]) -> list[str]:
-    """Return classifiers from shallow to deep, those of teacher and peers before the own, their ensemble last."""
+    """Return classifiers from shallow to deep, those of teacher and peers before the own, their ensemble last.
+
+    How deep a module lies is not in its name: modules stay as they are given, before `main`.
+    """
 
     def place(name: str) -> tuple[bool, bool, str, tuple[float, float]]:
         network = network_of(name)
         own = name.removeprefix(f"{network}.")
-        depth = (math.inf, 0.0) if own in (MAIN, TEACHER, ENSEMBLE) else tap_position(own)
+        depth = tap_position(own) if is_stage(own) else (math.inf if own in (MAIN, TEACHER, ENSEMBLE) else 0, 0.0)
         return name == ENSEMBLE, not network, network, depth
 
     return sorted(names, key=place)

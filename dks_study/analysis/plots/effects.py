@@ -14,7 +14,7 @@ from dks_study.analysis.plots.style import FAINT, SINGLE_COLUMN_IN, blank, looks
 from dks_study.analysis.tables.ablation import MixError, ablation_cells
 from dks_study.analysis.tables.comparisons import comparisons, errors_by_seed
 from dks_study.analysis.tables.costs import arm_costs
-from dks_study.spec.backbone import tap_position
+from dks_study.spec.backbone import shallow_to_deep
 from dks_study.study.results import Results
 
 TAPS = "branches.taps"
@@ -63,7 +63,8 @@ def placements(trials: pd.DataFrame) -> pd.DataFrame:
 
 def draw_placements(frame: pd.DataFrame) -> Figure:
     """Draw placements (rows, best on top) x taps (columns): filled where a branch sits, coloured by test error."""
-    taps = sorted({tap for placement in frame["taps"] for tap in placement}, key=tap_position)
+    fullest_first = sorted(frame["taps"], key=len, reverse=True)  # modules are in order inside a placement alone
+    taps = shallow_to_deep(dict.fromkeys(tap for placement in fullest_first for tap in placement))
     shown = np.full((len(frame), len(taps)), math.nan)
     for at, (placement, mean) in enumerate(zip(frame["taps"], frame["mean"], strict=True)):
         shown[at, [taps.index(tap) for tap in placement]] = mean
