@@ -16,7 +16,6 @@ from dks_study.study.results import load_results, write_results
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZE = ("random", 3, 10, 20)
-TRIALS = 3 * (10 + 20)
 ADOPT = (
     "import sys; from pathlib import Path; import adoption;"
     "study = adoption.study_of('random', 3, 10, int(sys.argv[1]), name=sys.argv[2]);"
@@ -27,7 +26,7 @@ ADOPT = (
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("donors") / "donor"
-    assert adoption.make_up(adoption.study_of(*SIZE), folder) == TRIALS
+    adoption.make_up(adoption.study_of(*SIZE), folder)
     return folder
 
 
@@ -62,15 +61,15 @@ def test_everything_is_adopted_and_each_line_says_from_where(made, tmp_path):
 
 @pytest.mark.slow
 def test_killed_again_and_again_while_adopting_it_ends_with_the_same(made, tmp_path):
-    folder, kills = tmp_path / "grown", 0
+    folder, kills, trials = tmp_path / "grown", 0, len(records(made))
     while True:
         process = start(folder, made)
         known = len(records(folder)) if folder.exists() else 0
-        while process.poll() is None and len(records(folder)) < min(known + 15, TRIALS):
+        while process.poll() is None and len(records(folder)) < min(known + 15, trials):
             time.sleep(0.002)
         process.kill()
         process.wait()
-        if len(records(folder)) == TRIALS:
+        if len(records(folder)) == trials:
             break
         kills += process.returncode == -signal.SIGKILL
         is_whole(folder, made)
@@ -96,11 +95,10 @@ def test_two_studies_adopt_from_one_another_at_once(made, tmp_path):
     assert [process.wait() for process in processes] == [0, 0]
     for half, other in zip(halves, reversed(halves), strict=True):
         found = records(half)
-        assert len(found) == TRIALS
+        assert len(found) == len(records(made))
         assert {r.adopted_from for r in found.values()} == {None, other.name}
-        assert {r.outcome.metrics["test/top1/main"] for r in found.values()} == {90.0 - k for k in range(7)} | {
-            90.0 - 10**6 % 7
-        }
+        numbers = {name: record.outcome for name, record in found.items()}
+        assert numbers == {name: record.outcome for name, record in records(made).items()}
 
 
 @pytest.mark.slow
@@ -118,7 +116,7 @@ def test_a_donor_that_is_deleted_meanwhile_gives_whole_trials_or_none(made, tmp_
 def test_more_seeds_adopt_what_is_there_and_name_the_rest(made, tmp_path):
     left = adoption.adopt(adoption.study_of("random", 3, 10, 22, name="grown"), tmp_path / "grown", [made])
     assert {trial.seed for _, trial in left} == {20, 21}
-    assert len(records(tmp_path / "grown")) == TRIALS
+    assert is_whole(tmp_path / "grown", made)
 
 
 def test_more_search_trials_adopt_the_earlier_ones(made, tmp_path):

@@ -13,6 +13,7 @@ from dks_study.analysis.tables.comparisons import comparisons, errors_by_seed
 from dks_study.analysis.tables.costs import COUNTS
 from dks_study.analysis.tables.grid import Cell, Grid, markdown, number
 from dks_study.analysis.tables.pareto import pareto_grid, pareto_table
+from dks_study.analysis.tables.tries import tried_again
 from dks_study.spec.study import auto_recipes_by_arm
 from dks_study.study.ledger import write_whole
 from dks_study.study.results import Results
@@ -81,7 +82,7 @@ def _notes(results: Results, reference: str, errors: pd.DataFrame, compared: pd.
     notes += [f"Recipe auto: {text}." for text in _unpublished(results)]
     if in_parts := _in_parts(full_confirmations(results)):
         notes.append(f"Retrained with each batch in parts, having run out of memory: {', '.join(in_parts)}.")
-    notes += _tried_again(results)
+    notes += tried_again(results)
     lost = [f"Left out: {reason}" for reason in left_out(results)]
     lost += [
         f"Left out: arm {row.name}: no complete confirmation trial."
@@ -90,15 +91,6 @@ def _notes(results: Results, reference: str, errors: pd.DataFrame, compared: pd.
     ]
     whole = all(errors[name].notna().sum() == seeds for name in errors)
     return (*notes, *lost, *(["Left out: nothing."] if whole and not lost else []))
-
-
-def _tried_again(results: Results) -> list[str]:
-    """Name the confirmation trials that had more than one try, and the rule."""
-    trials = full_confirmations(results)
-    if "tries" not in trials or not (trials["tries"] > 1).any():
-        return []
-    names = ", ".join(trials.loc[trials["tries"] > 1, "trial"])
-    return [f"Tried again, having been lost: {names}. The last try counts; no trial with a result is tried again."]
 
 
 def _unpublished(results: Results) -> list[str]:
