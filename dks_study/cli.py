@@ -36,6 +36,8 @@ COMMANDS = {
     "overview": "dks_study.analysis.report.overview",
     "bundle": "dks_study.analysis.tables.bundle",
     "grow": "dks_study.growing",
+    "diff": "dks_study.analysis.differing",
+    "clean": "dks_study.study.cleaning",
 }
 
 
