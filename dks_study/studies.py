@@ -32,7 +32,7 @@ def load(space: str | Path, *, profile: str | Path | None = None, set: Mapping[s
     Args:
         space: a shipped question such as "dense_vs_oneway" (`dks-study --list`), or a YAML file.
         profile: a shipped scale or a YAML file; None takes the one that the space names.
-        set: values that override what the files say, by dotted key: {"trial.epochs": 10}.
+        set: values by dotted key that take the place of what the files say, also of a section: {"trial.epochs": 10}.
 
     Raises:
         Problem: one line that names file, key, rule and value.
@@ -177,15 +177,15 @@ class StudyResults:
 
         return arm_table(self.found).rows
 
-    def choice(self, arm: str) -> Setting:
-        """Return what the search chose for `arm`, by dotted key; {} is the arm as written.
+    def choice(self, arm: str, repeat: int = 0) -> Setting:
+        """Return what one of the independent searches chose for `arm`, by dotted key; {}: nothing was searched.
 
         Raises:
-            Problem: if there is no such arm, or no complete confirmation trial of it.
+            Problem: if there is no such arm, or no confirmation trial of that search.
         """
         from dks_study.analysis.collect import confirmed_setting
 
-        return confirmed_setting(self.found, self._row(arm))
+        return confirmed_setting(self.found, self._row(arm), repeat)
 
     def network(self, arm: str) -> "TrainedNetwork":
         """Return the network that ships of the confirmed trial of `arm` that is best on validation.
@@ -228,10 +228,12 @@ class StudyResults:
 
     def _repr_html_(self) -> str:
         from dks_study.analysis.tables.grid import html
-        from dks_study.analysis.tables.study import arm_table, setting_grid, table_grid
+        from dks_study.analysis.tables.settings import setting_grid
+        from dks_study.analysis.tables.study import arm_table, table_grid
 
         table = arm_table(self.found)
-        grids = [grid for grid in (table_grid(table), setting_grid(table)) if len(grid.header) > 1 and grid.rows]
+        both = (table_grid(table), setting_grid(table.settings))
+        grids = [grid for grid in both if len(grid.header) > 1 and grid.rows]
         return f'{_STYLE}<div class="dks">{"".join(map(html, grids))}</div>'
 
     def _row(self, arm: str) -> str:

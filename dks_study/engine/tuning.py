@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ray import cloudpickle, tune
 from ray.tune.experiment import Trial
@@ -211,7 +211,8 @@ class PlannedSearch(Searcher):  # type: ignore[misc]  # Ray has no types
         self._hands.display.settled(cell, outcome, earlier=record.adopted_from is not None)
 
     def _trial(self, cell: Cell) -> TrialSpec:
-        trial = arm_trial(self._study, cell.arm, cell.setting, epochs=cell.epochs, phase=cell.phase, seed=cell.seed)
+        phase: Literal["search", "confirm"] = "confirm" if cell.phase == "confirm" else "search"
+        trial = arm_trial(self._study, cell.arm, cell.setting, epochs=cell.epochs, phase=phase, seed=cell.seed)
         parts = read_parts(self._hands.files.trial(cell.id))
         return in_parts(trial, parts) if parts else trial
 

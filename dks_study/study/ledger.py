@@ -7,8 +7,9 @@ own folder.
 
 import json
 import os
+import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -19,45 +20,84 @@ from dks_study.spec.trial import Setting
 
 OUTCOME, ERROR = "outcome.json", "error.txt"
 _AGAIN = "try_again"  # the key of a line that is no record
-Phase = Literal["search", "confirm"]
+Phase = Literal["search", "race", "confirm"]
+Choice = Literal["written", "tuned", "both"]
 Status = Literal["complete", "stopped", "diverged", "out_of_memory", "failed"]
 LOST: tuple[Status, ...] = ("diverged", "out_of_memory", "failed")  # without a result that there should have been
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A trial to run: search trial `index` of an arm, or its confirmation on one report seed."""
+    """A trial to run: search trial `index` of an arm, a finalist on a further seed, or a confirmation on a report seed.
+
+    Attributes:
+        index: position in the arm's search, in its race, or of the seed among the report seeds.
+        member: of several settings of the arm that are confirmed (a Pareto front), which: 1, 2, ...; 0: the only one.
+        repeat: which of the arm's independent searches it belongs to.
+        choice: of a confirmation: the arm as written, what its search chose, or both where that is the arm as written.
+            An arm without a search has nothing but `tuned`.
+    """
 
     arm: str
     phase: Phase
-    index: int  # position in the arm's search, or of the seed among the report seeds
+    index: int
     seed: int
     epochs: int
     setting: Setting
-    member: int = 0  # of several settings of the arm that are confirmed, which: 1, 2, ...
+    member: int = 0
+    repeat: int = 0
+    choice: Choice = "tuned"
 
     @property
     def id(self) -> str:
         """Readable, unique in the study, safe as a folder name."""
         if self.phase == "search":
-            return search_id(self.arm, self.index)
-        return f"{self.arm}-confirm{self.member or ''}-seed{self.seed}"
+            return search_id(self.arm, self.index, self.repeat)
+        if self.phase == "race":
+            return f"{self.arm}-race{self.repeat or ''}-{self.index}"
+        which = f"confirm{self.member or ''}" if self.choice == "tuned" else "written"
+        return f"{self.arm}-{which}-seed{self.seed}"
 
     @property
     def name(self) -> str:
-        """What people read, such as `dense/confirm/seed3` or `dense/search/2`."""
-        which = f"search/{self.index}" if self.phase == "search" else f"confirm/seed{self.seed}"
-        return f"{self.row}/{which}"
+        """What people read, such as `dense/confirm/seed3`, `dense/written/seed3` or `dense/search/2`."""
+        if self.phase != "confirm":
+            return f"{self.arm}/{self.phase}{self.repeat or ''}/{self.index}"
+        which = f"{self.arm}#{self.member}/confirm" if self.member else f"{self.arm}/confirm"
+        return f"{which if self.choice == 'tuned' else f'{self.arm}/written'}/seed{self.seed}"
 
     @property
-    def row(self) -> str:
-        """The row of a table that a confirmation belongs to: the arm, and the member if there are several."""
-        return f"{self.arm}#{self.member}" if self.member else self.arm
+    def rows(self) -> Mapping[str, str]:
+        """From each choice that this confirmation counts for to the row of a table that it belongs to."""
+        rows = {
+            "written": f"{self.arm} (as written)",
+            "tuned": f"{self.arm}#{self.member}" if self.member else self.arm,
+        }
+        return rows if self.choice == "both" else {self.choice: rows[self.choice]}
 
 
-def search_id(arm: str, index: int) -> str:
-    """Return the id of search trial `index` of `arm`."""
-    return f"{arm}-search-{index}"
+_ID = re.compile(
+    r"(?P<arm>.+)-(?:(?P<phase>search|race)(?P<repeat>\d*)-(?P<index>\d+)"
+    r"|(?P<confirm>confirm|written)(?P<member>\d*)-seed(?P<seed>\d+))"
+)
+
+
+def search_id(arm: str, index: int, repeat: int = 0) -> str:
+    """Return the id of search trial `index` of `arm` in one of its independent searches."""
+    return f"{arm}-search{repeat or ''}-{index}"
+
+
+def cell_of(trial: str, seed: int, epochs: int, report_seeds: Sequence[int]) -> Cell | None:
+    """Return the cell with the id `trial`, as far as an id tells: without its setting; None if it is no id."""
+    parts = _ID.fullmatch(trial)
+    if parts is None:
+        return None
+    if parts["phase"]:
+        phase: Phase = "search" if parts["phase"] == "search" else "race"
+        return Cell(parts["arm"], phase, int(parts["index"]), seed, epochs, {}, repeat=int(parts["repeat"] or 0))
+    choice: Choice = "tuned" if parts["confirm"] == "confirm" else "written"
+    position = report_seeds.index(int(parts["seed"]))
+    return Cell(parts["arm"], "confirm", position, seed, epochs, {}, int(parts["member"] or 0), choice=choice)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
@@ -166,6 +166,25 @@ def other_results(study: StudySpec, folder: Path) -> str | None:
     return (
         f"Note: {nearest} has results of this question by another description: {'; '.join(keys[:_SHOWN_KEYS] + more)}."
     )
+
+
+def same_question(study: StudySpec, places: Sequence[Path]) -> list[Path]:
+    """Return the studies in the folders `places` with the name, data and backbone of `study`: the newest first.
+
+    Only those that have results; what cannot be read is passed over.
+    """
+    found = []
+    for path in (path for place in places for path in sorted(place.glob(f"*/{PROVENANCE}"))):
+        try:
+            known = json.loads(path.read_text(encoding="utf-8"))
+            theirs = StudySpec.model_validate_json(json.dumps(known["study"]))
+            started = str(known["sessions"][-1]["started"])
+        except (OSError, ValueError, LookupError, TypeError):
+            continue
+        same = (theirs.name, theirs.trial.data, theirs.trial.backbone)
+        if same == (study.name, study.trial.data, study.trial.backbone) and (path.parent / "trials.parquet").exists():
+            found.append((started, path.parent))
+    return [folder for _, folder in sorted(found, reverse=True)]
 
 
 def _read_resolved(path: Path) -> dict[str, object]:

@@ -83,7 +83,9 @@ class Mirror:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._study, self._url, self._warn = study, url or "", warn
         self._storage: BaseStorage | None = open_storage(url, folder)
-        self._spaces = {arm: space for arm in study.arms if (space := arm_space(study, arm)).axes}
+        # As wide as they may become: Optuna refuses a trial outside of its ranges.
+        spaces = {arm: arm_space(study, arm) for arm in study.arms}
+        self._spaces = {arm: space.widened([*space.axes]) for arm, space in spaces.items() if space.axes}
         self._names = {arm: f"{folder.resolve().name}/{arm}" for arm in self._spaces}
         self._ids: dict[str, int] = {}  # Optuna's id of a trial, by ours
 
@@ -101,7 +103,7 @@ class Mirror:
                     trials = self._mirrored(storage, arm)
                 self._ids |= {trial.user_attrs[_ID]: self._id(storage, arm, trial.number) for trial in trials}
                 ended = {trial.user_attrs[_ID] for trial in trials if trial.state.is_finished()}
-                for name, record in sorted(mine.items(), key=lambda item: item[1].cell.index):
+                for name, record in sorted(mine.items(), key=lambda item: (item[1].cell.index, item[1].cell.repeat)):
                     if name not in ended:
                         self._put(storage, record.cell, record.outcome)
 
@@ -154,7 +156,7 @@ class Mirror:
     def _add(self, storage: BaseStorage, cell: Cell, outcome: Outcome | None = None) -> None:
         """Add a trial that runs, or has ended: in one write, which is what takes long."""
         if cell.id not in self._ids:
-            attrs = {_ID: cell.id, "seed": str(cell.seed)}
+            attrs = {_ID: cell.id, "seed": str(cell.seed), "repeat": str(cell.repeat)}
             state, steps, values = TrialState.RUNNING, list[float](), None
             if outcome:
                 state, steps, values = _STATES[outcome.status], self._steps(outcome), self._values(outcome)
