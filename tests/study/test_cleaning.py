@@ -65,7 +65,7 @@ def test_what_other_studies_hold_as_well_is_said(study, tmp_path, capsys):
     assert cli.main(["clean", str(study)]) == 0
     out = capsys.readouterr().out
     assert "checkpoints of finished trials: 0.0 MiB freed (0.6 MiB more are held by other studies, too)" in out
-    assert (tmp_path / "other" / "trials" / "arm0-confirm-seed0" / "last.pt").exists()
+    assert any((tmp_path / "other").glob("trials/arm0-*-seed0/last.pt"))
 
 
 def test_a_study_that_runs_is_left_alone(study, capsys):

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("method", "training")
 # Of these rooms, what makes no number of a trial: whatever is new stands here or is hashed.
 NO_NUMBERS = {
-    *("method.own_loop", "training.arm_checks", "training.data.checking", "training.data.examining"),
+    *("method.own_loop", "method.own_loss", "training.arm_checks", "training.data.checking", "training.data.examining"),
     *("training.data.fingerprint", "training.data.remembered"),
 }
 
