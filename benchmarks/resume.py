@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import yaml
 from measuring.alternating import machine
@@ -57,7 +58,7 @@ def write_description(folder: Path) -> Path:
             "data": {"name": "digits"},
             "epochs": 1,
         },
-        "search": {"trials": SEARCHES, "epochs": 1, "seed": 10**6},
+        "search": {"trials": SEARCHES, "seed": 10**6},
         "report_seeds": list(range(SEEDS)),
     }
     (folder / "tiny.yaml").write_text(yaml.safe_dump(scale), encoding="utf-8")
@@ -74,7 +75,8 @@ def make_up(study: StudySpec, folder: Path) -> int:
             continue  # it counts as running, and its arm's confirmations wait for it
         metrics = {"epoch": 1.0, ACCURACY: 90 - 100 * abs(float(cell.setting["optimiser.lr"]) - 0.1)}
         outcome = Outcome("complete", metrics, steps=[metrics[ACCURACY]] if cell.phase == "search" else [])
-        trial = arm_trial(study, cell.arm, cell.setting, epochs=cell.epochs, phase=cell.phase, seed=cell.seed)
+        phase: Literal["search", "confirm"] = "confirm" if cell.phase == "confirm" else "search"
+        trial = arm_trial(study, cell.arm, cell.setting, epochs=cell.epochs, phase=phase, seed=cell.seed)
         place = folder / "trials" / cell.id
         place.mkdir(parents=True)
         (place / "epochs.jsonl").write_text(json.dumps(metrics) + "\n", encoding="utf-8")

@@ -8,7 +8,7 @@ import importlib
 import math
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -19,12 +19,15 @@ from dks_study.engine.interrupts import AGAIN, EXIT_LOST, INTERRUPTED
 from dks_study.spec.base import LostError, Problem
 from dks_study.spec.files import load_study
 from dks_study.spec.options import OptionParser
-from dks_study.spec.shipped import SPACES
+from dks_study.spec.shipped import KEPT, SPACES
 from dks_study.spec.space import ArmSpace, arm_space, sampler_of
 from dks_study.spec.study import StudySpec, auto_recipes_by_arm
 from dks_study.spec.yamldoc import SpecError, load_document
 from dks_study.studies import carry_out, folder_of
-from dks_study.study.planner import planned
+from dks_study.study.ledger import Phase
+from dks_study.study.planner import PHASES, planned
+from dks_study.study.provenance import same_question
+from dks_study.watch.progress import mean_epochs
 
 EXIT_FAILED_TRIALS, EXIT_BAD_INPUT = 1, 2
 
@@ -35,6 +38,9 @@ COMMANDS = {
     "report": "dks_study.analysis.report.page",
     "overview": "dks_study.analysis.report.overview",
     "bundle": "dks_study.analysis.tables.bundle",
+    "grow": "dks_study.growing",
+    "diff": "dks_study.analysis.differing",
+    "clean": "dks_study.study.cleaning",
 }
 
 
@@ -60,7 +66,10 @@ def main(arguments: Sequence[str] | None = None, program: str = "dks-study") -> 
         study = load_study(options.space, options.profile, options.set)
         if options.check_data:
             return _check_data(study)
-        return _dry_run(study, folder_of(study, options.results)) if options.dry_run else _run(study, options)
+        folder = folder_of(study, options.results)
+        if options.plan_for is not None:
+            return _plan(study, folder.parent, options.plan_for)
+        return _dry_run(study, folder) if options.dry_run else run_and_print(study, options)
     except Problem as error:
         print(f"{program}: {error}", file=sys.stderr)
         return EXIT_LOST if isinstance(error, LostError) else EXIT_BAD_INPUT
@@ -79,6 +88,20 @@ def _parser(program: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help=override)
     parser.add_argument("--results", metavar="FOLDER", default="results", help="where studies are kept (results)")
+    add_where(parser)
+    status = "print what the study in this folder is doing, or each study in a folder of studies, and start nothing"
+    parser.add_argument("--status", metavar="FOLDER", help=status)
+    parser.add_argument("--dry-run", action="store_true", help="print the plan and its size, start nothing")
+    precision = "print how many seeds, searches and trials a 95 %% interval of +-POINTS takes, and start nothing"
+    parser.add_argument("--plan-for", metavar="POINTS", type=_points, help=precision)
+    check = "decode every image of the study's data, print what they are and what is wrong with them, start nothing"
+    parser.add_argument("--check-data", action="store_true", help=check)
+    parser.add_argument("--list", action="store_true", help="list the spaces, profiles and recipes that ship")
+    return parser
+
+
+def add_where(parser: argparse.ArgumentParser) -> None:
+    """Add the options that change no number: where a study runs, is kept and is shown, and what it adopts."""
     address = "join the Ray cluster at this address instead of starting Ray on this machine"
     parser.add_argument("--address", metavar="auto|HOST:PORT", help=address)
     storage = "database that shows the search to optuna-dashboard, instead of optuna.journal in the study's folder"
@@ -86,24 +109,31 @@ def _parser(program: str) -> argparse.ArgumentParser:
     home = "keep the study there, too, and let trials write there: needed where nodes do not share --results"
     parser.add_argument("--storage", metavar="FOLDER|URL", help=home)
     parser.add_argument("--disk-gib", metavar="GIB", type=_gib, help="what checkpoints may take (all that is free)")
+    reuse = parser.add_mutually_exclusive_group()
+    there = "adopt finished trials from the studies there, too: by default from those in --results alone"
+    reuse.add_argument("--reuse", metavar="FOLDER", default=True, help=there)
+    reuse.add_argument("--no-reuse", dest="reuse", action="store_false", help="adopt no trial: train them all")
+    again = "let lost trials run again: failed, diverged, out_of_memory, or one by its name; may be given again"
+    parser.add_argument("--retry", metavar="WHICH", action="append", default=[], help=again)
     mlflow = "show every trial as a run in the MLflow at this URI, such as sqlite:///mlflow.db"
     parser.add_argument("--mlflow", metavar="URI", help=mlflow)
-    status = "print what the study in this folder is doing, or each study in a folder of studies, and start nothing"
-    parser.add_argument("--status", metavar="FOLDER", help=status)
-    parser.add_argument("--dry-run", action="store_true", help="print the plan and its size, start nothing")
-    check = "decode every image of the study's data, print what they are and what is wrong with them, start nothing"
-    parser.add_argument("--check-data", action="store_true", help=check)
-    parser.add_argument("--list", action="store_true", help="list the spaces, profiles and recipes that ship")
-    return parser
 
 
 def _gib(text: str) -> float:
+    return _above_0(text, "GiB")
+
+
+def _points(text: str) -> float:
+    return _above_0(text, "points of error")
+
+
+def _above_0(text: str, unit: str) -> float:
     try:
         value = float(text)
     except ValueError:
         value = math.nan
     if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"must be a number of GiB above 0, got {text!r}")
+        raise argparse.ArgumentTypeError(f"must be a number of {unit} above 0, got {text!r}")
     return value
 
 
@@ -144,20 +174,21 @@ def _dry_run(study: StudySpec, folder: Path) -> int:
     resources = study.trial.resources
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     table = Table(
-        "arm", Column("overrides", overflow="fold"), "axes", "search", "confirmation", box=None, pad_edge=False
+        "arm", Column("overrides", overflow="fold"), "axes", "search", "race", "confirmation", box=None, pad_edge=False
     )
     how = Table("arm", "sampler", "cells", "early stopping", box=None, pad_edge=False)
-    for arm, (searches, seeds) in planned(study).items():
+    for arm, plan in planned(study).items():
         overrides = ", ".join(f"{key}={value}" for key, value in study.arms[arm].items())
         space = arm_space(study, arm)
-        axes = [*space.axes, *(f"{key} = {axis}" for key, axis in space.ties.items())]
-        table.add_row(arm, Text(overrides), "\n".join(axes), str(searches), str(seeds))
-        if searches:
+        axes = [*space.axes, *(f"{key} = {axis}" for key, axis in space.ties.items())] if plan["search"] else []
+        table.add_row(arm, Text(overrides), "\n".join(axes), *(str(plan[phase]) for phase in PHASES))
+        if plan["search"]:
             how.add_row(f"search of {arm}", *_search_of(study, space))
-    trials = planned(study).values()
-    searches, seeds = sum(search for search, _ in trials), sum(count for _, count in trials)
-    epochs = searches * study.search.epochs + seeds * study.trial.epochs
-    most = "at most " if len(study.search.objectives) > 1 else ""  # a front is as large as it turns out
+    plans = planned(study).values()
+    trials = {phase: sum(plan[phase] for plan in plans) for phase in PHASES}
+    epochs = sum(_epochs(study, plan) for plan in plans)
+    # A front is as large as it turns out; where the arm as written is chosen it is trained once.
+    most = "at most " if trials["search"] else ""
     console = Console(soft_wrap=True, highlight=False)
     print(study.question)
     console.print(table)
@@ -165,15 +196,74 @@ def _dry_run(study: StudySpec, folder: Path) -> int:
         console.print(Text(f"recipe auto: {text} ({', '.join(arms)})"))
     if how.row_count:
         console.print(how)
+    if trials["search"]:
+        nuisance = ", ".join(key for key, axis in study.search.axes.items() if axis.role == "nuisance")
+        console.print(f"tuned in every arm: {nuisance or 'nothing'}")
+        console.print(_choice_of(study))
     console.print(
-        f"{searches} search trials of {study.search.epochs} epochs and {most}{seeds} confirmation trials of"
-        f" {study.trial.epochs}: {epochs} epochs"
+        f"{trials['search']} search trials, {trials['race']} of finalists, {most}{trials['confirm']} confirmation"
+        f" trials: about {epochs:.0f} epochs, {study.trial.epochs} at most in each"
     )
     gpus = f", with {resources.gpus:g} GPU each, which are counted at the start" if resources.gpus else ""
     at_once = cpus // resources.cpus
     console.print(f"a trial takes {resources.cpus} of the {cpus} CPUs here: {at_once} at a time{gpus}")
+    for line in _what_it_shows(study, folder.parent):
+        console.print(line)
     print(f"results: {folder}")
     return 0
+
+
+def _epochs(study: StudySpec, plan: Mapping[Phase, int]) -> float:
+    """Return about how many epochs the trials of an arm take."""
+    return sum(plan[phase] * mean for phase, mean in mean_epochs(study, plan).items())
+
+
+def _what_it_shows(study: StudySpec, results: Path) -> list[str]:
+    """Return what the study can show; scipy is imported only if there is an earlier study to read."""
+    from dks_study.analysis.report.reach import UNKNOWN, compared_arms, out_of_reach
+
+    if not compared_arms(study):
+        return []
+    lines = [line] if (line := out_of_reach(study)) else []
+    if not (folders := same_question(study, [results, KEPT])):
+        return [*lines, UNKNOWN]
+    from dks_study.analysis.report.detect import read_earlier, smallest_difference
+
+    earlier = read_earlier(folders)
+    return [*lines, smallest_difference(study, earlier) if earlier else UNKNOWN]
+
+
+def _plan(study: StudySpec, results: Path, half_width: float) -> int:
+    from dks_study.analysis.report.detect import read_earlier
+    from dks_study.analysis.report.plan import plan_notes, proposal_table
+
+    earlier = read_earlier(same_question(study, [results, KEPT]))
+    if earlier is None:
+        rule = "needs the results of an earlier study of this question on these data and this backbone"
+        raise SpecError(f"--plan-for: {rule} (a pilot of a few report_seeds will do), got none in {results} or {KEPT}")
+
+    def cost(changed: StudySpec) -> tuple[int, float]:
+        arms = planned(changed).values()
+        return sum(sum(plan.values()) for plan in arms), sum(_epochs(changed, plan) for plan in arms)
+
+    console = Console(soft_wrap=True, highlight=False)
+    print(f"{study.question} To within ±{half_width:g} points:")
+    console.print(proposal_table(study, earlier, half_width, cost))
+    for note in plan_notes(study, earlier, half_width):
+        console.print(note)
+    return 0
+
+
+def _choice_of(study: StudySpec) -> str:
+    """Return how a setting of an arm is chosen, in one line."""
+    search = study.search
+    times = f"{search.repeats} independent searches of each arm, in each " if search.repeats > 1 else ""
+    if search.race_seeds:
+        race = f"a race of the best {search.finalists} settings on {search.race_seeds} more seeds"
+        return f"{times}{race}; one replaces the arm as written if it beats it by more than the standard error"
+    return (
+        f"{times}the best setting is chosen" if len(search.objectives) == 1 else "a Pareto front of each arm is chosen"
+    )
 
 
 def _search_of(study: StudySpec, space: ArmSpace) -> tuple[str, str, str]:
@@ -184,9 +274,11 @@ def _search_of(study: StudySpec, space: ArmSpace) -> tuple[str, str, str]:
     return sampler_of(study, space), str(len(space.cells())) if space.finite else "continuous", stopping
 
 
-def _run(study: StudySpec, options: argparse.Namespace) -> int:
-
-    where = {name: getattr(options, name) for name in ("address", "optuna_storage", "disk_gib", "storage")}
+def run_and_print(study: StudySpec, options: argparse.Namespace) -> int:
+    """Run a study with the options of `add_where` and `results`; return the exit status."""
+    where = {
+        name: getattr(options, name) for name in ("address", "optuna_storage", "disk_gib", "storage", "reuse", "retry")
+    }
     try:
         done, table, report = carry_out(study, options.results, where, options.mlflow)
     except KeyboardInterrupt:

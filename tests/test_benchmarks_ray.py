@@ -13,9 +13,9 @@ CELL = Cell("arm0", "search", 0, 10**6, 1, {})
 
 def test_a_study_of_instant_trials_is_as_large_as_asked_for():
     study = instant_study(7, 3, arms=2, cpus_per_worker=4)
-    assert planned(study) == {"arm0": (7, 3), "arm1": (7, 3)}
+    assert planned(study) == {arm: {"search": 7, "race": 0, "confirm": 2 * 3} for arm in ("arm0", "arm1")}
     assert study.trial.resources.cpus == 4
-    assert planned(instant_study(0, 3)) == {"arm0": (0, 3)}
+    assert planned(instant_study(0, 3)) == {"arm0": {"search": 0, "race": 0, "confirm": 3}}
 
 
 def test_an_instant_trial_is_over_after_one_report_that_its_study_can_use():

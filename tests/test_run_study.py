@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from early import Early
+from studies import plain_profile
 
 import run_study
 from dks_study.spec.files import load_study
@@ -70,10 +72,12 @@ def test_what_starts_nothing_imports_nothing_heavy(words):
 
 
 def test_dry_run_prints_the_plan_and_writes_nothing(tmp_path):
-    done = run(*SPACE, "--dry-run", "--set", "search.trials=3", "--set", "trial.epochs=10", "--results", str(tmp_path))
-    assert "15 search trials of 5 epochs and 30 confirmation trials of 10: 375 epochs" in done.stdout
+    done = run(*SPACE, "--dry-run", "--set", "search.trials=3", "--results", str(tmp_path))
+    plan = "60 search trials, 120 of finalists, at most 80 confirmation trials: about 1940 epochs, 10 at most in each"
+    assert plan in done.stdout
+    assert "4 independent searches of each arm, in each a race of the best 3 settings on 2 more seeds" in done.stdout
     assert "a trial takes 1 of the" in done.stdout
-    for word in ("baseline", "bottom_up", "optimiser.lr", "loss.synergy_weight", "Does dense"):
+    for word in ("baseline", "bottom_up", "optimiser.lr", "tuned in every arm: optimiser.lr, epochs", "Does dense"):
         assert word in done.stdout
     assert list(tmp_path.iterdir()) == []
 
@@ -83,8 +87,9 @@ def test_dry_run_shows_sampler_cells_and_early_stopping_of_each_arm(tmp_path):
     axis = "    loss.synergy_weight: {float: [0.5, 2.0], arms: [dense]}\n"
     more = "    loss.temperature: {int: [1, 3], arms: [baseline]}\n  early_stopping: {kind: asha, grace_epochs: 2}\n"
     path.write_text(OWN_SPACE.replace(axis, axis + more))
-    done = run("--space", str(path), "--dry-run")
+    done = run("--space", str(path), "--profile", str(plain_profile(tmp_path)), "--dry-run")
     assert (done.returncode, done.stderr) == (0, "")
+    assert "tuned in every arm: nothing" in done.stdout
     shown = [" ".join(line.split()) for line in done.stdout.splitlines()]
     assert "search of baseline grid 3 asha from epoch 2, reduction 3" in shown
     assert "search of dense tpe continuous asha from epoch 2, reduction 3" in shown
@@ -95,12 +100,13 @@ def test_dry_run_counts_what_each_arm_will_run_and_shows_texts_as_written(tmp_pa
     path = tmp_path / "mine.yaml"
     path.write_text(OWN_SPACE.replace("Does [/it] work [well]?", question))
     results = tmp_path / ("[a]" if "[" in question else "a") / "results"
-    done = run("--space", str(path), "--dry-run", "--results", str(results))
+    scale = str(plain_profile(tmp_path))
+    done = run("--space", str(path), "--profile", scale, "--dry-run", "--results", str(results))
     assert (done.returncode, done.stderr) == (0, "")
-    assert "3 search trials of 5 epochs and 4 confirmation trials of 7: 43 epochs" in done.stdout
-    rows = {line.split()[0]: line.split()[-2:] for line in done.stdout.splitlines() if line[:1].isalpha()}
-    assert rows["baseline"] == ["0", "2"], "an arm without an axis is not searched"
-    assert rows["dense"] == ["3", "2"]
+    assert "3 search trials, 0 of finalists, at most 6 confirmation trials: about 63 epochs, 7 at most" in done.stdout
+    rows = {line.split()[0]: line.split()[-3:] for line in done.stdout.splitlines() if line[:1].isalpha()}
+    assert rows["baseline"] == ["0", "0", "2"], "an arm without an axis is not searched"
+    assert rows["dense"] == ["3", "0", "4"], "as written and as tuned"
     assert question in done.stdout
     assert f"results: {results}" in done.stdout
     assert not results.exists()
@@ -114,7 +120,7 @@ def test_dry_run_shows_every_override_whole():
 def test_a_changed_study_has_another_folder_and_the_same_one_the_same():
     code = "import json, run_study, sys\nfor words in json.loads(sys.argv[1]):\n    run_study.main(words)"
     plan = [*SPACE, "--dry-run"]
-    done = run_code(code, json.dumps([plan, plan, [*plan, "--set", "trial.epochs=16"]]))
+    done = run_code(code, json.dumps([plan, plan, [*plan, "--set", "trial.optimiser.gamma=0.3"]]))
     folders = [line for line in done.stdout.splitlines() if line.startswith("results: ")]
     assert folders[0].startswith("results: results/dense_vs_oneway-")
     assert folders[0] == folders[1] != folders[2]
@@ -145,7 +151,10 @@ def test_bad_input_gets_one_line_and_status_2(words, message):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["dense_vs_oneway"], "'dense_vs_oneway' is no command (export, report, overview, bundle); to run a question:"),
+        (
+            ["dense_vs_oneway"],
+            "'dense_vs_oneway' is no command (export, report, overview, bundle, grow, diff, clean); to ",
+        ),
         (["export"], "the following arguments are required: trial, --to"),
         (["export", "nowhere", "--to", "tflite"], "--to: invalid choice: 'tflite' (choose from"),
         ([*SPACE, "--set"], "--set: expected one argument"),
@@ -183,10 +192,7 @@ def test_an_unknown_option_is_status_2_without_a_traceback():
     assert "Traceback" not in done.stderr
 
 
-@pytest.fixture(scope="module")
-def refused(tmp_path_factory):
-    """Return (status, stderr) by name of the case, and the folder of the results; Ray never starts."""
-    folder = tmp_path_factory.mktemp("refused")
+def begin_refused(folder):
     (folder / "file").write_text("")
     missing = [*SPACE, "--set", "trial.data.name=cifar10", "--set", "trial.data.root=nowhere", "--results"]
     batch = ["--set", "trial.optimiser.batch_size=5000", "--set", "trial.optimiser.keep_partial_batch=false"]
@@ -207,9 +213,24 @@ def refused(tmp_path_factory):
     there = load_study("dense_vs_oneway", None, missing[3:6:2])
     (folder / "there" / f"{there.name}-{there.content_hash()}").mkdir(parents=True)
     (folder / "there" / f"{there.name}-{there.content_hash()}" / "kept").write_text("")
-    done = run_code(DRIVER, json.dumps(list(cases.values())))
-    assert done.returncode == 0, done.stderr
-    return dict(zip(cases, json.loads(done.stdout.splitlines()[-1]), strict=True)), folder
+    words = [sys.executable, "-c", DRIVER, json.dumps(list(cases.values()))]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+
+    def answers():
+        out, err = process.communicate()
+        assert process.returncode == 0, err
+        return dict(zip(cases, json.loads(out.splitlines()[-1]), strict=True)), folder
+
+    return answers
+
+
+REFUSED = Early("refused", begin_refused)
+
+
+@pytest.fixture(scope="module")
+def refused():
+    """Return (status, stderr) by name of the case, and the folder of the results; Ray never starts."""
+    return REFUSED.result()
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from dks_study.study import trial
 from dks_study.study.ledger import Cell, Outcome
 from dks_study.training.checkpoint import State
 from dks_study.training.data import DataSet
-from dks_study.training.trainer import EpochReport, Team
+from dks_study.training.trainer import Chosen, EpochReport, Team
 from dks_study.watch.display import make_display
 from dks_study.watch.event_files import EventFiles
 from dks_study.watch.gauges import StudyGauges
@@ -57,7 +57,7 @@ def instant_study(searches: int, seeds: int, arms: int = 1, **resources: int) ->
         "profile": "none",
         "trial": run,
         "arms": {f"arm{number}": {} for number in range(arms)},
-        "search": {"trials": searches, "epochs": 1, "seed": 10**6, **({"axes": axes} if searches else {})},
+        "search": {"trials": searches, "seed": 10**6, **({"axes": axes} if searches else {})},
         "report_seeds": list(range(seeds)),
         "table": {"title": "Nothing", "reference": "arm0"},
     }
@@ -71,7 +71,7 @@ def instant_metrics(spec: TrialSpec) -> dict[str, float]:
 
 
 def instant_fit(
-    spec: TrialSpec, _data: DataSet, _team: Team, _resume: State | None, *, costs: bool
+    spec: TrialSpec, _data: DataSet, _team: Team, _resume: State | None, _chosen: Chosen | None = None, *, costs: bool
 ) -> Iterator[EpochReport]:
     """Stand in for `trainer.fit`."""
     state = State(spec.content_hash(), 1, {}, None, {}, {}, {})

@@ -15,7 +15,7 @@ from dks_study.spec.trial import TrialSpec
 from dks_study.study import trial
 from dks_study.training.checkpoint import State
 from dks_study.training.data import DataSet
-from dks_study.training.trainer import EpochReport, Team
+from dks_study.training.trainer import Chosen, EpochReport, Team
 
 _RUN_CELL, _FIT = cell.run_cell, trial.fit  # type: ignore[attr-defined]
 SPANS = "spans.jsonl"
@@ -59,8 +59,10 @@ def timed_cell(config: dict[str, Any], data: SharedData) -> None:
     """Stand in for `cell.run_cell`: the same, and a line for each epoch in the trial's folder."""
     path = Path(config["place"].folder) / SPANS
 
-    def fit(spec: TrialSpec, split: DataSet, team: Team, resume: State | None, *, costs: bool) -> Iterator[EpochReport]:
-        epochs = _FIT(spec, split, team, resume, costs=costs)
+    def fit(
+        spec: TrialSpec, split: DataSet, team: Team, resume: State | None, chosen: Chosen | None, *, costs: bool
+    ) -> Iterator[EpochReport]:
+        epochs = _FIT(spec, split, team, resume, chosen, costs=costs)
         while True:
             started, used = time.time(), time.process_time()
             report = next(epochs, None)

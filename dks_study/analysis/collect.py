@@ -6,12 +6,15 @@ Beside the columns of `Results.trials` it has
     recipe/KEY split/KEY budget/KEY   what must be the same in all trials that a table compares
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
+from dks_study.analysis.rows import TUNED, choice_of, full_confirmations, left_out, repeat_of
+from dks_study.spec.base import Problem
+from dks_study.spec.branches import only_recipe
 from dks_study.spec.study import StudySpec, arm_run
 from dks_study.spec.trial import RunSpec
 from dks_study.study.results import Results
@@ -32,38 +35,11 @@ class Collected:
     left_out: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class TableRow:
-    """A row of a study's table: an arm, or one of its settings; `base` is the row it is compared with, or itself."""
-
-    name: str
-    arm: str
-    base: str
-
-
-def table_rows(results: Results) -> tuple[TableRow, ...]:
-    """Return the rows of the study's table, in the order of its arms; also those without a complete trial.
-
-    An arm has one row, or one for each member of its Pareto front that was confirmed. Of several settings of the arm
-    that others are compared with, the first, which is the most accurate in the search, stands for it.
-    """
-    study, trials = results.study, results.trials
-    names = {arm: [arm] for arm in study.arms}
-    if len(trials):
-        confirmed = trials[trials["phase"] == "confirm"]
-        names |= {str(arm): list(pd.unique(mine["row"])) for arm, mine in confirmed.groupby("arm")}
-    return tuple(
-        TableRow(name, arm, names[study.table.reference_of(arm)][0]) for arm in study.arms for name in names[arm]
-    )
-
-
-def names(results: Results) -> list[str]:
-    """Return the names of arms, then those of rows that are no arm: what has a look of its own in figures."""
-    return list(dict.fromkeys([*results.study.arms, *(row.name for row in table_rows(results))]))
-
-
 def collect(studies: Sequence[Results]) -> Collected:
-    """Return the trials of `studies` that may enter a table; search trials are passed over without a word."""
+    """Return the trials of `studies` that may enter a table, those of tuned rows where arms as written were run, too.
+
+    Search trials are passed over without a word.
+    """
     bases = [_flat(study.study.trial.model_dump(mode="json")) for study in studies]
     told = (key for key in set().union(*bases) if _recipe(key) or key.startswith(METHOD))
     changed = {key for key in told if len({_text(base.get(key)) for base in bases}) > 1}
@@ -85,54 +61,30 @@ def backbone_name(run: RunSpec) -> str:
     return f"{head} ({rest})" if rest else head
 
 
-def full_confirmations(results: Results) -> pd.DataFrame:
-    """Return the complete confirmation trials that ran all epochs."""
-    trials = results.trials
-    if not len(trials):
-        return trials
-    kept = (trials["phase"] == "confirm") & (trials["status"] == "complete")
-    return trials[kept & (trials["epochs"] == results.study.trial.epochs)]
-
-
-def confirmed_epochs(results: Results) -> pd.DataFrame:
-    """Return the epochs of `full_confirmations`; their `arm` is the row of the table that a trial belongs to."""
-    trials = full_confirmations(results)
-    if not len(trials) or not len(results.epochs):
-        return pd.DataFrame()
-    row_of = trials.set_index("trial")["row"]
-    epochs = results.epochs[results.epochs["trial"].isin(row_of.index)]
-    return epochs.assign(arm=epochs["trial"].map(row_of))
-
-
-def confirmed_setting(results: Results, row: str) -> dict[str, Any]:
-    """Return the searched values that a row of the table was confirmed with, by dotted key.
+def confirmed_setting(results: Results, row: str, repeat: int) -> dict[str, Any]:
+    """Return the searched values that a row of the table was confirmed with after search `repeat`, by dotted key.
 
     Raises:
-        KeyError: if no trial of that row was confirmed.
+        Problem: if no trial of that row was confirmed after that search.
     """
     trials = results.trials
     mine = trials[(trials["phase"] == "confirm") & (trials["row"] == row)]
-    if mine.empty:
-        raise KeyError(row)
-    return _setting(results.study, mine.iloc[0])
-
-
-def left_out(results: Results) -> Iterator[str]:
-    """Name each confirmation trial that may not enter a table, and why."""
-    trials = results.trials
-    confirmed = trials[trials["phase"] == "confirm"] if len(trials) else trials
-    for _, trial in confirmed.drop(full_confirmations(results).index).iterrows():
-        short = trial["status"] == "complete"
-        reason = f"only {trial['epochs']} of {results.study.trial.epochs} epochs" if short else trial["error"]
-        yield f"{trial['trial']} {trial['status']}: {reason}"
+    after = mine[repeat_of(mine) == repeat]
+    if after.empty:
+        known = ", ".join(map(str, sorted(set(repeat_of(mine)))))
+        raise Problem(f"repeat: must be a search of {row} ({known}), got {repeat}")
+    return _setting(results.study, after.iloc[0])
 
 
 def _study_trials(results: Results, base: Mapping[str, Any], changed: set[str]) -> pd.DataFrame:
     study, order = results.study, {arm: at for at, arm in enumerate(results.study.arms)}
-    if not len(full_confirmations(results)):
+    trials = full_confirmations(results)
+    if not len(trials):
         return pd.DataFrame()
-    trials = full_confirmations(results).sort_values(["arm", "seed"], key=lambda each: each.map(order).fillna(each))
+    tuned = trials[choice_of(trials) == TUNED]
+    trials = tuned.sort_values(["arm", "seed"], key=lambda each: each.map(order).fillna(each))
     keys = changed | {key for arm in study.arms.values() for key in arm} | set(study.search.axes)
+    keys -= {"epochs"}  # a column already: that of the trial itself
     known: dict[str, dict[str, Any]] = {}
     described = []
     for _, trial in trials.iterrows():
@@ -151,6 +103,7 @@ def _study_trials(results: Results, base: Mapping[str, Any], changed: set[str]) 
 def _describe(study: StudySpec, arm: str, setting: Mapping[str, Any], keys: set[str]) -> dict[str, Any]:
     run = arm_run(study, arm, setting)
     flat = _flat(run.model_dump(mode="json"))
+    flat["branches.recipe"] = only_recipe(run.backbone, run.branches)  # `auto` is no recipe to compare
     return {"dataset": run.data.name, "backbone": backbone_name(run), **{key: _value(flat.get(key)) for key in keys}}
 
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from dks_study.spec.shipped import KEPT
 from dks_study.study.results import Results, ResultsError, load_results
 
-SHIPPED = Path(__file__).resolve().parents[2] / "analysis" / "results"
+SHIPPED = KEPT
 FOLDER_VARIABLE = "DKS_RESULTS"  # a folder such as results/ instead
 
 

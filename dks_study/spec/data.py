@@ -1,6 +1,7 @@
 """Which data set, how it is split and thinned, and what is done to the training images and labels.
 
-Test and validation images and labels are never touched by noise, subsets, imbalance or augmentation.
+Test images and labels are never touched by noise, subsets, imbalance or augmentation; validation labels can be made
+wrong like training labels (`label_noise_in`), as a user's own are.
 """
 
 import re
@@ -33,6 +34,8 @@ class DataSpec(Spec):
         train_images: keep that many training images, with the classes' shares as they are; None keeps all. Drawn by
             `split_seed`, after `imbalance`.
         label_noise: the fraction of the training labels that are wrong.
+        label_noise_in: where: [train], or [train, validation]. Wrong validation labels are drawn by `split_seed`: they
+            are the same in all trials, which are chosen by them. Test labels are never wrong.
         label_noise_kind: symmetric: any other class, uniformly. asymmetric: the class that each is mistaken for, and
             the fraction counts labels of the classes that have one. cifar10: truck>automobile, bird>airplane,
             deer>horse, cat>dog, dog>cat. cifar100: the next class of the same superclass. Others: the next class.
@@ -61,6 +64,7 @@ class DataSpec(Spec):
     train_images: int | None = Field(default=None, ge=2)
     label_noise: Fraction = 0.0
     label_noise_kind: Literal["symmetric", "asymmetric"] = "symmetric"
+    label_noise_in: tuple[Literal["train", "validation"], ...] = ("train",)
     flip: bool = False
     crop_pad_pixels: int = Field(default=0, ge=0, le=16)
     crop_pad_mode: Literal["reflect", "zero"] = "reflect"
@@ -104,6 +108,13 @@ class DataSpec(Spec):
         return self
 
     @model_validator(mode="after")
+    def _noise_is_in_train(self) -> Self:
+        if self.label_noise_in not in (("train",), ("train", "validation")):
+            rule = "must be [train] or [train, validation]"
+            raise ValueError(f"label_noise_in: {rule}, got {list(self.label_noise_in)}")
+        return self
+
+    @model_validator(mode="after")
     def _files_have_a_root(self) -> Self:
         if self.name in (*DOWNLOADED, *FOLDERS) and self.root is None:
             raise ValueError(f"root: must name the folder with the files of {self.name}, got null")
@@ -132,7 +143,7 @@ class DataSpec(Spec):
 
 
 _ON_BATCHES = (
-    *("label_noise", "crop_pad_pixels", "crop_pad_mode", "cutout_pixels", "random_erasing"),
+    *("label_noise", "label_noise_in", "crop_pad_pixels", "crop_pad_mode", "cutout_pixels", "random_erasing"),
     *("rand_augment_operations", "rand_augment_magnitude", "mixup_alpha", "cutmix_alpha"),
 )
 _ON_DISK = {"evaluation": ", which lives in memory", "decode_workers": ", which lives in memory"}

@@ -1,16 +1,18 @@
 """How an arm is searched: axes with conditions and ties, constraints, sampler, objectives, early stopping."""
 
-import operator
-import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Self
+import math
+from statistics import fmean
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
 from dks_study.spec.base import Seed, Spec
+from dks_study.spec.constraints import parse_constraint
 from dks_study.spec.objectives import ACCURACY, MAXIMISED
 from dks_study.spec.trial import Scalar
+
+EDGE = 0.05  # of a range (of its logarithm where it is searched so): what is this near to an end lies at its edge
+LENGTH = "epochs"  # the key of an axis that is the length of training
 
 Condition = Scalar | tuple[Scalar, ...]
 _ONE_OF = "an axis has exactly one of float: [low, high], int: [low, high], choice: [...], same_as: another axis"
@@ -19,7 +21,11 @@ _ONE_OF = "an axis has exactly one of float: [low, high], int: [low, high], choi
 class AxisSpec(Spec):
     """One searched value, for some arms or all: a range (both ends included), choices, or that of another axis.
 
-    `when` holds other keys' values (or lists of them): where a run has others, the axis is left out of the setting.
+    Attributes:
+        when: other keys' values (or lists of them): where a run has others, the axis is left out of the setting.
+        role: scientific: part of what an arm is about. nuisance: whatever must be tuned before arms can be compared
+            (learning rate, training length, decay): searched in every arm, with the same budget.
+        widen_to: how far a range reaches in the second half of a search whose best trial until then is at its edge.
     """
 
     float_range: tuple[float, float] | None = Field(default=None, alias="float")
@@ -29,6 +35,8 @@ class AxisSpec(Spec):
     log: bool = False
     arms: tuple[str, ...] | None = None
     when: dict[str, Condition] = Field(default_factory=dict)
+    role: Literal["scientific", "nuisance"] = "scientific"
+    widen_to: tuple[float, float] | None = None
 
     @model_validator(mode="after")
     def _one_range(self) -> Self:
@@ -43,6 +51,27 @@ class AxisSpec(Spec):
             raise ValueError(f"choice: each value is listed once, got {list(self.choice)}")
         if self.same_as is not None and self.when:
             raise ValueError("when: belongs to the axis that same_as names, got both")
+        return self
+
+    @model_validator(mode="after")
+    def _nuisance_is_everywhere(self) -> Self:
+        for name, limit in (("arms", self.arms), ("when", self.when), ("same_as", self.same_as)):
+            if self.role == "nuisance" and limit:
+                rule = f"must be scientific with {name}: a nuisance axis is tuned in every arm"
+                raise ValueError(f"role: {rule}, got nuisance")
+        return self
+
+    @model_validator(mode="after")
+    def _widens(self) -> Self:
+        bounds, wide = self.float_range or self.int_range, self.widen_to
+        if wide is None:
+            return self
+        if bounds is None or not (wide[0] <= bounds[0] and bounds[1] <= wide[1] and wide != bounds):
+            raise ValueError(f"widen_to: must reach beyond a range, float or int, got {list(wide)}")
+        if self.log and wide[0] <= 0:
+            raise ValueError(f"widen_to: must stay above 0 with log: true, got {list(wide)}")
+        if self.int_range and not all(float(end).is_integer() for end in wide):
+            raise ValueError(f"widen_to: must be whole numbers on an int axis, got {list(wide)}")
         return self
 
     @property
@@ -63,56 +92,34 @@ class AxisSpec(Spec):
         number = isinstance(value, int | float) and low <= value <= high
         return number and (not self.int_range or float(value).is_integer())  # type: ignore[arg-type]
 
+    @property
+    def mean(self) -> float:
+        """Mean of a range's ends, or of numeric choices."""
+        return fmean(float(end) for end in self.ends)
+
+    def edge(self, value: Scalar) -> Literal["low", "high"] | None:
+        """Return the end of a range that `value` lies at (its outer twentieth), or of numeric choices; None: inside."""
+        numbers = [float(end) for end in self.ends if isinstance(end, int | float) and not isinstance(end, bool)]
+        if isinstance(value, str) or not numbers or len(numbers) < len(self.ends):
+            return None
+        scale = math.log if self.log else float
+        low, high, at = scale(min(numbers)), scale(max(numbers)), scale(value)
+        margin = 0.0 if self.choice else EDGE * (high - low)
+        return "low" if at <= low + margin else "high" if at >= high - margin else None
+
+    @property
+    def widened(self) -> "AxisSpec":
+        """The axis with the range that `widen_to` allows."""
+        if self.widen_to is None:
+            return self
+        low, high = self.widen_to
+        changed = {"float_range": (low, high)} if self.float_range else {"int_range": (int(low), int(high))}
+        return self.model_copy(update={**changed, "widen_to": None})
+
     def wants(self, key: str, value: object) -> bool:
         """Whether this axis is searched where `key` has `value`, as far as its condition speaks of `key`."""
         wanted = self.when.get(key, ())
         return value in (wanted if isinstance(wanted, tuple) else (wanted,))
-
-
-_COMPARISONS: Mapping[str, Callable[[Any, Any], Any]] = {
-    "<=": operator.le, ">=": operator.ge, "==": operator.eq, "!=": operator.ne, "<": operator.lt, ">": operator.gt,
-}  # fmt: skip
-_SIDE = r"([A-Za-z_]\w*(?:\.\w+)+|[-+]?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?)"
-_CONSTRAINT = re.compile(rf"\s*{_SIDE}\s*(<=|>=|==|!=|<|>)\s*{_SIDE}\s*")
-
-
-@dataclass(frozen=True)
-class Constraint:
-    """A comparison between two keys, or a key and a number."""
-
-    text: str
-    left: str | float
-    sign: str
-    right: str | float
-
-    @property
-    def keys(self) -> tuple[str, ...]:
-        """The dotted keys that it speaks of."""
-        return tuple(side for side in (self.left, self.right) if isinstance(side, str))
-
-    def holds(self, values: Mapping[str, Any]) -> bool:
-        """Whether it holds for `values`, which has all its keys.
-
-        Raises:
-            TypeError: if two values have no order.
-        """
-        left, right = (values[side] if isinstance(side, str) else side for side in (self.left, self.right))
-        return bool(_COMPARISONS[self.sign](left, right))
-
-
-def parse_constraint(text: str) -> Constraint:
-    """Read `key <= key` or `key <= number`; the other signs are <, >, >=, == and !=.
-
-    Raises:
-        ValueError: if the text is anything else.
-    """
-    match = _CONSTRAINT.fullmatch(text)
-    sides = (
-        [side if side[0].isalpha() or side[0] == "_" else float(side) for side in match.group(1, 3)] if match else []
-    )
-    if match is None or not any(isinstance(side, str) for side in sides):
-        raise ValueError("a constraint is `key sign key` or `key sign number` with one of < <= > >= == !=")
-    return Constraint(text, sides[0], match.group(2), sides[1])
 
 
 def _checked(text: str) -> str:
@@ -139,10 +146,18 @@ Sampler = Literal["auto", "tpe", "gp", "cmaes", "qmc", "random", "nsga2", "grid"
 
 
 class SearchSpec(Spec):
-    """The search of each arm: as many trials, of as many epochs, in every arm. Trial 0 is the arm as written.
+    """The search of each arm: as many trials in every arm, each as long as what it chooses for.
+
+    Trial 0 is the arm as written. The best `finalists` settings, the arm as written always among them, are trained on
+    `race_seeds` further seeds; of those that beat the arm as written by more than the standard error of the paired
+    difference the best mean is chosen, else the arm as written.
 
     Attributes:
         trials: left out, every cell of a finite space is tried once.
+        epochs: read from studies of the old protocol alone, whose search trials were shorter than what they chose for.
+        finalists: settings of an arm that are raced; 1: the best of the search is chosen as it is.
+        race_seeds: further seeds for each finalist; never a report seed.
+        repeats: independent searches of each arm, over which the report seeds are spread.
         parallel: trials of one arm in a group; a trial learns from earlier groups alone.
         as_arms: finite axes of which every combination becomes an arm of its own.
         points: known settings, tried after trial 0; what one leaves out has the arm's own value.
@@ -150,7 +165,10 @@ class SearchSpec(Spec):
     """
 
     trials: int | None = Field(default=None, ge=0)
-    epochs: int = Field(default=1, ge=1)
+    epochs: int | None = Field(default=None, ge=1)
+    finalists: int = Field(default=1, ge=1)
+    race_seeds: int = Field(default=0, ge=0)
+    repeats: int = Field(default=1, ge=1)
     seed: Seed = 0
     parallel: int = Field(default=1, ge=1)
     sampler: Sampler = "auto"
@@ -176,6 +194,8 @@ class SearchSpec(Spec):
         for key in self.as_arms:
             if key not in self.axes or not self.axes[key].values:
                 raise ValueError(f"as_arms: must name axes with a choice or an int range, got {key!r}")
+            if self.axes[key].role == "nuisance":
+                raise ValueError(f"as_arms: must name scientific axes: arms are not about nuisance, got {key!r}")
         self.ordered_axes()
         return self
 
@@ -194,6 +214,34 @@ class SearchSpec(Spec):
             raise ValueError(
                 f"sampler: must be auto, tpe, nsga2, qmc, random or grid with several objectives, got {self.sampler}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _races_are_possible(self) -> Self:
+        if (self.finalists > 1) != (self.race_seeds > 0):
+            rule = "must be above 0 with finalists above 1 and left out otherwise"
+            raise ValueError(f"race_seeds: {rule}, got {self.race_seeds} with finalists {self.finalists}")
+        if self.trials and self.finalists > self.trials:
+            raise ValueError(f"finalists: must be at most trials ({self.trials}), got {self.finalists}")
+        for name in ("finalists", "repeats") if len(self.objectives) > 1 else ():
+            if getattr(self, name) > 1:
+                rule = "must be 1 with several objectives, which confirm a front"
+                raise ValueError(f"{name}: {rule}, got {getattr(self, name)}")
+        return self
+
+    @model_validator(mode="after")
+    def _length_is_searched_in_whole_epochs(self) -> Self:
+        axis = self.axes.get(LENGTH)
+        if axis is None:
+            return self
+        if not axis.int_range and not all(type(value) is int for value in axis.choice or ("none",)):
+            raise ValueError(f"axes.{LENGTH}: must be an int range or a choice of whole numbers, got {list(axis.ends)}")
+        if axis.role != "nuisance":
+            rule = "must be nuisance: arms that train longer than others are not compared"
+            raise ValueError(f"axes.{LENGTH}.role: {rule}, got {axis.role}")
+        if self.early_stopping.kind != "none":
+            rule = "must be none where the length of training is searched: epochs of different schedules do not compare"
+            raise ValueError(f"early_stopping.kind: {rule}, got {self.early_stopping.kind}")
         return self
 
     def ordered_axes(self) -> list[str]:

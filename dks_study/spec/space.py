@@ -5,14 +5,15 @@ A setting holds a value for every axis whose condition it meets, and for the key
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from itertools import islice
 from operator import getitem
 from typing import Any
 
 from dks_study.spec.branches import TAP_JOINT, only_recipe
-from dks_study.spec.search import AxisSpec, Constraint, parse_constraint
+from dks_study.spec.constraints import Constraint, parse_constraint
+from dks_study.spec.search import AxisSpec
 from dks_study.spec.study import StudySpec, arm_run
 from dks_study.spec.trial import Scalar, Setting
 
@@ -68,6 +69,14 @@ class ArmSpace:
                 needed |= self.with_condition(other)
                 needed[other] = own if self.axes[key].wants(other, own) else next(fitting)
         return needed
+
+    def edges(self, setting: Setting) -> tuple[str, ...]:
+        """Return the axes that can be widened and of which `setting` lies at the edge that would move."""
+        return tuple(key for key, axis in self.axes.items() if key in setting and _would_move(axis, setting[key]))
+
+    def widened(self, keys: Sequence[str]) -> "ArmSpace":
+        """Return the space with the axes `keys` as wide as they may be."""
+        return replace(self, axes={key: axis.widened if key in keys else axis for key, axis in self.axes.items()})
 
     @property
     def finite(self) -> bool:
@@ -147,6 +156,14 @@ def sampler_of(study: StudySpec, space: ArmSpace) -> str:
     if space.finite and (search.trials is None or search.trials >= len(space.cells())):
         return "grid"
     return "nsga2" if len(search.objectives) > 1 else "tpe"
+
+
+def _would_move(axis: AxisSpec, value: Scalar) -> bool:
+    edge = axis.edge(value)
+    if edge is None or axis.widen_to is None:
+        return False
+    end = 0 if edge == "low" else -1
+    return axis.widened.ends[end] != axis.ends[end]
 
 
 def _reachable(axis: AxisSpec, key: str, axes: Mapping[str, AxisSpec], own: Mapping[str, Any]) -> bool:

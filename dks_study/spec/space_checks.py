@@ -59,6 +59,9 @@ def study_problems(study: StudySpec) -> Iterator[Problem]:
     for number, point in enumerate(study.search.points):
         for key in point.keys() - {key for space in spaces.values() for key in space.axes}:
             yield ("search", "points", number, key), f"must be an axis ({', '.join(study.search.axes)}), got {key!r}"
+    if study.search.epochs is not None:
+        rule = "must be left out: a search trial is as long as what it chooses for (trial.epochs, or an axis epochs)"
+        yield ("search", "epochs"), f"{rule}, got {study.search.epochs}"
     if study.search.trials == 0 or not spaces:
         return
     yield from _budget_problems(study, spaces)
@@ -124,6 +127,9 @@ def _budget_problems(study: StudySpec, spaces: Mapping[str, ArmSpace]) -> Iterat
     elif trials is None and len(set(cells.values())) > 1:
         yield ("search", "trials"), f"must be given where arms differ in cells (equal budgets): {shown}, got nothing"
     for arm, count in cells.items():
+        if trials is None and count is not None and study.search.finalists > count:
+            rule = f"must be at most the cells of {arm} ({count})"
+            yield ("search", "finalists"), f"{rule}, got {study.search.finalists}"
         if study.search.sampler == "grid" and (count is None or (trials is not None and trials < count)):
             rule = "grid needs finite spaces and a trial for every cell"
             yield ("search", "sampler"), f"{rule}; cells by arm: {shown}, got search.trials {trials}"

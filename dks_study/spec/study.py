@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from dks_study.spec.base import Name, Seed, Spec, hash_of
 from dks_study.spec.branches import auto_recipes
-from dks_study.spec.search import AxisSpec, SearchSpec
+from dks_study.spec.search import LENGTH, AxisSpec, SearchSpec
 from dks_study.spec.trial import RunSpec, Setting, TrialSpec
 
 
@@ -29,7 +29,9 @@ class TableSpec(Spec):
         return self.against.get(arm, self.reference)
 
 
-# What no arm and no axis may change: a table compares equal budgets on the same split.
+# What no arm and no axis may change: a table compares equal budgets on the same split. The length of training alone may
+# be tuned, in every arm alike and up to the common `trial.epochs`: with one length for all, an arm that suffers from
+# training too long loses to one that does not, whatever else it does.
 COMMON = {
     *("epochs", "resources", "compute"),
     *("data.name", "data.root", "data.validation_fraction", "data.split_seed"),
@@ -83,11 +85,44 @@ class StudySpec(Spec):
     @model_validator(mode="after")
     def _budgets_and_splits_are_common(self) -> Self:
         keys = [(f"arms.{arm}", key) for arm, settings in self.arms.items() for key in settings]
-        keys += [("search.axes", key) for key in self.search.axes]
+        keys += [("search.axes", key) for key in self.search.axes if key != LENGTH]
         for section, key in keys:
             if any(key == c or key.startswith(f"{c}.") or c.startswith(f"{key}.") for c in COMMON):
                 raise ValueError(f"{section}.{key}: must be the same in the whole study (trial.{key}), got it here")
         return self
+
+    @model_validator(mode="after")
+    def _every_search_has_report_seeds(self) -> Self:
+        if self.search.repeats > len(self.report_seeds):
+            rule = f"must be at most the number of report seeds ({len(self.report_seeds)})"
+            raise ValueError(f"search.repeats: {rule}, got {self.search.repeats}")
+        return self
+
+    @model_validator(mode="after")
+    def _nuisance_is_not_what_arms_are_about(self) -> Self:
+        for key, axis in self.search.axes.items():
+            own = next((arm for arm, settings in self.arms.items() if key in settings), None)
+            if axis.role == "nuisance" and own is not None:
+                raise ValueError(
+                    f"search.axes.{key}.role: must be scientific where an arm ({own}) sets {key} itself, got nuisance"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _length_has_a_common_maximum(self) -> Self:
+        axis = self.search.axes.get(LENGTH)
+        if axis and max(map(int, axis.ends)) > self.trial.epochs:
+            rule = f"must end at trial.epochs ({self.trial.epochs}), the common maximum"
+            raise ValueError(f"search.axes.{LENGTH}: {rule}, got {list(axis.ends)}")
+        if axis and axis.widen_to and axis.widen_to[1] > self.trial.epochs:
+            rule = f"must end at trial.epochs ({self.trial.epochs}), the common maximum"
+            raise ValueError(f"search.axes.{LENGTH}.widen_to: {rule}, got {list(axis.widen_to)}")
+        return self
+
+    def epochs_of(self, setting: Setting, *, search: bool) -> int:
+        """Return how long a trial of `setting` trains; `search`: in the search, which old studies cut short."""
+        length = setting.get(LENGTH, self.search.epochs if search else None)
+        return self.trial.epochs if length is None else int(length)
 
     def content_hash(self) -> str:
         """Return 10 hex digits that depend on every value but those of UNHASHED."""
@@ -106,17 +141,6 @@ def arm_run(study: StudySpec, arm: str, setting: Setting, epochs: int | None = N
         KeyError: if a dotted key leads through something that is not a section.
     """
     return RunSpec.model_validate_json(json.dumps(_arm_values(study, arm, setting, epochs)))
-
-
-def auto_recipes_by_arm(study: StudySpec) -> dict[str, list[str]]:
-    """Return what `branches.recipe: auto` comes to (`paper at stage1, stage2`), and the arms in which it does."""
-    found: dict[str, list[str]] = {}
-    for arm in study.arms:
-        run = arm_run(study, arm, {})
-        text = auto_recipes(run.backbone, run.branches)
-        if text and "branches.recipe" not in study.axes_of(arm):
-            found.setdefault(text, []).append(arm)
-    return found
 
 
 def arm_trial(
@@ -145,3 +169,14 @@ def _set_dotted(values: dict[str, Any], dotted: str, value: object) -> None:
             raise KeyError(f"{dotted}: {section} must be a section of keys, got {inner!r}")
         values = inner
     values[last] = deepcopy(value)
+
+
+def auto_recipes_by_arm(study: StudySpec) -> dict[str, list[str]]:
+    """Return what `branches.recipe: auto` comes to (`paper at stage1, stage2`), and the arms in which it does."""
+    found: dict[str, list[str]] = {}
+    for arm in study.arms:
+        run = arm_run(study, arm, {})
+        text = auto_recipes(run.backbone, run.branches)
+        if text and "branches.recipe" not in study.axes_of(arm):
+            found.setdefault(text, []).append(arm)
+    return found

@@ -100,8 +100,11 @@ def _first_problem(errors: Sequence[ErrorDetails], model: type[Spec], document: 
 
 def run_problem(errors: Sequence[ErrorDetails], blamed: Key, document: Document) -> str:
     """Return the line about an arm, or a setting of its search, that does not make a valid run; `blamed` is its key."""
-    problem, prefix = errors[0], ".".join(map(str, blamed))
+    problem = errors[0]
     key, value = _key_and_value(problem, errors)
+    if blamed[:2] == ("search", "axes") and ("search", "axes", key) in document.marks:
+        blamed = ("search", "axes", key)  # another axis than the one that was tried
+    prefix = ".".join(map(str, blamed))
     known = _known_keys(StudySpec, ("trial", *problem["loc"][:-1]))
     full = prefix if prefix.endswith(f".{key}") or not key else f"{prefix}.{key}"
     return f"{document.where((*blamed, key))}: {_sentence(full, value, problem, known, errors)}"

@@ -52,9 +52,9 @@ class Checkpoints:
 
     def _at_the_end(self) -> int:
         needed = 0
-        for arm, (searches, confirmations) in planned(self._study).items():
-            rows = confirmations // len(self._study.report_seeds)
-            trials = {"none": 0, "best_per_arm": rows, "all": searches + confirmations}[self._study.keep]
+        for arm, plan in planned(self._study).items():
+            rows = plan["confirm"] // len(self._study.report_seeds)
+            trials = {"none": 0, "best_per_arm": rows, "all": sum(plan.values())}[self._study.keep]
             needed += 2 * trials * self._sizes[arm]
         return needed
 
@@ -75,17 +75,16 @@ class Checkpoints:
         self._held.add(record.cell.id)
         if self._study.keep == "all":
             return
-        going = record
         confirmed = record.cell.phase == "confirm" and record.outcome.status == "complete"
-        if self._study.keep == "best_per_arm" and confirmed:
-            best = self._best.get(record.cell.row)
-            if best is None or _worth(record) > _worth(best):
-                self._best[record.cell.row] = record
-                if best is None:
-                    return
-                going = best
-        self._files.drop_checkpoints(going.cell.id)
-        self._held.discard(going.cell.id)
+        rows = record.cell.rows.values() if self._study.keep == "best_per_arm" and confirmed else ()
+        before = {self._best[row].cell.id for row in rows if row in self._best}
+        for row in rows:
+            if row not in self._best or _worth(record) > _worth(self._best[row]):
+                self._best[row] = record
+        kept = {best.cell.id for best in self._best.values()}
+        for trial in {record.cell.id, *before} - kept:
+            self._files.drop_checkpoints(trial)
+            self._held.discard(trial)
 
 
 def _worth(record: Record) -> tuple[float, int]:

@@ -7,54 +7,97 @@ own folder.
 
 import json
 import os
-from collections.abc import Iterator
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from dks_study.spec.base import Problem
 from dks_study.spec.trial import Setting
 
 OUTCOME, ERROR = "outcome.json", "error.txt"
-Phase = Literal["search", "confirm"]
+_AGAIN = "try_again"  # the key of a line that is no record
+Phase = Literal["search", "race", "confirm"]
+Choice = Literal["written", "tuned", "both"]
 Status = Literal["complete", "stopped", "diverged", "out_of_memory", "failed"]
 LOST: tuple[Status, ...] = ("diverged", "out_of_memory", "failed")  # without a result that there should have been
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A trial to run: search trial `index` of an arm, or its confirmation on one report seed."""
+    """A trial to run: search trial `index` of an arm, a finalist on a further seed, or a confirmation on a report seed.
+
+    Attributes:
+        index: position in the arm's search, in its race, or of the seed among the report seeds.
+        member: of several settings of the arm that are confirmed (a Pareto front), which: 1, 2, ...; 0: the only one.
+        repeat: which of the arm's independent searches it belongs to.
+        choice: of a confirmation: the arm as written, what its search chose, or both where that is the arm as written.
+            An arm without a search has nothing but `tuned`.
+    """
 
     arm: str
     phase: Phase
-    index: int  # position in the arm's search, or of the seed among the report seeds
+    index: int
     seed: int
     epochs: int
     setting: Setting
-    member: int = 0  # of several settings of the arm that are confirmed, which: 1, 2, ...
+    member: int = 0
+    repeat: int = 0
+    choice: Choice = "tuned"
 
     @property
     def id(self) -> str:
         """Readable, unique in the study, safe as a folder name."""
         if self.phase == "search":
-            return search_id(self.arm, self.index)
-        return f"{self.arm}-confirm{self.member or ''}-seed{self.seed}"
+            return search_id(self.arm, self.index, self.repeat)
+        if self.phase == "race":
+            return f"{self.arm}-race{self.repeat or ''}-{self.index}"
+        which = f"confirm{self.member or ''}" if self.choice == "tuned" else "written"
+        return f"{self.arm}-{which}-seed{self.seed}"
 
     @property
     def name(self) -> str:
-        """What people read, such as `dense/confirm/seed3` or `dense/search/2`."""
-        which = f"search/{self.index}" if self.phase == "search" else f"confirm/seed{self.seed}"
-        return f"{self.row}/{which}"
+        """What people read, such as `dense/confirm/seed3`, `dense/written/seed3` or `dense/search/2`."""
+        if self.phase != "confirm":
+            return f"{self.arm}/{self.phase}{self.repeat or ''}/{self.index}"
+        which = f"{self.arm}#{self.member}/confirm" if self.member else f"{self.arm}/confirm"
+        return f"{which if self.choice == 'tuned' else f'{self.arm}/written'}/seed{self.seed}"
 
     @property
-    def row(self) -> str:
-        """The row of a table that a confirmation belongs to: the arm, and the member if there are several."""
-        return f"{self.arm}#{self.member}" if self.member else self.arm
+    def rows(self) -> Mapping[str, str]:
+        """From each choice that this confirmation counts for to the row of a table that it belongs to."""
+        rows = {
+            "written": f"{self.arm} (as written)",
+            "tuned": f"{self.arm}#{self.member}" if self.member else self.arm,
+        }
+        return rows if self.choice == "both" else {self.choice: rows[self.choice]}
 
 
-def search_id(arm: str, index: int) -> str:
-    """Return the id of search trial `index` of `arm`."""
-    return f"{arm}-search-{index}"
+_ID = re.compile(
+    r"(?P<arm>.+)-(?:(?P<phase>search|race)(?P<repeat>\d*)-(?P<index>\d+)"
+    r"|(?P<confirm>confirm|written)(?P<member>\d*)-seed(?P<seed>\d+))"
+)
+
+
+def search_id(arm: str, index: int, repeat: int = 0) -> str:
+    """Return the id of search trial `index` of `arm` in one of its independent searches."""
+    return f"{arm}-search{repeat or ''}-{index}"
+
+
+def cell_of(trial: str, seed: int, epochs: int, report_seeds: Sequence[int]) -> Cell | None:
+    """Return the cell with the id `trial`, as far as an id tells: without its setting; None if it is no id."""
+    parts = _ID.fullmatch(trial)
+    if parts is None:
+        return None
+    if parts["phase"]:
+        phase: Phase = "search" if parts["phase"] == "search" else "race"
+        return Cell(parts["arm"], phase, int(parts["index"]), seed, epochs, {}, repeat=int(parts["repeat"] or 0))
+    choice: Choice = "tuned" if parts["confirm"] == "confirm" else "written"
+    position = report_seeds.index(int(parts["seed"]))
+    return Cell(parts["arm"], "confirm", position, seed, epochs, {}, int(parts["member"] or 0), choice=choice)
 
 
 @dataclass(frozen=True)
@@ -90,6 +133,9 @@ class Record:
     trial_hash: str
     ended: str  # ISO 8601, UTC
     data: str | None = None  # fingerprint of the data set; None: of a time before there were any
+    identity: str | None = None  # of a complete trial: whoever has the same has the same numbers; None: not known
+    adopted_from: str | None = None  # the study that trained it, if that is another one
+    tries: int = 1  # this one and those before it that were lost
 
 
 class LedgerError(Problem, ValueError):
@@ -105,41 +151,98 @@ class Ledger:
         Raises:
             LedgerError: if a line other than the last one cannot be read.
         """
-        self.path = path
+        self.path, self._waits = path, True
         self.records = list(read_ledger(path))
+        self._lost = _lost_tries(_lines(path))
         if path.exists():
             whole = path.read_bytes().rpartition(b"\n")[0]
             size = len(whole) + 1 if whole else 0
             if size < path.stat().st_size:
                 os.truncate(path, size)
 
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Wait for the disk once, after all records that are appended meanwhile.
+
+        For trials that leave their outcome in a folder of their own: should power fail, they are settled again.
+        """
+        self._waits = False
+        try:
+            yield
+        finally:
+            self._waits = True
+            if self.path.exists():
+                with self.path.open("a", encoding="utf-8") as file:
+                    os.fsync(file.fileno())
+
     def append(self, record: Record) -> None:
         """Write `record` and wait until it is on disk."""
+        self._write(asdict(record))
+        self.records.append(record)
+
+    def tries(self, trial: str) -> int:
+        """Return how many tries of a trial there are with the next one."""
+        return 1 + self._lost[trial]
+
+    def try_again(self, trial: str) -> None:
+        """Let a lost trial count as one that has not run; its line stays in the file.
+
+        Raises:
+            ValueError: if it was not lost: a trial with a result is never tried again.
+        """
+        if not any(record.cell.id == trial and record.outcome.lost for record in self.records):
+            raise ValueError(f"only a lost trial is tried again, got {trial!r}")
+        self._write({_AGAIN: trial})
+        self._lost[trial] += 1
+        self.records = [record for record in self.records if record.cell.id != trial]
+
+    def _write(self, content: dict[str, Any]) -> None:
         before = self.path.stat().st_size if self.path.exists() else 0
         try:
             with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(asdict(record)) + "\n")
+                file.write(json.dumps(content) + "\n")
                 file.flush()
-                os.fsync(file.fileno())
+                if self._waits:
+                    os.fsync(file.fileno())
         except OSError:  # a full disk: half a line would spoil the next one
             if self.path.exists():
                 os.truncate(self.path, before)
             raise
-        self.records.append(record)
 
 
 def read_ledger(path: Path) -> Iterator[Record]:
     """Yield the records of a ledger without changing it; an unfinished last line is passed over.
 
+    A lost trial that was to be tried again is left out until its next try has ended.
+
     Raises:
         LedgerError: if a line that ends in a newline is not a record.
     """
+    lines = list(_lines(path))
+    again = _lost_tries(lines)
+    for line in lines:
+        if isinstance(line, str):
+            again[line] -= 1
+        elif not again[line.cell.id]:
+            yield line
+
+
+def _lost_tries(lines: Iterable[Record | str]) -> Counter[str]:
+    """Return how often each trial of a ledger was lost and was to be tried again."""
+    return Counter(line for line in lines if isinstance(line, str))
+
+
+def _lines(path: Path) -> Iterator[Record | str]:
+    """Yield what each line says: how a trial ended, or the id of one that is to be tried again."""
     if not path.exists():
         return
     whole, newline, _unfinished = path.read_bytes().rpartition(b"\n")
     for number, line in enumerate(whole.split(b"\n") if newline else [], start=1):
         try:
             fields = json.loads(line)
+            if _AGAIN in fields:
+                yield str(fields[_AGAIN])
+                continue
             cell, outcome = Cell(**fields.pop("cell")), Outcome(**fields.pop("outcome"))
             yield Record(cell=cell, outcome=outcome, **fields)
         except (ValueError, TypeError, KeyError, AttributeError) as error:

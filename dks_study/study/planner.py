@@ -1,22 +1,25 @@
-"""What to run next: each arm's search, then its confirmation on the report seeds. Pure: no torch, ray or optuna.
+"""What to run next: each arm's searches, their races, then the confirmation. Pure: no torch, ray or optuna.
 
-The plan is a function of the study and of what has finished, not of when it finished: suggestion i of an arm sees
-only the trials of earlier groups of `search.parallel`, so that an interrupted study goes on to the same table.
+The plan is a function of the study and of what has finished, not of when it finished: suggestion i of a search sees
+only the trials of its earlier groups of `search.parallel`, a race begins when its search has ended, and a report seed
+when its race has. So an interrupted study goes on to the same table.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from enum import Enum
 from itertools import count, islice
-from statistics import fmean
 from typing import Protocol
 
-from dks_study.spec.objectives import front, gains, spread
 from dks_study.spec.space import ArmSpace, arm_space, sampler_of, searched
 from dks_study.spec.study import StudySpec
 from dks_study.spec.trial import Scalar, Setting
-from dks_study.study.ledger import Cell, Outcome, Record, search_id
+from dks_study.study.choosing import Tried, chosen, confirmed, finalists, ranked, tried
+from dks_study.study.ledger import Cell, Choice, Outcome, Phase, Record, search_id
 from dks_study.study.stopping import Watch, watch
+
+PHASES: tuple[Phase, ...] = ("search", "race", "confirm")
+Search = tuple[str, int]  # an arm, and which of its independent searches
 
 
 class Step(Enum):
@@ -26,31 +29,11 @@ class Step(Enum):
     DONE = "done"
 
 
-@dataclass(frozen=True)
-class Tried:
-    """A settled or running search trial of an arm; value is None while it runs and where it failed or was stopped.
-
-    Attributes:
-        more: the values of objectives after the first.
-        steps: the objective after epochs 1, 2, ... of a trial that was stopped early.
-    """
-
-    setting: Setting
-    value: float | None
-    more: tuple[float, ...] = ()
-    steps: tuple[float, ...] = ()
-
-    @property
-    def values(self) -> tuple[float, ...] | None:
-        """All objectives, or None."""
-        return None if self.value is None else (self.value, *self.more)
-
-
 class Suggest(Protocol):
-    """A sampler: the next setting of an arm, as a function of what it has tried."""
+    """A sampler: the next setting of a search, as a function of what it has tried."""
 
-    def __call__(self, arm: str, index: int, tried: Sequence[Tried]) -> Setting:
-        """Return values for every axis of `arm`."""
+    def __call__(self, search: Search, index: int, tried: Sequence[Tried], widened: Sequence[str]) -> Setting:
+        """Return values for every axis of the arm, those named in `widened` within their widened range."""
 
 
 class Planner:
@@ -61,11 +44,13 @@ class Planner:
         self._study, self._suggest = study, suggest
         self._cells: dict[str, Cell] = {}
         self._outcomes: dict[str, Outcome] = {}
-        self._members: dict[str, tuple[Setting, ...]] = {}
         self._spaces = {arm: arm_space(study, arm) for arm in study.arms}
-        self._searches = {arm: searched(study, arm) for arm in study.arms}
+        self._trials = {arm: searched(study, arm) for arm in study.arms}  # of each search
+        self._searches = [(arm, repeat) for repeat in range(study.search.repeats) for arm in study.arms]
         self._grids = {arm: _grid(study, space) for arm, space in self._spaces.items()}
-        self._fronts: dict[tuple[str, bool], int] = {}
+        self._races: dict[Search, list[Cell]] = {}
+        self._members: dict[Search, tuple[Setting, ...]] = {}
+        self._fronts: dict[tuple[Search, bool], int] = {}
         self._seeds_begun = 0  # so many of the first report seeds have all their trials
         for record in records:
             self._cells[record.cell.id] = record.cell
@@ -73,7 +58,7 @@ class Planner:
 
     def next(self) -> Cell | Step:
         """Return a cell to start now (it counts as running from here on), WAIT, or DONE."""
-        cell = self._next_search() or self._next_confirmation()
+        cell = self._next_search() or self._next_race() or self._next_confirmation()
         if cell is None:
             return Step.WAIT if self.running else Step.DONE
         self._cells[cell.id] = cell
@@ -90,133 +75,191 @@ class Planner:
         """The cells that were handed out and not settled."""
         return tuple(self._cells[name] for name in self._cells.keys() - self._outcomes.keys())
 
-    def choice(self, arm: str) -> Setting | None:
-        """Return the setting to confirm: the best in the search, the earliest among equals.
+    def choice(self, arm: str, repeat: int = 0) -> Setting | None:
+        """Return the setting to confirm: the winner of the race, or without one the best of the search.
 
-        A setting that was tried with several seeds counts with its mean. With several objectives it is the first
-        member of the Pareto front. Without a search it is the arm as written. None: the search is not over, or no
-        trial of it completed.
+        With several objectives it is the first member of the Pareto front. Without a search it is the arm as written.
+        None: search or race are not over, or left nothing to choose from.
         """
-        return next(iter(self.members(arm)), None)
+        return next(iter(self.members(arm, repeat)), None)
 
-    def members(self, arm: str) -> tuple[Setting, ...]:
+    def members(self, arm: str, repeat: int = 0) -> tuple[Setting, ...]:
         """Return the settings to confirm: one, or with several objectives the arm's Pareto front, spread out."""
-        if not (trials := self._searches[arm]):
+        if not self._trials[arm]:
             return ({},)
-        if arm not in self._members and self._front(arm, self._outcomes) == trials:
-            self._members[arm] = confirmed(self._study, [self._tried(arm, index) for index in range(trials)])
-        return self._members.get(arm, ())
+        search = arm, repeat
+        if search not in self._members and self._is_searched(search):
+            race = self._race(search)
+            if all(cell.id in self._outcomes for cell in race):
+                self._members[search] = self._choose(search, race)
+        return self._members.get(search, ())
 
     def watch(self, cell: Cell) -> Watch | None:
-        """Return what a search trial keeps of every epoch and where it stops; a confirmation is never stopped."""
+        """Return what a search trial keeps of every epoch and where it stops; no other trial is ever stopped."""
         search = self._study.search
         if cell.phase == "confirm":
             return None
         costs = any(name.startswith("cost/") for name in search.objectives)
-        if not search.objectives[0].startswith("val/"):
+        if cell.phase == "race" or not search.objectives[0].startswith("val/"):
             return Watch(None, costs=costs)
-        earlier = {i: self._outcomes.get(search_id(cell.arm, i)) for i in range(self._earlier(cell.index))}
+        before = range(self._earlier(cell.index))
+        earlier = {i: self._outcomes.get(search_id(cell.arm, i, cell.repeat)) for i in before}
         others = {i: outcome.steps for i, outcome in earlier.items() if outcome and not outcome.lost}
-        told = watch(search.early_stopping, search.objectives[0], search.epochs, cell.index, others)
+        told = watch(search.early_stopping, search.objectives[0], cell.epochs, cell.index, others)
         return replace(told, costs=costs)
 
     def _earlier(self, index: int) -> int:
-        """Return how many trials of an arm are in groups before that of trial `index`."""
+        """Return how many trials of a search are in groups before that of trial `index`."""
         return index - index % self._study.search.parallel
 
+    def _is_searched(self, search: Search) -> bool:
+        return self._front(search, self._outcomes) == self._trials[search[0]]
+
     def _next_search(self) -> Cell | None:
-        fronts = {arm: self._front(arm, self._cells) for arm in self._study.arms}
-        for arm, index in sorted(fronts.items(), key=lambda item: item[1]):  # stable: arms in their own order
-            if index < self._searches[arm] and self._front(arm, self._outcomes) >= self._earlier(index):
-                return self._search_cell(arm, index)
+        fronts = {search: self._front(search, self._cells) for search in self._searches}
+        for search, index in sorted(fronts.items(), key=lambda item: item[1]):  # stable: arms in their own order
+            if index < self._trials[search[0]] and self._front(search, self._outcomes) >= self._earlier(index):
+                return self._search_cell(search, index)
         return None
 
-    def _search_cell(self, arm: str, index: int) -> Cell:
+    def _search_cell(self, search: Search, index: int) -> Cell:
         # A trial of the same group counts as running even if its result is known by now.
-        tried = [self._tried(arm, i, hidden=i >= self._earlier(index)) for i in range(index)]
-        setting = self._setting(arm, index, tried)
-        repeats = sum(trial.setting == setting for trial in tried)
-        return Cell(arm, "search", index, search_seed(self._study, repeats), self._study.search.epochs, setting)
+        known = [self._tried(search, i, hidden=i >= self._earlier(index)) for i in range(index)]
+        setting = self._setting(search, index, known)
+        seed = search_seed(self._study, search[1], sum(trial.setting == setting for trial in known))
+        epochs = self._study.epochs_of(setting, search=True)
+        return Cell(search[0], "search", index, seed, epochs, setting, repeat=search[1])
 
-    def _setting(self, arm: str, index: int, tried: Sequence[Tried]) -> Setting:
+    def _setting(self, search: Search, index: int, known: Sequence[Tried]) -> Setting:
+        arm = search[0]
         queue = self._spaces[arm].queue(self._study.search.points)
         if index < len(queue):
             return queue[index]
         if not (grid := self._grids[arm]):
-            return self._suggest(arm, index, tried)
+            return self._suggest(search, index, known, self._widened(arm, index, known))
         order = [*queue, *(cell for cell in grid if cell not in queue)]
         return order[index % len(order)]
+
+    def _widened(self, arm: str, index: int, known: Sequence[Tried]) -> tuple[str, ...]:
+        """Return the axes that are widened for trial `index`: those at whose edge the best of the first half lies."""
+        parallel = self._study.search.parallel
+        half = -(-self._trials[arm] // (2 * parallel)) * parallel  # whole groups: all of them have ended by then
+        best = ranked(self._study, known[:half]) if index >= half else []
+        return self._spaces[arm].edges(best[0]) if best else ()
+
+    def _race(self, search: Search) -> list[Cell]:
+        """Return the race after an ended search: seed by seed, every finalist."""
+        if search not in self._races:
+            study, (arm, repeat) = self._study, search
+            settings = finalists(study, self._tried_all(search)) if study.search.race_seeds else []
+            seeds = [search_seed(study, repeat, self._trials[arm] + i) for i in range(study.search.race_seeds)]
+            pairs = [(seed, setting) for seed in seeds for setting in settings if len(settings) > 1]
+            self._races[search] = [
+                Cell(arm, "race", i, seed, study.epochs_of(setting, search=True), setting, repeat=repeat)
+                for i, (seed, setting) in enumerate(pairs)
+            ]
+        return self._races[search]
+
+    def _choose(self, search: Search, race: Sequence[Cell]) -> tuple[Setting, ...]:
+        known = self._tried_all(search)
+        if not self._study.search.race_seeds:
+            return confirmed(self._study, known)
+        won = chosen(self._study, known, [tried(self._study, cell, self._outcomes[cell.id]) for cell in race])
+        return () if won is None else (won,)
+
+    def _next_race(self) -> Cell | None:
+        for search in self._searches:
+            if self._trials[search[0]] and search not in self._members and self._is_searched(search):
+                for cell in self._race(search):
+                    if cell.id not in self._cells:
+                        return cell
+        return None
 
     def _next_confirmation(self) -> Cell | None:
         seeds = enumerate(self._study.report_seeds)  # seed by seed: a cut table is still paired
         for position, seed in islice(seeds, self._seeds_begun, None):
-            for arm in self._study.arms:
-                members = self.members(arm)
-                for number, setting in enumerate(members, start=1):
-                    member = number if len(members) > 1 else 0
-                    cell = Cell(arm, "confirm", position, seed, self._study.trial.epochs, setting, member)
-                    if cell.id not in self._cells:
-                        return cell
-            if all(self._front(arm, self._outcomes) == trials for arm, trials in self._searches.items()):
+            for cell in self._confirmations(position, seed):
+                if cell.id not in self._cells:
+                    return cell
+            repeat = position % self._study.search.repeats
+            known = all((arm, repeat) in self._members or not trials for arm, trials in self._trials.items())
+            if known and position == self._seeds_begun:
                 self._seeds_begun = position + 1  # nothing more will come with this seed
         return None
 
-    def _front(self, arm: str, known: Collection[str]) -> int:
-        """Return the first search index of `arm` that is not in `known`."""
-        index = self._fronts.get((arm, known is self._cells), 0)
-        while search_id(arm, index) in known:
+    def _confirmations(self, position: int, seed: int) -> Iterator[Cell]:
+        """Yield what is known by now of the trials with a report seed: each arm as written, and as tuned."""
+        repeat = position % self._study.search.repeats
+        for arm in self._study.arms:
+            members = self.members(arm, repeat)
+            written = self._spaces[arm].completed({})
+            if self._trials[arm] and members:
+                both = members == (written,)
+                yield self._confirmation(arm, position, seed, written, choice="both" if both else "written")
+                if both:
+                    continue
+            for number, setting in enumerate(members, start=1):
+                yield self._confirmation(arm, position, seed, setting, member=number if len(members) > 1 else 0)
+
+    def _confirmation(
+        self, arm: str, position: int, seed: int, setting: Setting, *, member: int = 0, choice: Choice = "tuned"
+    ) -> Cell:
+        repeat, epochs = position % self._study.search.repeats, self._study.epochs_of(setting, search=False)
+        return Cell(arm, "confirm", position, seed, epochs, setting, member, repeat, choice)
+
+    def _front(self, search: Search, known: Collection[str]) -> int:
+        """Return the first index of `search` that is not in `known`."""
+        index = self._fronts.get((search, known is self._cells), 0)
+        while search_id(search[0], index, search[1]) in known:
             index += 1
-        self._fronts[arm, known is self._cells] = index
+        self._fronts[search, known is self._cells] = index
         return index
 
-    def _tried(self, arm: str, index: int, hidden: bool = False) -> Tried:
-        name = search_id(arm, index)
-        outcome = None if hidden else self._outcomes.get(name)
-        return tried(self._study, self._cells[name].setting, outcome)
+    def _tried(self, search: Search, index: int, hidden: bool = False) -> Tried:
+        name = search_id(search[0], index, search[1])
+        return tried(self._study, self._cells[name], None if hidden else self._outcomes.get(name))
+
+    def _tried_all(self, search: Search) -> list[Tried]:
+        return [self._tried(search, index) for index in range(self._trials[search[0]])]
 
 
-def tried(study: StudySpec, setting: Setting, outcome: Outcome | None) -> Tried:
-    """Return what a search learns from a trial of `setting` that ended with `outcome`, or has not ended."""
-    if outcome and outcome.status == "complete":
-        first, *more = (outcome.metrics[objective] for objective in study.search.objectives)
-        return Tried(setting, first, tuple(more))
-    return Tried(setting, None, steps=tuple(outcome.steps) if outcome and outcome.status == "stopped" else ())
+def search_seed(study: StudySpec, repeat: int, position: int) -> int:
+    """Return seed `position` of one of the independent searches; never a report seed, never that of another one.
 
-
-def confirmed(study: StudySpec, search: Sequence[Tried]) -> tuple[Setting, ...]:
-    """Return the settings that an arm confirms after all trials of its `search`."""
-    means = _means(search)
-    found = front([gains(study.search.objectives, values) for _, values in means])
-    return tuple(means[i][0] for i in spread(found, study.search.confirm_at_most))
-
-
-def search_seed(study: StudySpec, repeats: int) -> int:
-    """Return the seed of a search trial whose setting was tried `repeats` times before; never a report seed."""
+    A setting's first trial has seed 0 of its search, the next one with the same setting seed 1, and so on; the race
+    has those that come after as many as there are trials.
+    """
     seeds = (seed % 2**31 for seed in count(study.search.seed) if seed % 2**31 not in study.report_seeds)
-    return next(islice(seeds, repeats, None))
+    return next(islice(seeds, position * study.search.repeats + repeat, None))
 
 
-def planned(study: StudySpec) -> Mapping[str, tuple[int, int]]:
-    """Return, by arm, the numbers of search and of confirmation trials (at most so many with several objectives)."""
-    several = len(study.search.objectives) > 1
-    confirmed = len(study.report_seeds) * (study.search.confirm_at_most if several else 1)
-    searches = {arm: searched(study, arm) for arm in study.arms}
-    return {arm: (trials, confirmed if trials else len(study.report_seeds)) for arm, trials in searches.items()}
+def planned(study: StudySpec) -> Mapping[str, Mapping[Phase, int]]:
+    """Return, by arm and phase, how many trials there are at most.
+
+    There are fewer races where fewer settings completed, and fewer confirmations where the arm as written is chosen
+    or a Pareto front is small.
+    """
+    search, seeds = study.search, len(study.report_seeds)
+    members = search.confirm_at_most if len(search.objectives) > 1 else 1
+    plan: dict[str, Mapping[Phase, int]] = {}
+    for arm in study.arms:
+        if trials := searched(study, arm):
+            race = search.finalists * search.race_seeds
+            plan[arm] = {
+                "search": trials * search.repeats,
+                "race": race * search.repeats,
+                "confirm": (1 + members) * seeds,
+            }
+        else:
+            plan[arm] = {"search": 0, "race": 0, "confirm": seeds}
+    return plan
+
+
+def planned_trials(study: StudySpec) -> int:
+    """Return how many trials there are at most."""
+    return sum(sum(plan.values()) for plan in planned(study).values())
 
 
 def _grid(study: StudySpec, space: ArmSpace) -> list[dict[str, Scalar]]:
     """Return the cells of an arm that is enumerated, else nothing."""
     return space.cells() if space.axes and sampler_of(study, space) == "grid" else []
-
-
-def _means(tried: Sequence[Tried]) -> list[tuple[Setting, tuple[float, ...]]]:
-    """Return every setting that completed with the mean of its objectives over the seeds it was tried with."""
-    by_setting: list[tuple[Setting, list[tuple[float, ...]]]] = []
-    for trial in tried:
-        if trial.values is not None:
-            known = next((values for setting, values in by_setting if setting == trial.setting), None)
-            if known is None:
-                by_setting.append((trial.setting, [trial.values]))
-            else:
-                known.append(trial.values)
-    return [(setting, tuple(map(fmean, zip(*values, strict=True)))) for setting, values in by_setting]

@@ -1,6 +1,7 @@
 """A study's results as tidy frames: one row per trial, one row per epoch. Reads files alone; no torch, no ray."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from pyarrow import ArrowException
 from dks_study.spec.base import Problem
 from dks_study.spec.study import StudySpec
 from dks_study.study.ledger import Record, read_epochs, read_ledger
-from dks_study.study.provenance import ProvenanceError, read_provenance
+from dks_study.study.provenance import PROVENANCE, ProvenanceError, read_provenance
 
 
 class ResultsError(Problem, ValueError):
@@ -22,9 +23,9 @@ class Results:
     """The study as it was run, its settled trials, and every epoch of them."""
 
     study: StudySpec
-    trials: (
-        pd.DataFrame
-    )  # arm, row (of a table), phase, seed, index, epochs, status, error, accumulate, setting/KEY, last epoch's metrics
+    # arm, row (of a table), phase, repeat, choice, seed, index, epochs, status, error, accumulate, setting/KEY, and the
+    # last epoch's metrics; a confirmation that counts for two rows is there twice
+    trials: pd.DataFrame
     epochs: pd.DataFrame  # trial, arm, phase, seed, epoch, and metrics
 
 
@@ -37,11 +38,21 @@ def load_results(folder: Path) -> Results:
     for name in ("provenance.json", "trials.parquet", "epochs.parquet"):
         if not (folder / name).is_file():
             raise ResultsError(f"{folder}: not the results of a study: {name} is missing")
+    return Results(load_study_of(folder), _read(folder / "trials.parquet"), _read(folder / "epochs.parquet"))
+
+
+def load_study_of(folder: Path) -> StudySpec:
+    """Return the description of the study in `folder`, finished or not.
+
+    Raises:
+        ResultsError: if the folder has no provenance.json, or it is damaged.
+    """
+    if not (folder / PROVENANCE).is_file():
+        raise ResultsError(f"{folder}: not the results of a study: {PROVENANCE} is missing")
     try:
-        study = StudySpec.model_validate_json(json.dumps(read_provenance(folder)["study"]))
+        return StudySpec.model_validate_json(json.dumps(read_provenance(folder)["study"]))
     except ProvenanceError as error:
         raise ResultsError(str(error)) from error
-    return Results(study, _read(folder / "trials.parquet"), _read(folder / "epochs.parquet"))
 
 
 def _read(path: Path) -> pd.DataFrame:
@@ -58,7 +69,7 @@ def write_results(folder: Path) -> list[str]:
     """
     records = sorted(read_ledger(folder / "ledger.jsonl"), key=_order)
     frames = {
-        "trials": pd.DataFrame([_trial_row(record) for record in records]),
+        "trials": pd.DataFrame([row for record in records for row in _trial_rows(record)]),
         "epochs": pd.DataFrame([row for record in records for row in _epoch_rows(record, folder)]),
     }
     for name, frame in frames.items():
@@ -69,17 +80,36 @@ def write_results(folder: Path) -> list[str]:
     return [cell.id for cell in complete if len(list(read_epochs(folder / "trials" / cell.id))) < cell.epochs]
 
 
-def _order(record: Record) -> tuple[str, str, int, int]:
-    return record.cell.phase, record.cell.arm, record.cell.member, record.cell.index
+def _order(record: Record) -> tuple[str, str, int, bool, int, int]:
+    cell = record.cell
+    return (
+        cell.phase,
+        cell.arm,
+        cell.member,
+        cell.choice == "tuned",
+        cell.repeat if cell.phase != "confirm" else 0,
+        cell.index,
+    )
 
 
-def _trial_row(record: Record) -> dict[str, object]:
+def _trial_rows(record: Record) -> Iterator[dict[str, object]]:
+    """Yield a row for each row of a table that a confirmation counts for, and one for any other trial."""
+    if record.cell.phase != "confirm":
+        yield _trial_row(record, record.cell.arm, None)
+        return
+    for choice, row in record.cell.rows.items():
+        yield _trial_row(record, row, choice)
+
+
+def _trial_row(record: Record, row: str, choice: str | None) -> dict[str, object]:
     cell, outcome = record.cell, record.outcome
     return {
         "trial": cell.id,
         "arm": cell.arm,
-        "row": cell.row,
+        "row": row,
         "phase": cell.phase,
+        "repeat": cell.repeat,
+        "choice": choice,
         "index": cell.index,
         "seed": cell.seed,
         "epochs": cell.epochs,
@@ -88,6 +118,8 @@ def _trial_row(record: Record) -> dict[str, object]:
         "accumulate": outcome.accumulate,
         "trial_hash": record.trial_hash,
         "ended": record.ended,
+        "adopted_from": record.adopted_from,
+        "tries": record.tries,
         **{f"setting/{key}": value for key, value in cell.setting.items()},
         **{key: value for key, value in outcome.metrics.items() if key != "epoch"},
     }

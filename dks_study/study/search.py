@@ -1,6 +1,6 @@
 """Optuna as a pure function: an arm's next setting from what the arm has tried so far.
 
-Every suggestion comes from a fresh sampler, seeded by the study's search seed, that is shown the arm's history. So a
+Every suggestion comes from a fresh sampler, seeded by the study's search seed, that is shown its search's history. So a
 resumed study suggests what the uninterrupted one would have, and arms differ only by their results (same seed, own
 sampler). What is kept from one suggestion to the next saves time and changes none.
 """
@@ -23,7 +23,8 @@ from dks_study.spec.search import AxisSpec
 from dks_study.spec.space import ArmSpace, arm_space, sampler_of, searched
 from dks_study.spec.study import StudySpec
 from dks_study.spec.trial import Scalar, Setting
-from dks_study.study.planner import Suggest, Tried
+from dks_study.study.choosing import Tried
+from dks_study.study.planner import Search, Suggest
 
 ATTEMPTS = 100  # suggestions that are asked for before an arm is said to have no more that the constraints allow
 
@@ -40,17 +41,19 @@ def optuna_suggest(study: StudySpec) -> Suggest:
     """Return the samplers of `study`: by default multivariate TPE that is random for the first third of the trials."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     spaces = {arm: arm_space(study, arm) for arm in study.arms}
-    histories = {arm: _Growing(study, space) for arm, space in spaces.items()}
+    histories: dict[tuple[Search, tuple[str, ...]], _Growing] = {}
 
-    def suggest(arm: str, index: int, tried: Sequence[Tried]) -> Setting:
-        space, kind = spaces[arm], sampler_of(study, spaces[arm])
-        stream = ("search",) if kind in _REPLAYED else ("search", index)
+    def suggest(search: Search, index: int, tried: Sequence[Tried], widened: Sequence[str]) -> Setting:
+        arm, repeat = search
+        space, kind = spaces[arm].widened(widened), sampler_of(study, spaces[arm])
+        stream = ("search", repeat) if kind in _REPLAYED else ("search", repeat, index)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             sampler = _SAMPLERS[kind](study, arm, space, derive(study.search.seed, *stream) % 2**32)
         if kind in _REPLAYED:
             return _first_new(study, arm, space, _replayed(study, space, tried, sampler).ask, tried)
-        with histories[arm].asked(tried, sampler) as ask:
+        history = histories.setdefault((search, tuple(widened)), _Growing(study, space))
+        with history.asked(tried, sampler) as ask:
             return _first_new(study, arm, space, ask, tried)
 
     return suggest
@@ -158,7 +161,7 @@ class _Growing:
 
 def _is_later(trial: Tried, before: Tried) -> bool:
     """Is `trial` what was seen `before`, or what became of it?"""
-    return trial == before or before == Tried(trial.setting, None)
+    return trial == before or before == Tried(trial.setting, None, seed=trial.seed)
 
 
 def _replayed(study: StudySpec, space: ArmSpace, tried: Sequence[Tried], sampler: BaseSampler) -> optuna.Study:

@@ -1,6 +1,7 @@
 """One trial in its own folder: trains, keeps what a crash must not lose, and leaves how it ended.
 
     trials/<id>/trial.json     the TrialSpec
+                origin.json    what its numbers come from besides: code, versions, machine
                 epochs.jsonl   one line of metrics per epoch
                 last.pt        the state after the last whole epoch
                 best.pt        that of the epoch with the best validation accuracy (the last one of equals)
@@ -28,12 +29,13 @@ from dks_study.spec.data import DataSpec
 from dks_study.spec.objectives import ACCURACY
 from dks_study.spec.trial import TrialSpec
 from dks_study.study.failures import causes, first_line
+from dks_study.study.identity import keep_origin
 from dks_study.study.ledger import ERROR, OUTCOME, Outcome, read_epochs, write_outcome, write_whole
 from dks_study.study.stopping import Watch
-from dks_study.training.checkpoint import load_state
+from dks_study.training.checkpoint import State, load_state
 from dks_study.training.compute import keep_to_share
 from dks_study.training.data import DataSet, load
-from dks_study.training.trainer import EpochReport, NonFiniteLossError, Team, fit
+from dks_study.training.trainer import Chosen, EpochReport, NonFiniteLossError, Team, fit
 
 FENCE_TIMEOUT_S = 120.0
 _PARTS = "parts.json"
@@ -112,11 +114,14 @@ def _train(
     keep_to_share(trial, team.device)
     state = load_state(folder / "last.pt", trial.content_hash())
     kept = _keep_epochs(folder, state.epoch if state else 0, write=team.rank == 0)
-    if state and len(kept) < state.epoch:  # lines are damaged: they can only be had again by training
+    chosen = _chosen(trial, folder, state, kept)
+    if state and (len(kept) < state.epoch or (trial.phase == "confirm" and chosen is None)):
+        # Lines or the best checkpoint are damaged: they can only be had again by training.
         state, kept = None, _keep_epochs(folder, 0, write=team.rank == 0)
     metrics = kept[-1] if kept else {}
     watch = watch or Watch(None)
     steps = [line[watch.metric] for line in kept] if watch.metric else []
+    keep_origin(folder, trial, team, anew=state is None)
     if team.rank == 0:
         write_whole(folder / "trial.json", trial.model_dump_json(indent=1))
         _log(folder, f"start after epoch {state.epoch if state else 0} on {team.size} x {team.device}")
@@ -128,7 +133,7 @@ def _train(
         why = watch.verdict(steps)
         if why is not None or (state and state.epoch == trial.epochs):
             report(metrics)  # nothing is left to do: Tune still waits for a report
-        for epoch in fit(trial, read(trial.data), team, state, costs=watch.costs) if why is None else ():
+        for epoch in fit(trial, read(trial.data), team, state, chosen, costs=watch.costs) if why is None else ():
             metrics = {"epoch": float(epoch.epoch), **epoch.metrics}
             if team.rank == 0:
                 best = max(best, metrics[ACCURACY])
@@ -146,6 +151,18 @@ def _train(
     if team.rank == 0:
         _log(folder, f"{outcome.status} {outcome.error or ''}")
         write_outcome(folder, outcome)
+
+
+def _chosen(trial: TrialSpec, folder: Path, state: State | None, kept: list[dict[str, float]]) -> Chosen | None:
+    """Return the epoch that validation chose until `state`, from the best checkpoint; None: it cannot be had."""
+    if state is None or len(kept) < state.epoch:
+        return None
+    best = max(line[ACCURACY] for line in kept)
+    # After a crash between the two checkpoints the best one may be older than the last one.
+    source = state if kept[-1][ACCURACY] == best else load_state(folder / "best.pt", trial.content_hash())
+    if source is None or kept[source.epoch - 1][ACCURACY] != best:
+        return None
+    return Chosen(source.epoch, best, source.shipped)
 
 
 def _keep(folder: Path, epoch: EpochReport, metrics: dict[str, float], *, is_best: bool) -> None:

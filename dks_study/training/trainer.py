@@ -5,8 +5,9 @@ float32 [B, classes] where images are mixed.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from copy import deepcopy
 from dataclasses import dataclass, replace
 
 import torch
@@ -16,12 +17,21 @@ from torch.nn.parallel import DistributedDataParallel
 from dks_study.method.networks import Network, build_network
 from dks_study.method.streams import derive, generator, seed_step
 from dks_study.method.synergy import Objective, objective_for
+from dks_study.spec.objectives import ACCURACY
 from dks_study.spec.trial import TrialSpec
 from dks_study.training.averaging import Average
 from dks_study.training.checkpoint import State
 from dks_study.training.compute import compiled, lay_out, loss_scaler, place, precision
 from dks_study.training.cost import count_cost
-from dks_study.training.data import AnySplit, DataSet, batch_sizes, evaluation_batches, train_batches, training_labels
+from dks_study.training.data import (
+    AnySplit,
+    DataSet,
+    batch_sizes,
+    evaluation_batches,
+    train_batches,
+    training_labels,
+    validation_labels,
+)
 from dks_study.training.metrics import Tally
 from dks_study.training.optim import build_optimiser, prepare_step, take_step
 
@@ -53,6 +63,20 @@ class EpochReport:
     epoch: int
     metrics: dict[str, float]
     state: State
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The epoch with the best validation accuracy so far, the last one of equals.
+
+    Attributes:
+        accuracy: validation top-1 of `main` after it, in percent.
+        weights: what is evaluated after it, a copy: weights and buffers by name.
+    """
+
+    epoch: int
+    accuracy: float
+    weights: Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -88,12 +112,19 @@ class Run:
 
 
 def fit(
-    trial: TrialSpec, data: DataSet, team: Team, resume: State | None = None, *, costs: bool = False
+    trial: TrialSpec,
+    data: DataSet,
+    team: Team,
+    resume: State | None = None,
+    chosen: Chosen | None = None,
+    *,
+    costs: bool = False,
 ) -> Iterator[EpochReport]:
-    """Train `trial` and yield a report after every epoch that is still to do.
+    """Train `trial` and yield a report after every epoch that is still to do, after `resume` with its `chosen` epoch.
 
-    The test set is looked at once, after the last epoch of a `confirm` trial; the last report of such a trial holds
-    what the network costs, that of a search trial where `costs` asks for it.
+    The test set is looked at once, after the last epoch of a `confirm` trial, with the last epoch's weights (test/) and
+    with those of the epoch that validation chose (test_chosen/; `chosen_epoch` says which). The last report of such a
+    trial holds what the network costs, that of a search trial where `costs` asks for it.
 
     Raises:
         NonFiniteLossError: if the training loss is not finite; checked once per epoch, so the device is never
@@ -104,12 +135,34 @@ def fit(
     run = _prepare(trial, data, team, resume)
     for epoch in range(resume.epoch + 1 if resume else 1, trial.epochs + 1):
         metrics = _train_epoch(run, epoch)
-        metrics |= _evaluate(run, run.data.validation, "val")
-        if trial.phase == "confirm" and epoch == trial.epochs:
-            metrics |= _evaluate(run, run.data.test, "test")
+        metrics |= _evaluate(run, run.evaluated, run.data.validation, "val")
+        if trial.phase == "confirm":
+            chosen = _better(chosen, run, epoch, metrics[ACCURACY])
+            if epoch == trial.epochs:
+                metrics |= _test(run, chosen)
         if epoch == trial.epochs and (costs or trial.phase == "confirm"):
             metrics |= _cost(run) | _peak_memory(team)
         yield EpochReport(epoch, metrics, run.state(epoch))
+
+
+def _better(chosen: Chosen | None, run: Run, epoch: int, accuracy: float) -> Chosen:
+    """Return the epoch that validation chooses, now that there is one more."""
+    if chosen is not None and accuracy < chosen.accuracy:
+        return chosen
+    weights = {name: value.clone() for name, value in run.evaluated.state_dict().items()}
+    return Chosen(epoch, accuracy, weights)
+
+
+def _test(run: Run, chosen: Chosen) -> dict[str, float]:
+    """Evaluate the last epoch's weights and the chosen epoch's on the test set."""
+    last = _evaluate(run, run.evaluated, run.data.test, "test")
+    if chosen.epoch == run.trial.epochs:  # the same weights: nothing is looked at twice
+        best = {name.replace("test/", "test_chosen/", 1): value for name, value in last.items()}
+    else:
+        network = deepcopy(run.evaluated)  # the state of this epoch is still to be saved
+        network.load_state_dict(chosen.weights)
+        best = _evaluate(run, network, run.data.test, "test_chosen")
+    return last | best | {"chosen_epoch": float(chosen.epoch)}
 
 
 def _train_epoch(run: Run, epoch: int) -> dict[str, float]:
@@ -157,8 +210,8 @@ def _train_epoch(run: Run, epoch: int) -> dict[str, float]:
 
 
 @torch.inference_mode()
-def _evaluate(run: Run, split: AnySplit, prefix: str) -> dict[str, float]:
-    network = run.evaluated.eval()
+def _evaluate(run: Run, network: nn.Module, split: AnySplit, prefix: str) -> dict[str, float]:
+    network.eval()
     _share_buffers(network, run.team)
     tally = _tally(run)
     for images, targets in evaluation_batches(split, run.team.rank, run.team.size):
@@ -174,7 +227,7 @@ def _prepare(trial: TrialSpec, data: DataSet, team: Team, resume: State | None) 
     on_device = replace(
         data,
         train=data.train.with_labels(training_labels(data, trial.data, trial.seed)).to(team.device),
-        validation=data.validation.to(team.device),
+        validation=data.validation.with_labels(validation_labels(data, trial.data)).to(team.device),
         test=data.test.to(team.device),
     )
     optimiser = build_optimiser(network.parameters(), trial.optimiser)

@@ -10,6 +10,7 @@ from statistics import fmean
 
 from dks_study.spec.study import UNHASHED, StudySpec
 from dks_study.study.ledger import Cell, LedgerError, Outcome, Phase, read_ledger
+from dks_study.study.planner import PHASES
 from dks_study.study.provenance import ProvenanceError, hardware, read_provenance
 
 Kind = tuple[str, Phase]  # arm and phase
@@ -44,7 +45,7 @@ class Estimate:
         self._first_seen.pop(cell.id, None)
         self._own = with_trial(self._own, cell, outcome)
 
-    def seconds_left(self, to_come: Mapping[Kind, int], running: Iterable[tuple[Kind, int]]) -> float | None:
+    def seconds_left(self, to_come: Mapping[Kind, float], running: Iterable[tuple[Kind, int]]) -> float | None:
         """Return how long the rest takes, or None if too little is known: no estimate is better than a wild one.
 
         Args:
@@ -76,10 +77,9 @@ class Estimate:
 
 
 def _mean(pace: Pace, kind: Kind) -> float | None:
-    """Return the mean pace of a kind; that of the arm's other phase is better than nothing."""
+    """Return the mean pace of a kind; that of the arm's other phases is better than nothing."""
     arm, phase = kind
-    other: Phase = "confirm" if phase == "search" else "search"
-    latest = pace.get(kind) or pace.get((arm, other))
+    latest = next((known for each in (phase, *PHASES) if (known := pace.get((arm, each)))), None)
     return fmean(latest) if latest else None
 
 
@@ -113,8 +113,7 @@ def earlier_pace(study: StudySpec, folder: Path) -> Pace:
     Those count that ran on a machine like this one. A damaged one tells nothing.
     """
     found: Pace = {}
-    ledgers = [path for path in folder.parent.glob(f"{study.name}-*/ledger.jsonl") if path.parent != folder]
-    for path in sorted(ledgers, key=lambda path: path.stat().st_mtime, reverse=True)[:STUDIES_READ]:
+    for path in _latest(folder.parent.glob(f"{study.name}-*/ledger.jsonl"), without=folder):
         pace: Pace = {}
         try:
             arms = _same_arms(study, path.parent)
@@ -124,6 +123,18 @@ def earlier_pace(study: StudySpec, folder: Path) -> Pace:
             continue
         found = {**pace, **found}
     return found
+
+
+def _latest(ledgers: Iterable[Path], without: Path) -> list[Path]:
+    """Return the ledgers that were written last, but that of the study in the folder `without`."""
+    try:
+        return sorted((path for path in ledgers if path.parent != without), key=_written)[-STUDIES_READ:][::-1]
+    except OSError:  # one is being taken away, or may not be read
+        return []
+
+
+def _written(path: Path) -> float:
+    return path.stat().st_mtime
 
 
 def _same_arms(study: StudySpec, other: Path) -> set[str]:

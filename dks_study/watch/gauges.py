@@ -9,9 +9,9 @@ from ray.util.metrics import Gauge
 
 from dks_study.spec.study import StudySpec
 from dks_study.study.ledger import Cell, Outcome, Phase, Status
+from dks_study.study.planner import PHASES
 from dks_study.watch.progress import Metrics, Tracker
 
-PHASES: tuple[Phase, ...] = ("search", "confirm")
 ENDED: tuple[Status, ...] = ("complete", "stopped", "diverged", "out_of_memory", "failed")
 TRIALS = "dks_trials"
 BEST = "dks_best_val_top1_percent"
@@ -68,7 +68,7 @@ class StudyGauges:
         tally = self._tracker.tally(arm, phase)
         running = [c.id for c, _ in self._tracker.running.values() if (c.arm, c.phase) == (arm, phase)]
         tags = {"arm": arm, "phase": phase}
-        most = self._tracker.planned[arm][PHASES.index(phase)]
+        most = self._tracker.planned[arm][phase]
         counts = {"planned": max(0, most - tally.ended - len(running)), "running": len(running)}
         for state, count in (counts | {state: tally.states.get(state, 0) for state in ENDED}).items():
             self._gauges[TRIALS].set(count, tags | {"state": state})

@@ -1,13 +1,14 @@
 """The words and tables that show how far a study is."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from rich.console import Console, Group, RenderableType
 from rich.table import Column, Table
 from rich.text import Text
 
 from dks_study.spec.objectives import ACCURACY
-from dks_study.study.ledger import Outcome
+from dks_study.study.ledger import Outcome, Phase
+from dks_study.study.planner import PHASES
 from dks_study.watch.progress import Tracker
 
 _FRAME_LINES = 4  # of a table, besides its rows
@@ -47,7 +48,8 @@ _ORDER = ("running", "begun", "to come", "done")
 
 
 def _state(tracker: Tracker, arm: str) -> str:
-    ended, planned = tracker.done(arm, "search") + tracker.done(arm, "confirm"), sum(tracker.planned[arm])
+    ended = sum(tracker.done(arm, phase) for phase in PHASES)
+    planned = sum(tracker.planned[arm].values())
     if any(cell.arm == arm for cell, _ in tracker.running.values()):
         return "running"
     return "done" if ended >= planned else "begun" if ended else "to come"
@@ -55,8 +57,9 @@ def _state(tracker: Tracker, arm: str) -> str:
 
 def arms_table(tracker: Tracker, arms: Iterable[str], *, one_line: bool = False) -> Table:
     """Return a row for each of `arms`: what is done of what is planned, the best so far, what is running."""
-    titles = ("arm", "search", "best val top-1 (%)", "confirmation", "running")
-    rows = [_row(tracker, arm) for arm in arms]
+    race: tuple[Phase, ...] = ("race",) if any(plan["race"] for plan in tracker.planned.values()) else ()
+    titles = ("arm", "search", *race, "best val top-1 (%)", "confirmation", "running")
+    rows = [_row(tracker, arm, race) for arm in arms]
     if not one_line:
         table = Table(*titles)
         for row in rows:
@@ -73,8 +76,8 @@ def _cut(cell: str) -> Text:
     return Text(cell, no_wrap=True, overflow="ellipsis")
 
 
-def _row(tracker: Tracker, arm: str) -> tuple[str, ...]:
-    search, seeds = tracker.planned[arm]
+def _row(tracker: Tracker, arm: str, race: Sequence[Phase]) -> tuple[str, ...]:
+    plan, most = tracker.planned[arm], "at most " if arm in tracker.open_fronts else ""
     best = tracker.best(arm)
     running = [
         f"{cell.id.removeprefix(arm + '-')} {done}/{cell.epochs}"
@@ -83,9 +86,10 @@ def _row(tracker: Tracker, arm: str) -> tuple[str, ...]:
     ]
     return (
         arm,
-        f"{tracker.done(arm, 'search')}/{search}",
+        f"{tracker.done(arm, 'search')}/{plan['search']}",
+        *(f"{tracker.done(arm, phase)}/{plan[phase]}" for phase in race),
         "" if best is None else f"{best:.1f}",
-        f"{tracker.done(arm, 'confirm')}/{'at most ' if arm in tracker.open_fronts else ''}{seeds}",
+        f"{tracker.done(arm, 'confirm')}/{most}{plan['confirm']}",
         ", ".join(running),
     )
 

@@ -8,9 +8,11 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from dks_study.spec.objectives import ACCURACY
+from dks_study.spec.search import LENGTH
 from dks_study.spec.study import StudySpec
+from dks_study.study.choosing import confirmed, tried
 from dks_study.study.ledger import Cell, Outcome, Phase, Status
-from dks_study.study.planner import confirmed, planned, tried
+from dks_study.study.planner import PHASES, planned
 from dks_study.watch.estimate import Estimate, Kind, Pace
 
 Metrics = Mapping[str, float]
@@ -84,7 +86,7 @@ class Tracker:
         self.running: Mapping[str, tuple[Cell, int]] = {}  # id -> cell, epochs done
         self._tallies: Mapping[tuple[str, Phase], Tally] = {}
         several = len(study.search.objectives) > 1
-        self.open_fronts = {arm for arm, (searches, _) in self.planned.items() if searches and several}
+        self.open_fronts = {arm for arm, plan in self.planned.items() if plan["search"] and several}
         self._failed = 0
 
     def start(self, cell: Cell, epochs_done: int = 0) -> None:
@@ -104,17 +106,26 @@ class Tracker:
         self._tallies = {**self._tallies, (cell.arm, cell.phase): self.tally(cell.arm, cell.phase).plus(outcome)}
         self._failed += outcome.lost
         self._estimate.settled(cell, outcome)
-        if cell.phase == "search" and self.done(cell.arm, "search") == self.planned[cell.arm][0]:
+        if cell.choice == "both":
+            self._plan(cell.arm, "confirm", self.planned[cell.arm]["confirm"] - 1)
+        if cell.phase == "search" and self.done(cell.arm, "search") == self.planned[cell.arm]["search"]:
             self._end_search(cell.arm)
+
+    def _plan(self, arm: str, phase: Phase, trials: int) -> None:
+        self.planned = {**self.planned, arm: {**self.planned[arm], phase: trials}}
 
     def _end_search(self, arm: str) -> None:
         """Plan as many confirmations as the arm's search asks for: a front, or none if no trial of it completed."""
         ended = [
             (cell, outcome) for cell, outcome in self.settled.values() if (cell.arm, cell.phase) == (arm, "search")
         ]
-        search = [tried(self.study, cell.setting, outcome) for cell, outcome in sorted(ended, key=lambda e: e[0].index)]
-        seeds = len(self.study.report_seeds) * len(confirmed(self.study, search))
-        self.planned = {**self.planned, arm: (self.planned[arm][0], seeds)}
+        search = [tried(self.study, cell, outcome) for cell, outcome in sorted(ended, key=lambda e: e[0].index)]
+        members = confirmed(self.study, search)
+        if members and len(self.study.search.objectives) > 1:
+            self._plan(arm, "confirm", (1 + len(members)) * len(self.study.report_seeds))
+        elif not members:
+            self._plan(arm, "confirm", 0)
+            self._plan(arm, "race", 0)
         self.open_fronts = self.open_fronts - {arm}
 
     def tally(self, arm: str, phase: Phase) -> Tally:
@@ -136,17 +147,27 @@ class Tracker:
     @property
     def trials(self) -> int:
         """Number of planned trials; the most there can be while `open_fronts` names an arm."""
-        return sum(search + seeds for search, seeds in self.planned.values())
+        return sum(sum(plan.values()) for plan in self.planned.values())
 
     def seconds_left(self) -> float | None:
         """Return how long the trials that are left take, or None if that is not known yet."""
         running = tuple(self.running.values())
         begun = Counter((cell.arm, cell.phase) for cell, _ in running)
-        to_come: dict[Kind, int] = {}
-        for arm, (searches, seeds) in self.planned.items():
-            rest = searches - self.done(arm, "search") - begun[arm, "search"]
-            to_come[arm, "search"] = max(0, rest) * self.study.search.epochs
-            rest = seeds - self.done(arm, "confirm") - begun[arm, "confirm"]
-            to_come[arm, "confirm"] = max(0, rest) * self.study.trial.epochs
+        to_come: dict[Kind, float] = {}
+        for arm, plan in self.planned.items():
+            for phase in PHASES:
+                rest = plan[phase] - self.done(arm, phase) - begun[arm, phase]
+                to_come[arm, phase] = max(0, rest) * mean_epochs(self.study, plan)[phase]
         going = [((cell.arm, cell.phase), max(0, cell.epochs - done)) for cell, done in running]
         return self._estimate.seconds_left(to_come, going)
+
+
+def mean_epochs(study: StudySpec, plan: Mapping[Phase, int]) -> Mapping[Phase, float]:
+    """Return about how long a trial of each phase is in an arm with this plan, in epochs.
+
+    A length that is searched counts as the mean of its axis; half of a searched arm's confirmations are as written.
+    """
+    axis, full = study.search.axes.get(LENGTH), float(study.trial.epochs)
+    tuned = axis.mean if axis and plan["search"] else full
+    search = study.search.epochs or tuned
+    return {"search": search, "race": search, "confirm": (full + tuned) / 2}

@@ -16,14 +16,13 @@ from rich.text import Text
 from dks_study.spec.base import Problem
 from dks_study.spec.study import StudySpec
 from dks_study.spec.trial import Setting
+from dks_study.study.choosing import Tried
 from dks_study.study.holder import HOLDER, LOCK, holder_of
-from dks_study.study.ledger import Cell, Record, read_epochs, read_ledger
-from dks_study.study.planner import Planner, Step, Tried
+from dks_study.study.ledger import Cell, Record, cell_of, read_epochs, read_ledger
+from dks_study.study.planner import Planner, Search, Step
 from dks_study.watch.estimate import earlier_pace
 from dks_study.watch.picture import arms_table, ending, summary
 from dks_study.watch.progress import Tracker
-
-_CELL = re.compile(r"(?P<arm>.+)-(?:search-(?P<index>\d+)|confirm(?P<member>\d*)-seed(?P<seed>\d+))")
 
 _LOGGED = re.compile(r"(?P<when>\S+) (?:start after|epoch (?P<epoch>\d+):)")
 _LEAST_LOGGED_S = 12.0
@@ -91,7 +90,11 @@ def find_studies(path: Path) -> list[Path]:
 
 def _is_study(folder: Path) -> bool:
     """Whether a study was begun in `folder`: the first that is there says who holds it, before Ray has started."""
-    return any((folder / name).is_file() for name in ("provenance.json", LOCK, HOLDER))
+    try:
+        begun = (folder / "provenance.json").is_file() or (folder / HOLDER).is_file()
+        return begun or (folder / LOCK).read_text(encoding="utf-8").startswith("process ")
+    except (OSError, UnicodeDecodeError):  # no lock, or somebody else's folder
+        return False
 
 
 def read_status(folder: Path) -> Status | Starting:
@@ -194,19 +197,16 @@ def _who(status: Status) -> str:
 
 def _running(folder: Path, study: StudySpec, settled: Iterable[str]) -> Iterator[Running]:
     for path in sorted(folder.glob("trials/*/trial.json")):
-        parts = _CELL.fullmatch(path.parent.name)
-        if parts is None or parts["arm"] not in study.arms or path.parent.name in settled:
-            continue
         trial = json.loads(path.read_text(encoding="utf-8"))
-        index = parts["index"] or study.report_seeds.index(int(parts["seed"]))
-        member = int(parts["member"] or 0)
-        cell = Cell(parts["arm"], trial["phase"], int(index), trial["seed"], trial["epochs"], {}, member)
+        cell = cell_of(path.parent.name, trial["seed"], trial["epochs"], study.report_seeds)
+        if cell is None or cell.arm not in study.arms or cell.id in settled:
+            continue
         epochs = sum(1 for _ in read_epochs(path.parent))
         yield Running(cell, epochs, max(map(_changed, [path, path.with_name("epochs.jsonl")])))
 
 
 def _is_complete(study: StudySpec, records: Sequence[Record]) -> bool:
-    def none(arm: str, index: int, tried: Sequence[Tried]) -> Setting:
+    def none(search: Search, index: int, tried: Sequence[Tried], widened: Sequence[str]) -> Setting:
         return {}  # whatever it is, it is one more trial to run
 
     return Planner(study, none, records).next() is Step.DONE

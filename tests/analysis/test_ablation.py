@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from made_tuned import tuned
 from made_up import ERRORS, made_up
 
 from dks_study.analysis.collect import collect
@@ -15,9 +16,9 @@ def trials(**wanted):
     return collect([made_up(**wanted)]).trials
 
 
-def both(**other):
+def both(seeds=6, **other):
     """Return the trials of two studies, the second one made with `other`."""
-    return collect([made_up(), made_up(**other)]).trials
+    return collect([made_up(seeds), made_up(seeds, **other)]).trials
 
 
 def test_cells_are_mean_and_std_over_seeds():
@@ -31,15 +32,29 @@ def test_cells_are_mean_and_std_over_seeds():
 
 def test_the_papers_style_has_a_row_per_network_and_a_column_per_method():
     backbones = {"name": "resnet", "depth": 14, "base_channels": 4}
-    grid = ablation(both(backbone=backbones), "backbone", "arm", title="T")
+    grid = ablation(both(seeds=8, backbone=backbones), "backbone", "arm", title="T")
     assert grid.header == ("backbone", "baseline", "ds", "dense")
     assert [row[0].text for row in grid.rows] == ["resnet-8 (base_channels 4)", "resnet-14 (base_channels 4)"]
     assert [[cell.bold for cell in row] for row in grid.rows] == [[False, False, False, True]] * 2, "best of its row"
 
 
 def test_arms_as_rows_and_backbones_as_columns_have_the_best_of_each_column_in_bold():
-    grid = ablation(both(backbone={"name": "resnet", "depth": 14, "base_channels": 4}), "arm", "backbone")
+    trials = both(seeds=8, backbone={"name": "resnet", "depth": 14, "base_channels": 4})
+    grid = ablation(trials, "arm", "backbone")
     assert [[cell.bold for cell in row[1:]] for row in grid.rows] == [[False] * 2, [False] * 2, [True] * 2]
+
+
+def test_what_six_seeds_cannot_tell_apart_is_all_in_bold():
+    """Three arms make two comparisons, of which six seeds reach 2 * 2/64 at best."""
+    grid = ablation(trials(), "arm")
+    assert [row[1].bold for row in grid.rows] == [True] * 3
+    assert grid.notes[0].endswith("bold: not told apart from the best.")
+
+
+def test_what_each_search_chose_for_its_seeds_stands_in_one_cell():
+    cells = ablation_cells(collect([tuned(repeats=4)]).trials, "arm").set_index("row")
+    assert list(cells.index) == list(ERRORS)
+    assert set(cells["n"]) == {8}, "rows as written are not among them"
 
 
 def test_a_dotted_key_that_arms_change_can_be_rows_or_columns():
@@ -149,3 +164,8 @@ def test_searched_integers_and_choices_come_back_from_parquet_as_they_were():
     trials = collect([Results(study, found, results.epochs)]).trials
     assert set(trials.loc[trials["arm"] == "dense", "optimiser.batch_size"]) == {256}
     assert set(trials.loc[trials["arm"] == "dense", "loss.detach_teacher"]) == {"no"}
+
+
+def test_auto_and_the_recipe_that_it_comes_to_are_one():
+    frame = both(branches={"taps": ["stage1", "stage2"], "recipe": "paper"})
+    assert set(frame.loc[frame["arm"] == "dense", "branches.recipe"]) == {"paper"}

@@ -14,7 +14,7 @@ def test_a_bundle_has_the_same_table_and_every_epoch(tmp_path):
     assert main([str(source), str(tmp_path / "kept")]) == 0
     assert (tmp_path / "kept" / "table.md").read_text(encoding="utf-8") == wanted
     assert {path.name for path in (tmp_path / "kept").iterdir()} == {
-        *("trials.parquet", "epochs.parquet", "provenance.json", "table.md", "table.csv")
+        *("trials.parquet", "epochs.parquet", "provenance.json", "table.md", "table.csv", "settings.csv")
     }
     kept, given = load_results(tmp_path / "kept"), load_results(source)
     assert kept.study == given.study

@@ -10,9 +10,9 @@ from made_up import made_up
 from nbclient import NotebookClient
 from test_report import write
 
-from dks_study.analysis.collect import table_rows
 from dks_study.analysis.kept import FOLDER_VARIABLE, SHIPPED, kept
 from dks_study.analysis.report.page import write_report
+from dks_study.analysis.rows import table_rows
 from dks_study.analysis.tables.bundle import bundle
 from dks_study.analysis.tables.study import arm_table, to_markdown, write_tables
 from dks_study.study.results import ResultsError, load_results

@@ -5,9 +5,9 @@ from contextlib import redirect_stdout
 
 import pytest
 
-from dks_study.analysis.collect import table_rows
 from dks_study.analysis.kept import SHIPPED
 from dks_study.analysis.report.overview import main
+from dks_study.analysis.rows import table_rows
 from dks_study.study.results import load_results
 
 

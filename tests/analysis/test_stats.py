@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from statsmodels.stats.multitest import multipletests
 
-from dks_study.analysis.statistics import paired as stats
-from dks_study.analysis.statistics.paired import holm, paired_difference, smallest_p, wilcoxon_p
+from dks_study.analysis.statistics.paired import holm, paired_difference, wilcoxon_p
+from dks_study.analysis.statistics.signflip import smallest_p
 
 
 def brute_force_p(differences):
@@ -44,11 +45,19 @@ def test_sleep_data_by_the_book():
     assert (found.low, found.high) == pytest.approx((0.95, 2.55), abs=0.25)
 
 
+def test_three_differences_have_the_interval_of_t():
+    """4.303 is the 97.5 % quantile of t with two degrees of freedom in any table."""
+    found = paired_difference([1.0, 2.0, 6.0], [0.0] * 3)
+    assert (found.low, found.high) == pytest.approx(
+        (3 - 4.303 * 7**0.5 / 3**0.5, 3 + 4.303 * 7**0.5 / 3**0.5), abs=1e-3
+    )
+
+
 def test_the_other_direction_has_the_other_sign_and_the_same_p():
     one, other = paired_difference(LAEVO, DEXTRO), paired_difference(DEXTRO, LAEVO)
     assert other.mean == -one.mean
     assert (other.std, other.p) == pytest.approx((one.std, one.p))
-    assert (other.low, other.high) == pytest.approx((-one.high, -one.low), abs=0.1)
+    assert (other.low, other.high) == pytest.approx((-one.high, -one.low))
 
 
 def test_the_interval_moves_and_stretches_with_the_differences():
@@ -59,10 +68,10 @@ def test_the_interval_moves_and_stretches_with_the_differences():
 
 
 def test_the_same_numbers_give_the_same_result_every_time():
-    values = list(np.random.default_rng(3).normal(0, 1, 14))
-    first, again = (paired_difference(values, [0.0] * 14) for _ in range(2))
+    values = list(np.random.default_rng(3).normal(0, 1, 21))
+    first, again = (paired_difference(values, [0.0] * 21) for _ in range(2))
     assert first == again
-    assert 0 < first.p <= 1, "at 14 pairs the flips are drawn"
+    assert 0 < first.p <= 1, "at 21 pairs the flips are drawn"
 
 
 @pytest.mark.parametrize("differences", [[1, 2], [0, 1], [0, 0, 0, 0, 0, 1], [-1, 1], [1, 1, 2], [1, 1 + 1e-15, 1]])
@@ -93,6 +102,7 @@ def test_holm_keeps_the_order_and_never_lowers_a_p(raw):
     adjusted = holm(raw)
     assert all(p <= q <= 1 for p, q in zip(raw, adjusted, strict=True))
     assert min(adjusted) == pytest.approx(min(1.0, len(raw) * min(raw)))
+    assert adjusted == pytest.approx(list(multipletests(raw, method="holm")[1]))
     in_order = [adjusted[i] for i in np.argsort(raw, kind="stable")]
     assert in_order == sorted(in_order)
 
@@ -108,20 +118,8 @@ def test_what_cannot_be_paired_is_refused(treated, reference):
         paired_difference(treated, reference)
 
 
-def test_intervals_cover_the_truth(monkeypatch):
-    """Two hundred made-up studies of eight seeds; BCa is known to cover a little less than 95 % at small n."""
-    monkeypatch.setattr(stats, "RESAMPLES", 999)
-    random = np.random.default_rng(1)
-    covered = 0
-    for _ in range(200):
-        found = paired_difference(list(random.normal(1.0, 2.0, 8)), [0.0] * 8)
-        covered += found.low <= 1.0 <= found.high
-    assert 0.85 <= covered / 200 <= 0.99
-
-
-def test_no_effect_is_found_exactly_as_often_as_p_says(monkeypatch):
+def test_no_effect_is_found_exactly_as_often_as_p_says():
     """Without an effect all signs are equally likely: over all of them, p is uniform on its 64 values."""
-    monkeypatch.setattr(stats, "RESAMPLES", 128)
     sizes = np.random.default_rng(2).normal(0.0, 2.0, 7)
     found = [
         paired_difference(list(np.multiply(signs, sizes)), [0.0] * 7).p

@@ -156,12 +156,15 @@ def test_an_arm_without_a_result_is_said_to_be_missing(tmp_path, arm):
 
 def test_few_seeds_are_warned_about_and_one_seed_is_shown_without_spread(tmp_path):
     five = arm_table(results(tmp_path / "5", records(seeds=SEEDS[:5]), SEEDS[:5]))
-    assert any("5 seeds cannot reach p < 0.05 (at best 0.0625)" in note for note in five.notes)
+    wanted = "Warning: 5 seeds and 2 comparisons cannot reach p < 0.05 after Holm (at best 0.125): use 7 or more."
+    assert wanted in five.notes
     one = to_markdown(arm_table(results(tmp_path / "1", records(seeds=(0,)), (0,))))
     assert "nan" not in one
     assert "1 report seed," in one
     six = arm_table(results(tmp_path / "6", records()))
-    assert not any("cannot reach" in note for note in six.notes)
+    assert any("6 seeds and 2 comparisons cannot reach" in note for note in six.notes)
+    alone = arm_table(results(tmp_path / "alone", records(broken={("ds", seed) for seed in SEEDS})))
+    assert not any("cannot reach" in note for note in alone.notes), "six are enough for one comparison"
 
 
 def test_a_table_of_one_seed_shows_its_errors_and_no_comparison(tmp_path):
@@ -169,7 +172,8 @@ def test_a_table_of_one_seed_shows_its_errors_and_no_comparison(tmp_path):
     assert table.rows["test_error_percent"].tolist() == [30.0, 29.0, 25.0]
     assert table.rows["n"].tolist() == [1, 1, 1]
     dense = next(line for line in to_markdown(table).splitlines() if line.startswith("| dense"))
-    assert [cell.strip() for cell in dense.split("|")[2:9]] == ["1", "**25.00**", "", "", "", "", "20 / 10"]
+    assert [cell.strip() for cell in dense.split("|")[2:5]] == ["1", "**25.00**", "20 / 10"]
+    assert "| **30.00** " in to_markdown(table), "one seed tells nothing apart"
 
 
 def test_markdown_and_csv_show_the_same_numbers(tmp_path):
@@ -185,12 +189,12 @@ def test_markdown_and_csv_show_the_same_numbers(tmp_path):
         assert cells[0] == str(int(values["n"]))
         assert cells[1].strip("*") == f"{values['test_error_percent']:.2f} ± {values['std']:.2f}"
         if arm == "baseline":
-            assert cells[2:6] == ["", "", "", ""]
+            assert cells[2:5] == ["", "", ""]
         else:
             assert cells[2] == f"{values['difference_mean']:+.2f} ± {values['difference_std']:.2f}"
             assert cells[3] == f"[{values['difference_low']:+.2f}, {values['difference_high']:+.2f}]"
-            assert cells[4:6] == [f"{values['difference_p']:.3f}", f"{values['p_holm']:.3f}"]
-        assert cells[6:] == ["20 / 10", "200 / 100"]
+            assert cells[4] == f"{values['p_holm']:.3f}"
+        assert cells[5:] == ["20 / 10", "200 / 100"]
 
 
 def test_the_order_of_finishing_does_not_show(tmp_path):
@@ -235,5 +239,17 @@ def test_an_arm_can_be_compared_with_another_than_the_reference(tmp_path):
     )
     assert pd.isna(row(compared, "ds")["difference_mean"]), "an arm that others are compared with stands for itself"
     text = to_markdown(compared)
-    assert "difference to the arm in brackets" in text
-    assert "(ds)" in text
+    assert "Difference to the arm beside it" in text
+    dense = next(line for line in text.splitlines() if line.startswith("| dense"))
+    assert dense.split("|")[5].strip() == "ds"
+
+
+def test_what_auto_came_to_is_said_where_it_is_not_the_published_branches(tmp_path):
+    published = results(tmp_path / "published", records())
+    assert not [note for note in arm_table(published).notes if "auto" in note]
+    study = small_study(trials=1, report_seeds=SEEDS, backbone={"name": "vgg_bn", "depth": 11})
+    notes = arm_table(replace(published, study=study)).notes
+    assert "Recipe auto: tail at stage1, stage2 (ds, dense)." in notes
+    named = study.trial.branches.model_copy(update={"recipe": "tail"})
+    told = study.model_copy(update={"trial": study.trial.model_copy(update={"branches": named})})
+    assert not [note for note in arm_table(replace(published, study=told)).notes if "auto" in note]

@@ -39,7 +39,7 @@ def test_a_study_ends_with_its_table_and_its_files(uninterrupted):
     assert (trials["status"] == "complete").all()
     assert trials[trials["phase"] == "search"]["test/top1/main"].isna().all(), "a search never sees the test set"
     epochs = pd.read_parquet(folder / "epochs.parquet")
-    assert len(epochs) == 2 * 2 * 4 + 2 * 3 * 6
+    assert len(epochs) == TRIALS * 6, "a search trial is as long as what it chooses for"
     provenance = json.loads((folder / "provenance.json").read_text())
     assert provenance["sessions"][0]["ended"] is not None
     assert provenance["study"]["trial"]["epochs"] == 6

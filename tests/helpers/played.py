@@ -7,10 +7,10 @@ from dks_study.study.ledger import Cell, Outcome, Record
 from dks_study.study.planner import Planner, Step
 
 
-def suggest(arm, index, tried):
+def suggest(search, index, tried, widened):
     """A sampler whose suggestion depends on everything it may see."""
     seen = "|".join(f"{t.setting}={t.value}" for t in tried)
-    return {"optimiser.lr": 0.02 + random.Random(f"{arm}{index}{seen}").random() / 10}
+    return {"optimiser.lr": 0.02 + random.Random(f"{search}{index}{seen}{widened}").random() / 10}
 
 
 def outcome_of(cell: Cell) -> Outcome:

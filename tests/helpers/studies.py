@@ -1,7 +1,9 @@
 """Small studies for tests."""
 
 import json
+from pathlib import Path
 
+from dks_study.spec.files import SPACES
 from dks_study.spec.study import StudySpec
 
 ARMS = {
@@ -9,6 +11,14 @@ ARMS = {
     "ds": {"loss.pairing": "none"},
     "dense": {"loss.pairing": "dense"},
 }
+
+
+def plain_profile(folder: Path) -> Path:
+    """Write the laptop's scale without its nuisance axes and races, so that only a space's own axes are searched."""
+    laptop = (SPACES / "profiles" / "laptop.yaml").read_text().partition("search:")[0]
+    path = folder / "plain.yaml"
+    path.write_text(laptop + "search: {trials: 4, seed: 1000}\nreport_seeds: [0, 1, 2, 3, 4, 5]\n")
+    return path
 
 
 def small_study(trials=2, parallel=1, arms=tuple(ARMS), epochs=2, report_seeds=(0, 1), **trial) -> StudySpec:
@@ -21,7 +31,7 @@ def small_study(trials=2, parallel=1, arms=tuple(ARMS), epochs=2, report_seeds=(
         "epochs": epochs,
         **trial,
     }
-    search = {"trials": trials, "parallel": parallel, "seed": 99, "epochs": 1}
+    search = {"trials": trials, "parallel": parallel, "seed": 99}
     if trials:
         search["axes"] = {"optimiser.lr": {"float": [0.01, 0.2], "log": True}}
     values = {

@@ -58,10 +58,10 @@ def test_profile_space_and_set_win_over_a_recipe_in_that_order(tmp_path):
         run = load_study(str(tmp_path / "s.yaml"), str(tmp_path / "p.yaml"), overrides).trial
         return run.epochs, run.optimiser.lr, run.optimiser.gamma, run.optimiser.batch_size
 
-    assert values() == (15, 0.1, 0.3, 16), "gamma alone is the recipe's"
-    assert values("trial.optimiser.gamma=0.4") == (15, 0.1, 0.4, 16)
-    assert values("recipe=imagenet") == (15, 0.1, 0.1, 16)
-    assert values("recipe=null") == (15, 0.1, 0.2, 16)
+    assert values() == (10, 0.1, 0.3, 16), "gamma alone is the recipe's"
+    assert values("trial.optimiser.gamma=0.4") == (10, 0.1, 0.4, 16)
+    assert values("recipe=imagenet") == (10, 0.1, 0.1, 16)
+    assert values("recipe=null") == (10, 0.1, 0.2, 16)
 
 
 def test_a_space_can_name_a_recipe_and_arms_still_win(tmp_path):
@@ -92,8 +92,10 @@ def test_a_recipe_that_is_not_there_gets_one_line(tmp_path):
     )
     assert "\\n" in problem('recipe="a\\nb"')
     assert problem("recipe=[1]") == "--set: recipe: must name a file in search_spaces/recipes/, got [1]"
-    found = problem_in(tmp_path, SPACE.replace("profile: laptop", "profile: laptop\nrecipe: image_net"))
-    assert found.partition(": recipe: image_net: no such recipe, did you mean imagenet?")[0] == "FILE:8"
+    text = SPACE.replace("profile: laptop", "profile: laptop\nrecipe: image_net")
+    line = 1 + text.splitlines().index("recipe: image_net")
+    found = problem_in(tmp_path, text)
+    assert found.partition(": recipe: image_net: no such recipe, did you mean imagenet?")[0] == f"FILE:{line}"
     assert "recip: unknown key, did you mean recipe?" in problem("recip=imagenet")
 
 

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from played import play
+from studies import plain_profile
 
+from dks_study.spec.constraints import parse_constraint
 from dks_study.spec.files import load_study
 from dks_study.spec.objectives import front, spread
-from dks_study.spec.search import parse_constraint
 from dks_study.spec.space import arm_space, sampler_of, searched
 from dks_study.spec.yamldoc import SpecError
 from dks_study.study.ledger import Cell, Outcome
@@ -18,7 +19,7 @@ from dks_study.study.planner import Planner, search_seed
 from dks_study.study.search import optuna_suggest
 
 SPACE = """question: Does it work?
-profile: laptop
+profile: PROFILE
 trial:
   branches: {taps: [stage1, stage2]}
 arms:
@@ -50,7 +51,7 @@ GP = pytest.param("gp", marks=pytest.mark.slow)  # fits a Gaussian process for e
 def load(tmp_path):
     def loaded(search, *sets):
         path = tmp_path / "mine.yaml"
-        path.write_text(SPACE.replace("SEARCH", search))
+        path.write_text(SPACE.replace("SEARCH", search).replace("PROFILE", str(plain_profile(tmp_path))))
         return load_study(str(path), None, sets)
 
     return loaded
@@ -106,6 +107,13 @@ def test_a_finite_space_is_enumerated_the_arm_as_written_first(load, given_trial
     assert not {cell.seed for cell in cells} & set(study.report_seeds)
 
 
+def test_an_axis_may_offer_auto_itself(load):
+    cells = tried_by(load(FINITE.replace("[paper, linear]", "[linear, auto]")))
+    assert cells[0].setting == {"branches.recipe": "auto", "loss.temperature": 1.0}
+    with pytest.raises(SpecError, match=r"must contain ds's own value paper: .*got \['linear', 'tail'\]"):
+        load(FINITE.replace("[paper, linear]", "[linear, tail]"))
+
+
 def test_fewer_trials_than_cells_are_sampled_without_repeating_any(load):
     study = load(FINITE, "search.trials=5")
     assert sampler_of(study, arm_space(study, "dense")) == "tpe"
@@ -114,7 +122,7 @@ def test_fewer_trials_than_cells_are_sampled_without_repeating_any(load):
 
 def test_search_seeds_pass_over_report_seeds(load):
     study = load(FINITE, "search.seed=4", "report_seeds=[0, 1, 2, 3, 5, 6]")
-    assert [search_seed(study, repeats) for repeats in range(3)] == [4, 7, 8]
+    assert [search_seed(study, 0, position) for position in range(3)] == [4, 7, 8]
 
 
 def test_known_points_come_after_trial_zero(load):
@@ -210,8 +218,9 @@ def test_whatever_a_constraint_is_it_is_read_or_refused(text):
 @settings(max_examples=12, deadline=None, derandomize=True)
 @given(st.integers(0, 2**20), st.integers(1, 3), st.integers(0, 22), st.sampled_from([CONDITION, ORDERED, FINITE]))
 def test_any_prefix_of_the_ledger_leads_to_the_same_trials(tmp_path_factory, seed, parallel, cut, search):
-    path = tmp_path_factory.mktemp("replay") / "mine.yaml"
-    path.write_text(SPACE.replace("SEARCH", search))
+    folder = tmp_path_factory.mktemp("replay")
+    path = folder / "mine.yaml"
+    path.write_text(SPACE.replace("SEARCH", search).replace("PROFILE", str(plain_profile(folder))))
     sets = [f"search.parallel={parallel}", "search.trials=5", "report_seeds=[0, 1]", "search.early_stopping.kind=asha"]
     study = load_study(str(path), None, sets)
     whole = play_real(study, random.Random(0), 1)
@@ -245,6 +254,7 @@ def test_the_members_of_a_front_are_confirmed_as_rows_of_their_own(load):
         metrics = {"val/top1/main": 50.0 + index, "cost/macs_train": 100.0 + index}  # nothing beats anything
         planner.settle(cell.id, Outcome("complete", metrics))
         confirmed += [cell] if cell.phase == "confirm" else []
-    assert {cell.row for cell in confirmed} == {"ds#1", "ds#2", "dense#1", "dense#2"}
-    assert len({cell.id for cell in confirmed}) == len(confirmed) == 4 * 6
+    rows = [row for cell in confirmed for row in cell.rows.values()]
+    assert set(rows) == {"ds (as written)", "ds#1", "ds#2", "dense (as written)", "dense#1", "dense#2"}
+    assert len({cell.id for cell in confirmed}) == len(confirmed) == 6 * 6
     assert sampler_of(study, arm_space(study, "ds")) == "nsga2"

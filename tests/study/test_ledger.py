@@ -14,6 +14,7 @@ from dks_study.study.ledger import (
     LedgerError,
     Outcome,
     Record,
+    cell_of,
     read_epochs,
     read_ledger,
     read_outcome,
@@ -163,6 +164,29 @@ def test_ids_tell_trials_apart_and_are_safe_names():
     search = Cell("dense", "search", 3, 9, 2, {})
     confirm = Cell("dense", "confirm", 0, 5, 2, {})
     assert (search.id, confirm.id) == ("dense-search-3", "dense-confirm-seed5")
+
+
+@pytest.mark.parametrize(
+    ("cell", "name", "label"),
+    [
+        (Cell("dense", "search", 3, 9, 2, {}, repeat=2), "dense-search2-3", "dense/search2/3"),
+        (Cell("dense", "race", 4, 9, 2, {}), "dense-race-4", "dense/race/4"),
+        (Cell("dense", "race", 4, 9, 2, {}, repeat=11), "dense-race11-4", "dense/race11/4"),
+        (Cell("a-b", "confirm", 1, 6, 2, {}, choice="written"), "a-b-written-seed6", "a-b/written/seed6"),
+        (Cell("dense", "confirm", 0, 5, 2, {}, member=2), "dense-confirm2-seed5", "dense#2/confirm/seed5"),
+    ],
+)
+def test_an_id_tells_which_trial_it_is(cell, name, label):
+    assert (cell.id, cell.name) == (name, label)
+    assert cell_of(name, cell.seed, cell.epochs, report_seeds=(5, 6)) == cell
+
+
+def test_a_ledger_of_the_old_protocol_is_read(tmp_path):
+    old = {"arm": "ds", "phase": "confirm", "index": 1, "seed": 4, "epochs": 2, "setting": {}, "member": 0}
+    line = {"cell": old, "outcome": vars(record(0).outcome), "trial_hash": "h", "ended": "t"}
+    (tmp_path / "ledger.jsonl").write_text(json.dumps(line) + "\n")
+    (read,) = read_ledger(tmp_path / "ledger.jsonl")
+    assert (read.cell.repeat, read.cell.choice, read.cell.rows) == (0, "tuned", {"tuned": "ds"})
 
 
 def test_a_trial_without_files_has_no_end_and_no_epochs(tmp_path):

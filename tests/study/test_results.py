@@ -52,6 +52,24 @@ def test_there_is_one_row_per_trial(tmp_path):
     assert trials["test/top1/main"].notna().tolist() == [False, True, False]
 
 
+def test_a_confirmation_of_two_rows_is_there_twice_with_one_folder(tmp_path):
+    setting = {"optimiser.lr": 0.05}
+    outcome = RECORDS[0].outcome
+    both = Cell("dense", "confirm", 0, 0, 2, setting, repeat=0, choice="both")
+    tuned = Cell("dense", "confirm", 1, 1, 2, {"optimiser.lr": 0.1}, repeat=1)
+    race = Cell("dense", "race", 3, 105, 2, setting, repeat=1)
+    results = load_results(write(tmp_path, [Record(cell, outcome, "h", "t") for cell in (both, tuned, race)]))
+    confirmed = results.trials[results.trials["phase"] == "confirm"]
+    assert confirmed[["trial", "row", "choice", "repeat"]].to_numpy().tolist() == [
+        ["dense-written-seed0", "dense (as written)", "written", 0],
+        ["dense-written-seed0", "dense", "tuned", 0],
+        ["dense-confirm-seed1", "dense", "tuned", 1],
+    ]
+    (raced,) = results.trials[results.trials["phase"] == "race"].to_dict("records")
+    assert (raced["trial"], raced["row"], raced["repeat"], raced["seed"]) == ("dense-race1-3", "dense", 1, 105)
+    assert results.epochs["trial"].value_counts()["dense-written-seed0"] == 2, "two epochs, once"
+
+
 def test_a_trial_without_a_result_has_its_error_and_no_numbers(tmp_path):
     trials = load_results(write(tmp_path)).trials.set_index("trial")
     lost = trials.loc["baseline-confirm-seed1"]

@@ -65,6 +65,20 @@ def test_a_trial_goes_on_after_its_last_whole_epoch(tmp_path):
     assert [line["epoch"] for line in read_epochs(tmp_path / "cut")] == [1, 2, 3]
 
 
+@pytest.mark.parametrize("crash_after", [2, 4, 5])
+@pytest.mark.parametrize("damage", [None, "best.pt"])
+def test_the_chosen_epoch_is_the_same_after_a_crash(tmp_path, crash_after, damage):
+    trial = trial_of(epochs=6, optimiser={"lr": 0.6, "batch_size": 128, "schedule": "constant"})
+    run(tmp_path / "whole", trial)
+    with pytest.raises(CrashError):
+        run(tmp_path / "cut", trial, crash_after=crash_after)
+    if damage:
+        (tmp_path / "cut" / damage).write_bytes(b"damaged")
+    run(tmp_path / "cut", trial)
+    assert end(tmp_path / "cut") == end(tmp_path / "whole")
+    assert end(tmp_path / "whole")[1]["chosen_epoch"] < 6, "or this test tells nothing"
+
+
 def damage_checkpoint(folder):
     path = folder / "last.pt"
     path.write_bytes(path.read_bytes()[:1000])

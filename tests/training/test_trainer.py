@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 import torch
+from early import Early
 from pictures import write_folders
 from plain import Plain, plain_trial
 from studies import small_study
@@ -58,6 +59,48 @@ def test_the_test_set_is_opened_once_by_confirmation_alone():
     assert not [key for key in early.metrics if key.startswith("test/")]
     assert last.metrics["test/top1/main"] > 10
     assert last.metrics["cost/params_train"] > last.metrics["cost/params_inference"]
+
+
+def test_the_epoch_that_validation_chose_is_tested_beside_the_last_one():
+    rough = {"lr": 0.6, "batch_size": 128, "schedule": "constant"}  # it goes up and down
+    trial = trial_of(phase="confirm", seed=1, epochs=6, optimiser=rough)
+    seen, weights = [], []
+    for report in fit(trial, load(trial.data), HERE):
+        seen.append(report.metrics)
+        weights.append({name: value.clone() for name, value in report.state.shipped.items()})
+    accuracy = [metrics["val/top1/main"] for metrics in seen]
+    chosen = max(range(6), key=lambda epoch: (accuracy[epoch], epoch))
+    assert chosen < 5, "or this test tells nothing"
+    assert seen[-1]["chosen_epoch"] == chosen + 1
+    run = trainer._prepare(trial, load(trial.data), HERE, None)
+    for prefix, epoch in (("test", 5), ("test_chosen", chosen)):
+        run.network.load_state_dict(weights[epoch])
+        again = trainer._evaluate(run, run.network, run.data.test, prefix)
+        assert {name: seen[-1][name] for name in again} == again
+    assert seen[-1]["test/loss/main"] != seen[-1]["test_chosen/loss/main"]
+
+
+def test_the_last_epoch_that_is_also_the_chosen_one_is_tested_once(monkeypatch):
+    looked_at, evaluate = [], trainer._evaluate
+    monkeypatch.setattr(
+        trainer, "_evaluate", lambda r, n, s, prefix: looked_at.append(prefix) or evaluate(r, n, s, prefix)
+    )
+    (metrics,) = [report.metrics for report in reports(trial_of(phase="confirm", epochs=1))]
+    assert looked_at == ["val", "test"]
+    assert metrics["test/top1/main"] == metrics["test_chosen/top1/main"]
+    assert metrics["chosen_epoch"] == 1
+
+
+def test_wrong_validation_labels_are_the_same_in_every_trial_and_test_labels_are_right():
+    data = {"name": "digits", "label_noise": 0.4, "label_noise_in": ["train", "validation"]}
+    runs = [trainer._prepare(trial, load(trial.data), HERE, None) for trial in (
+        trial_of(data=data, seed=1), trial_of(data=data, seed=2), trial_of(data={**data, "label_noise_in": ["train"]}),
+    )]  # fmt: skip
+    one, other, right = (run.data.validation.labels for run in runs)
+    assert torch.equal(one, other)
+    assert round(float((one != right).float().mean()), 2) == 0.4
+    assert torch.equal(runs[0].data.test.labels, runs[2].data.test.labels)
+    assert not torch.equal(runs[0].data.train.labels, runs[1].data.train.labels), "these follow the trial's seed"
 
 
 def test_peak_memory_is_that_of_the_gpu_and_none_is_invented_for_a_cpu(monkeypatch):
@@ -191,13 +234,27 @@ def _train_in_a_group(rank, size, folder, trials):
 PLAIN_OPTIONS = {"clip_norm": 1.0, "ema_decay": 0.9}
 
 
-@pytest.fixture(scope="module")
-def group(tmp_path_factory):
-    """Two workers train two trials; the end of each, by name and rank."""
-    folder = tmp_path_factory.mktemp("group")
+def begin_group(folder):
     trials = {"usual": trial_of(phase="confirm"), "plain": plain_trial(accumulate=3, **PLAIN_OPTIONS)}
-    torch.multiprocessing.spawn(_train_in_a_group, (2, str(folder), trials), nprocs=2)
-    return {name: [torch.load(folder / f"{name}{rank}.pt", weights_only=True) for rank in (0, 1)] for name in trials}
+    workers = torch.multiprocessing.spawn(_train_in_a_group, (2, str(folder), trials), nprocs=2, join=False)
+
+    def ends():
+        while not workers.join():
+            pass
+        return {
+            name: [torch.load(folder / f"{name}{rank}.pt", weights_only=True) for rank in (0, 1)] for name in trials
+        }
+
+    return ends
+
+
+GROUP = Early("group", begin_group)
+
+
+@pytest.fixture(scope="module")
+def group():
+    """Two workers train two trials; the end of each, by name and rank."""
+    return GROUP.result()
 
 
 def test_two_workers_train_one_network_and_report_over_both(group):

@@ -47,10 +47,10 @@ def test_trials_are_counted_by_state_and_phase(study):
     study.settled(SEARCH, Outcome("complete", {ACCURACY: 91.0}), earlier=True)
     study.started(CONFIRM)
     assert trials(study, "search") == {"planned": 1, "complete": 1}
-    assert trials(study, "confirm") == {"planned": 1, "running": 1}
+    assert trials(study, "confirm") == {"planned": 3, "running": 1}
     assert study._gauges[BEST].values == {("small-1", "dense", "search"): 91.0}
     study.settled(CONFIRM, Outcome("diverged", {}, "not finite"))
-    assert trials(study, "confirm") == {"planned": 1, "diverged": 1}
+    assert trials(study, "confirm") == {"planned": 3, "diverged": 1}
     assert ("small-1", "baseline", "search", "planned") in study._gauges[TRIALS].values, "every arm from the start"
 
 

@@ -24,7 +24,12 @@ ARMS = ("baseline", "dense")
 
 
 def study():
-    return small_study(trials=1, arms=ARMS, epochs=4)  # 2 x (1 of 1 epoch + 2 of 4)
+    return short(small_study(trials=1, arms=ARMS, epochs=4))  # 2 x (1 of 1 epoch + 2 x 2 of 4)
+
+
+def short(study):
+    """The study with search trials of one epoch, as the old protocol had them."""
+    return study.model_copy(update={"search": study.search.model_copy(update={"epochs": 1})})
 
 
 def settle(folder, cell, outcome):
@@ -32,7 +37,7 @@ def settle(folder, cell, outcome):
 
 
 def search(arm):
-    return Cell(arm, "search", 0, 99, 1, {"optimiser.lr": 0.05})
+    return Cell(arm, "search", 0, 99, 1, {"optimiser.lr": 0.06})
 
 
 @pytest.fixture
@@ -69,10 +74,10 @@ def test_it_tells_what_is_done_running_and_lost(folder):
     shown = text(folder)
     assert f"running: process {os.getpid()} on" in shown
     rows = [[cell.strip() for cell in row.split("│")[1:-1]] for row in shown.splitlines() if row.startswith("│")]
-    assert rows == [["baseline", "1/1", "80.0", "1/2", ""], ["dense", "1/1", "91.2", "0/2", "confirm-seed0 2/4"]]
+    assert rows == [["baseline", "1/1", "80.0", "1/4", ""], ["dense", "1/1", "91.2", "0/4", "confirm-seed0 2/4"]]
     assert "dense/confirm/seed0  2/4     " in shown
     assert "baseline/confirm/seed0: failed: no memory [1]" in shown
-    assert "3 of 6 trials, 1 without a result, about 8 min 00 s left" in shown
+    assert "3 of 10 trials, 1 without a result, about 20 min 00 s left" in shown
     assert "checkpoints 1.5 kB" in shown
 
 
@@ -86,8 +91,9 @@ def test_the_epochs_of_a_long_trial_tell_the_time_left_before_any_has_ended(fold
     assert read_status(folder).seconds_left is None, "nothing is known of the baseline"
     only = folder.with_name("small-2")
     shutil.copytree(folder, only)
-    provenance.write_provenance(only, small_study(trials=1, arms=("dense",), epochs=4), [], provenance.new_session(0))
-    assert read_status(only).seconds_left == pytest.approx((1 + 2 + 4) * 60.0)
+    alone = short(small_study(trials=1, arms=("dense",), epochs=4))
+    provenance.write_provenance(only, alone, [], provenance.new_session(0))
+    assert read_status(only).seconds_left == pytest.approx((1 + 2 + 3 * 4) * 60.0)
     log += ["", "2026-01-01T10:05:00+00:00 start after epoch 2 on 1 x cpu"]
     (only / "trials" / "dense-confirm-seed0" / "log.txt").write_text("\n".join(log))
     assert read_status(only).seconds_left is None, "it goes on, perhaps elsewhere"
@@ -108,7 +114,15 @@ def test_a_study_says_that_it_is_starting_before_ray_is_up(folder, name, capsys)
     first, second = capsys.readouterr().out.splitlines()
     assert first.startswith(f"small-0: starting: {who}")
     assert first.endswith("; no trial has begun")
-    assert second.startswith("small-1: 3 of 6 trials")
+    assert second.startswith("small-1: 3 of 10 trials")
+
+
+def test_a_folder_with_another_lock_is_no_study(folder):
+    for name, content in (("a", b"12345"), ("b", b"\xff\xfe"), ("c", b"")):
+        folder.with_name(name).mkdir()
+        (folder.with_name(name) / "lock").write_bytes(content)
+    (folder.with_name("d") / "lock").mkdir(parents=True)
+    assert find_studies(folder.parent) == [folder]
 
 
 def test_a_study_whose_process_ended_before_ray_was_up_is_not_starting(folder):
@@ -151,9 +165,11 @@ def test_a_complete_study_is_told_as_such(folder):
         for index in (0, 1):
             if (arm, index) != ("baseline", 0):
                 settle(folder, Cell(arm, "confirm", index, index, 4, {}), Outcome("complete", {ACCURACY: 90.0}))
+            written = Cell(arm, "confirm", index, index, 4, {}, choice="written")
+            settle(folder, written, Outcome("complete", {ACCURACY: 90.0}))
     status = read_status(folder)
     assert status.complete
-    assert line(status).startswith("small-1: 6 of 6 trials, 1 without a result; complete, wrote last")
+    assert line(status).startswith("small-1: 10 of 10 trials, 1 without a result; complete, wrote last")
     assert not status.running
 
 
@@ -170,7 +186,7 @@ def test_a_home_tells_of_a_study_on_another_machine(folder, silent_s, told):
 def test_a_study_that_has_only_just_begun(folder):
     for path in ("ledger.jsonl", "lock", "trials/dense-confirm-seed0/trial.json"):
         (folder / path).unlink()
-    assert line(read_status(folder)).startswith("small-1: 0 of 6 trials; not running, wrote last")
+    assert line(read_status(folder)).startswith("small-1: 0 of 10 trials; not running, wrote last")
 
 
 def test_a_folder_of_studies_gets_a_line_for_each(folder, capsys):

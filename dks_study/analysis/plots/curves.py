@@ -5,26 +5,23 @@ from collections.abc import Sequence
 
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
 
-from dks_study.analysis.collect import confirmed_epochs, full_confirmations, names
-from dks_study.analysis.plots.style import DOUBLE_COLUMN_IN, SINGLE_COLUMN_IN, blank, looks, styled
+from dks_study.analysis.plots.style import DOUBLE_COLUMN_IN, PLAIN, SINGLE_COLUMN_IN, SPARSE, blank, row_looks, styled
+from dks_study.analysis.rows import TUNED, WRITTEN, choice_of, confirmed_epochs, full_confirmations, names, table_rows
 from dks_study.spec.backbone import is_stage, tap_position
 from dks_study.spec.pairing import MAIN, TEACHER, network_of
 from dks_study.study.results import Results
 
 ENSEMBLE = "ensemble"  # of the network's own classifiers
 
-_PLAIN = FuncFormatter(lambda value, _: f"{value:g}")
-_SPARSE = FuncFormatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else "")
-
 
 def learning_curves(results: Results, metric: str = "val/top1/main") -> pd.DataFrame:
     """Return by arm and epoch the mean over seeds, the lowest and the highest: arm, epoch, mean, low, high, n.
 
     Only complete confirmation trials count; accuracies become errors (%). Empty where the metric is not on record.
+    Where arms were tuned it is theirs as written, which are all equally long.
     """
-    epochs = confirmed_epochs(results)
+    epochs = _comparable_epochs(results)
     if metric not in epochs:
         return pd.DataFrame()
     values = epochs[["arm", "epoch"]].assign(value=100 - epochs[metric] if "/top" in metric else epochs[metric])
@@ -37,7 +34,7 @@ def draw_learning_curves(results: Results) -> Figure:
     held_out, training = learning_curves(results), learning_curves(results, "train/top1/main")
     with styled():
         figure, (axes,) = blank(SINGLE_COLUMN_IN * 1.35, 2.9)
-        for arm, look in looks(names(results)).items():
+        for arm, look in row_looks(results).items():
             mine, fitted = held_out[held_out["arm"] == arm], training[training["arm"] == arm]
             if not len(mine):
                 continue
@@ -49,12 +46,19 @@ def draw_learning_curves(results: Results) -> Figure:
     return figure
 
 
+def _comparable_epochs(results: Results) -> pd.DataFrame:
+    epochs = confirmed_epochs(results)
+    written = [row.name for row in table_rows(results) if row.choice == WRITTEN]
+    return epochs[epochs["arm"].isin(written)] if written and len(epochs) else epochs
+
+
 def classifier_errors(results: Results, split: str = "test") -> pd.DataFrame:
-    """Return the error (%) of every classifier after the last epoch: arm, classifier, mean, std, n.
+    """Return the error (%) of every classifier after the last epoch, arms as tuned: arm, classifier, mean, std, n.
 
     Classifiers stand from shallow to deep, `main` last; what else is on record (an ensemble) follows.
     """
     trials, prefix = full_confirmations(results), f"{split}/top1/"
+    trials = trials[choice_of(trials) == TUNED] if len(trials) else trials
     columns = [str(name) for name in trials.columns if str(name).startswith(prefix)]
     rows = []
     for name in _in_order([column.removeprefix(prefix) for column in columns]):
@@ -72,7 +76,7 @@ def draw_classifier_errors(results: Results) -> Figure:
     with styled():
         figure, (axes,) = blank(SINGLE_COLUMN_IN * 1.35, 2.6)
         for at, arm in enumerate(arms):
-            look, mine = looks(names(results))[arm], frame[frame["arm"] == arm]
+            look, mine = row_looks(results)[arm], frame[frame["arm"] == arm]
             x = mine["classifier"].map(classifiers.index) + 0.6 * ((at + 0.5) / len(arms) - 0.5)
             bars = mine["std"].fillna(0)
             axes.errorbar(x, mine["mean"], bars, fmt=look.marker, color=look.colour, label=arm, ms=4, elinewidth=1)
@@ -83,8 +87,11 @@ def draw_classifier_errors(results: Results) -> Figure:
 
 
 def kl_over_training(results: Results, split: str = "train") -> pd.DataFrame:
-    """Return the mean over seeds of KL(teacher || student) in nats: arm, teacher, student, epoch, kl."""
-    epochs, prefix = confirmed_epochs(results), f"{split}/kl/"
+    """Return the mean over seeds of KL(teacher || student) in nats: arm, teacher, student, epoch, kl.
+
+    Of the same trials as `learning_curves`.
+    """
+    epochs, prefix = _comparable_epochs(results), f"{split}/kl/"
     columns = [str(name) for name in epochs.columns if str(name).startswith(prefix)]
     if not columns:
         return pd.DataFrame()
@@ -104,12 +111,12 @@ def draw_kl_over_training(results: Results) -> Figure:
         for at, axes in enumerate(panels):
             teacher, student = classifiers[at // size], classifiers[at % size]
             pair = frame[(frame["teacher"] == teacher) & (frame["student"] == student)]
-            for arm, look in looks(names(results)).items():
+            for arm, look in row_looks(results).items():
                 mine = pair[pair["arm"] == arm]
                 axes.plot(mine["epoch"], mine["kl"], look.line, color=look.colour, linewidth=1, label=arm)
             axes.set_yscale("log")
-            axes.yaxis.set_major_formatter(_PLAIN)
-            axes.yaxis.set_minor_formatter(_SPARSE)
+            axes.yaxis.set_major_formatter(PLAIN)
+            axes.yaxis.set_minor_formatter(SPARSE)
             if at < size:
                 axes.set_title(_two_lines(student))
             if at >= size * (size - 1):

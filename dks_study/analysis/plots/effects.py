@@ -9,8 +9,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
-from dks_study.analysis.collect import names, table_rows
-from dks_study.analysis.plots.style import FAINT, SINGLE_COLUMN_IN, blank, looks, styled
+from dks_study.analysis.plots.style import FAINT, SINGLE_COLUMN_IN, blank, row_looks, styled
+from dks_study.analysis.rows import TUNED, table_rows
 from dks_study.analysis.tables.ablation import MixError, ablation_cells
 from dks_study.analysis.tables.comparisons import comparisons, errors_by_seed
 from dks_study.analysis.tables.costs import arm_costs
@@ -28,7 +28,7 @@ def draw_forest(results: Results) -> Figure:
         figure, (axes,) = blank(SINGLE_COLUMN_IN * 1.35, 0.8 + 0.34 * max(1, len(frame)))
         axes.axvline(0, color="#666666", linewidth=0.8)
         for at, row in enumerate(frame.to_dict("records")):
-            look = looks(names(results))[row["arm"]]
+            look = row_looks(results)[row["arm"]]
             each = (errors[row["arm"]] - errors[row["base"]]).dropna()
             axes.plot(each, np.full(len(each), at + 0.24), "|", color=look.colour, alpha=0.6, markersize=5)
             axes.plot([row["low"], row["high"]], [at, at], color=look.colour, linewidth=1.6)
@@ -83,7 +83,7 @@ def draw_placements(frame: pd.DataFrame) -> Figure:
 
 
 def trade_off(results: Results, cost: str = "macs_train") -> pd.DataFrame:
-    """Return arm, base (what it is compared with), cost, mean, std of the test error (%), and front.
+    """Return arm, base (what it is compared with), cost, mean, std of the test error (%), and front, of rows as tuned.
 
     On the front is what no other arm of the same base beats in one and equals in both. `cost` is a column of
     `arm_costs`: macs_train, params_train, epoch_s, gpu_hours.
@@ -91,7 +91,8 @@ def trade_off(results: Results, cost: str = "macs_train") -> pd.DataFrame:
     errors, costs = errors_by_seed(results), arm_costs(results)
     if not len(errors) or not len(costs):
         return pd.DataFrame()
-    bases = {row.name: row.base for row in table_rows(results)}
+    bases = {row.name: row.base for row in table_rows(results) if row.choice == TUNED}
+    errors = errors[[name for name in errors if name in bases]]
     frame = pd.DataFrame({"arm": errors.columns, "mean": errors.mean().to_numpy(), "std": errors.std().to_numpy()})
     frame = frame.merge(costs[["arm", cost]].rename(columns={cost: "cost"}), on="arm").dropna(subset=["cost"])
     frame.insert(1, "base", frame["arm"].map(bases))
@@ -109,7 +110,7 @@ def draw_trade_off(results: Results, cost: str = "macs_train", label: str = "MAC
             named = "" if at else "Pareto front"
             axes.step(front["cost"], front["mean"], where="post", color=FAINT, linewidth=4, label=named)
         for row in frame.to_dict("records"):
-            look = looks(names(results))[row["arm"]]
+            look = row_looks(results)[row["arm"]]
             spread = None if math.isnan(row["std"]) else row["std"]
             axes.errorbar(row["cost"], row["mean"], spread, fmt=look.marker, color=look.colour, label=row["arm"], ms=5)
         axes.set(xlabel=label, ylabel="test error (%), ± 1 std", xlim=(0, 1.1 * frame["cost"].max()), ylim=(0, None))

@@ -9,14 +9,17 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from dks_study.analysis.plots.style import DOUBLE_COLUMN_IN, SINGLE_COLUMN_IN, blank, looks, styled
+from dks_study.analysis.rows import repeat_of
 from dks_study.analysis.tables.pareto import pareto_table
+from dks_study.analysis.tables.settings import was_widened
 from dks_study.spec.objectives import ACCURACY
 from dks_study.spec.search import AxisSpec
 from dks_study.study.results import Results
 
 
 def search_history(results: Results) -> pd.DataFrame:
-    """Return complete search trials: arm, index, setting/*, further objectives, error, best (lowest so far in the arm).
+    """Return complete search trials: arm, repeat, index, setting/*, further objectives, error, best (so far in the
+    search).
 
     `error` is the validation error (%), or, where the search aims at something else, the first thing it aims at; less
     is better in all of them.
@@ -24,17 +27,18 @@ def search_history(results: Results) -> pd.DataFrame:
     trials, objective = results.trials, results.study.search.objectives[0]
     if not len(trials) or objective not in trials:
         return pd.DataFrame()
-    found = trials[(trials["phase"] == "search") & (trials["status"] == "complete")].sort_values(["arm", "index"])
+    found = trials[(trials["phase"] == "search") & (trials["status"] == "complete")]
+    found = found.assign(repeat=repeat_of(found)).sort_values(["arm", "repeat", "index"])
     settings = [str(key) for key in found.columns if str(key).startswith("setting/")]
     costs = list(results.study.search.objectives[1:])
-    frame = found[["arm", "index", *settings, *costs]].assign(
+    frame = found[["arm", "repeat", "index", *settings, *costs]].assign(
         error=100 - found[objective] if objective == ACCURACY else found[objective]
     )
-    return frame.assign(best=frame.groupby("arm")["error"].cummin()).reset_index(drop=True)
+    return frame.assign(best=frame.groupby(["arm", "repeat"])["error"].cummin()).reset_index(drop=True)
 
 
 def draw_search_history(results: Results) -> Figure:
-    """Draw each arm's trials as points and its best so far as a step line."""
+    """Draw each arm's trials as points and the best so far of each of its searches as a step line."""
     frame = search_history(results)
     with styled():
         figure, (axes,) = blank(SINGLE_COLUMN_IN * 1.35, 2.5)
@@ -43,7 +47,9 @@ def draw_search_history(results: Results) -> Figure:
             if not len(mine):
                 continue
             axes.plot(mine["index"], mine["error"], look.marker, color=look.colour, markersize=3, alpha=0.5)
-            axes.step(mine["index"], mine["best"], look.line, where="post", color=look.colour, label=arm)
+            for repeat, search in mine.groupby("repeat"):
+                named = arm if repeat == 0 else None
+                axes.step(search["index"], search["best"], look.line, where="post", color=look.colour, label=named)
         axes.set(xlabel="search trial", ylabel=f"{_objective_name(results)}\nline: best so far")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
@@ -78,7 +84,8 @@ def parallel_coordinates(results: Results) -> pd.DataFrame:
     frame = search_history(results)
     for key, axis in results.study.search.axes.items():
         if f"setting/{key}" in frame and not axis.same_as:
-            frame[f"at/{key}"] = [_place(value, axis) for value in frame[f"setting/{key}"]]
+            reached = _reached(results, frame, key)
+            frame[f"at/{key}"] = [_place(value, reached) for value in frame[f"setting/{key}"]]
     if len(frame):
         low, high = frame["error"].min(), frame["error"].max()
         frame["at/error"] = (frame["error"] - low) / ((high - low) or 1.0)
@@ -103,12 +110,18 @@ def draw_parallel_coordinates(results: Results) -> Figure:
             axes.plot(x[there], lines[:, there].T, look.line, color=look.colour, linewidth=0.7, alpha=faint)
             best = lines[mine["error"].argmin(), there]
             axes.plot(x[there], best, look.line, color=look.colour, marker=look.marker, linewidth=2, label=arm)
-        _label_ends(axes, [*(_ends(results.study.search.axes[key]) for key in keys), _error_ends(frame)])
+        _label_ends(axes, [*(_ends(_reached(results, frame, key)) for key in keys), _error_ends(frame)])
         axes.set_xticks(x, [*keys, _objective_name(results)])
         axes.set(yticks=[], ylim=(-0.12, 1.12), xlim=(-0.2, len(columns) - 0.6))
         axes.spines["left"].set_visible(False)
         axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
+
+
+def _reached(results: Results, frame: pd.DataFrame, key: str) -> AxisSpec:
+    """Return an axis with the range that some search had in the end."""
+    axis = results.study.search.axes[key]
+    return axis.widened if was_widened(frame[f"setting/{key}"], axis) else axis
 
 
 def _place(value: float | str | None, axis: AxisSpec) -> float:

@@ -11,6 +11,10 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+from dks_study.analysis.rows import WRITTEN, names, table_rows
+from dks_study.study.results import Results
 
 SINGLE_COLUMN_IN, DOUBLE_COLUMN_IN = 3.4, 7.0  # widths of a two-column page
 PNG_DPI = 200
@@ -20,6 +24,8 @@ LINES = ("-", "--", "-.", ":")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 OWN = {"baseline": 0, "ds": 1, "dks": 2, "dense": 2}  # arms of many studies: they look alike in all of them
 FAINT = "#DDDDDD"
+PLAIN = FuncFormatter(lambda value, _: f"{value:g}")
+SPARSE = FuncFormatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else "")  # between powers of ten
 _RC: dict[Any, Any] = {
     **{"font.size": 8, "axes.titlesize": 8, "axes.labelsize": 8, "xtick.labelsize": 7, "ytick.labelsize": 7},
     **{"legend.fontsize": 7, "legend.frameon": False, "lines.linewidth": 1.3, "axes.linewidth": 0.6},
@@ -56,6 +62,12 @@ def looks(arms: Iterable[str]) -> dict[str, Look]:
         arm: Look(COLOURS[at % many], LINES[at // many % len(LINES)], MARKERS[(at + at // many) % len(MARKERS)])
         for arm, at in ((arm, places[arm]) for arm in arms)
     }
+
+
+def row_looks(results: Results) -> dict[str, Look]:
+    """Return the looks of a study's arms and of the rows of its table; an arm as written looks like the arm."""
+    found = looks(names(results))
+    return found | {row.name: found[row.arm] for row in table_rows(results) if row.choice == WRITTEN}
 
 
 @contextmanager

@@ -11,14 +11,15 @@ from matplotlib.figure import Figure
 
 from dks_study.analysis.collect import collect
 from dks_study.analysis.paper import published
-from dks_study.analysis.plots import curves, effects, importance, searches
+from dks_study.analysis.plots import curves, effects, importance, searches, tuning
 from dks_study.analysis.plots.style import svg
 from dks_study.analysis.report import prose
-from dks_study.analysis.tables.comparisons import comparison_grid, comparisons
+from dks_study.analysis.tables.comparisons import CHOSEN, comparison_grid, comparisons
 from dks_study.analysis.tables.costs import arm_costs, cost_grid
 from dks_study.analysis.tables.grid import Cell, Grid, html, latex
 from dks_study.analysis.tables.pareto import pareto_grid, pareto_table
-from dks_study.analysis.tables.study import ArmTable, arm_table, setting_grid, table_grid
+from dks_study.analysis.tables.settings import setting_grid
+from dks_study.analysis.tables.study import ArmTable, arm_table, table_grid
 from dks_study.study.ledger import write_whole
 from dks_study.study.provenance import recorded_of
 from dks_study.study.results import Results, ResultsError, load_results
@@ -57,12 +58,14 @@ def write_report(results: Results, folder: Path) -> Path:
         OSError: if `folder` cannot be written.
     """
     table, recorded = arm_table(results), recorded_of(folder)
-    grids = {"results": table_grid(table), "settings": setting_grid(table), "comparisons": comparison_grid(results)}
+    grids = {"results": table_grid(table), "settings": setting_grid(table.settings)}
+    grids |= {"comparisons": comparison_grid(results), "chosen_epoch": comparison_grid(results, CHOSEN)}
     grids["costs"] = cost_grid(results)
     sections = [
         _answer(results, table, grids),
         Section("Protocol", prose.protocol(results.study) + prose.data(recorded)),
         _training(results),
+        _tuning(results),
         _search(results, grids["settings"]),
         _cost(results, grids["costs"]),
         Section("What was left out", prose.left_out(table, results.trials)),
@@ -108,10 +111,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _answer(results: Results, table: ArmTable, grids: dict[str, Grid]) -> Section:
     pictures = []
     if len(comparisons(results)):
-        caption = "Mean over seeds with its 95 % BCa interval; a tick for every seed. Left of zero: less error."
+        caption = (
+            "Mean over seeds with its 95 % interval, of the procedure where searches were repeated, else of the"
+            " settings; a tick for every seed. Left of zero: less error."
+        )
         pictures.append(_picture("Paired differences", caption, effects.draw_forest, results))
     pictures += _placements(results)
-    tables = tuple(html(grids[name]) for name in ("results", "comparisons") if grids[name].rows)
+    tables = tuple(html(grids[name]) for name in ("results", "comparisons", "chosen_epoch") if grids[name].rows)
     return Section("Results", () if tables else table.notes, tables, tuple(pictures))
 
 
@@ -130,7 +136,10 @@ def _placements(results: Results) -> list[Picture]:
 def _training(results: Results) -> Section:
     drawn = []
     if len(curves.learning_curves(results)):
-        caption = "Validation error by epoch: mean over seeds, band from the lowest to the highest; dotted: training."
+        caption = (
+            "Validation error by epoch, arms as written: mean over seeds, band from the lowest to the highest; dotted:"
+            " training."
+        )
         drawn.append(_picture("Learning curves", caption, curves.draw_learning_curves, results))
     errors = curves.classifier_errors(results)
     if len(errors) and errors["classifier"].nunique() > 1:
@@ -144,10 +153,29 @@ def _training(results: Results) -> Section:
     return Section("What happens during training", pictures=tuple(drawn))
 
 
+def _tuning(results: Results) -> Section:
+    drawn = []
+    if len(tuning.nuisance_errors(results)):
+        caption = (
+            "Validation error of every setting that was trained at full length, mean over its seeds; rings: what the"
+            " searches chose, larger where several chose it."
+        )
+        drawn.append(_picture("Error over what every arm tunes", caption, tuning.draw_nuisance_errors, results))
+    texts: tuple[str, ...] = ()
+    if len(curve := tuning.budget_curves(results)):
+        texts = (prose.tuning_needed(curve),)
+        caption = (
+            "Expected lowest validation error of so many search trials, and the band that holds 80 of 100 searches"
+            " (Dodge et al. 2019): how much tuning an arm needs."
+        )
+        drawn.append(_picture("Error against tuning budget", caption, tuning.draw_budget_curves, results))
+    return Section("Tuning", texts, pictures=tuple(drawn))
+
+
 def _search(results: Results, settings: Grid) -> Section:
     if not len(searches.search_history(results)):
         return Section("Search")
-    caption = "Every complete search trial, and the best so far in its arm."
+    caption = "Every complete search trial, and the best so far of each search."
     drawn = [_picture("Search history", caption, searches.draw_search_history, results)]
     caption = "A line per trial; the thick one is the lowest of its arm."
     drawn.append(_picture("What was tried", caption, searches.draw_parallel_coordinates, results))

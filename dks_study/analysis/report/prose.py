@@ -1,37 +1,57 @@
 """The sentences of a report: what was asked and found, how it was done, what was left out, where it comes from."""
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
 from dks_study.analysis.collect import backbone_name
-from dks_study.analysis.tables.study import ERROR, ArmTable, best_rows
+from dks_study.analysis.rows import TUNED
+from dks_study.analysis.statistics.planning import trials_for_gain
+from dks_study.analysis.tables.study import ERROR, ArmTable
 from dks_study.spec.study import StudySpec
 from dks_study.study.results import Results
 
 SIGNIFICANT = 0.05
+HARDLY = 0.5  # points
+CLAIMS = {
+    "settings": "a statement about these settings, trained with other seeds",
+    "procedure": "a statement about searching and training, done again",
+}
 
 
 def answer(table: ArmTable) -> str:
-    """Return what the table says, no stronger than it is: the best of each group that is compared with one row."""
+    """Return what the table says, no stronger than it is, from the rows as tuned alone."""
     if not len(table.rows):
         return "No confirmation trial is complete: there is no answer yet."
-    best = table.rows[best_rows(table)]
-    text = "Lowest mean test error: " + "; ".join(_best(row, table.reference) for row in best.to_dict("records"))
-    if "p_holm" not in table.rows:
+    tuned = table.rows[table.rows["choice"] == TUNED]
+    as_tuned = " as tuned" if len(tuned) < len(table.rows) else ""
+    groups = tuned.groupby("against", sort=False) if "against" in tuned else [("", tuned)]
+    best = [group.sort_values(ERROR, kind="stable").iloc[0] for _, group in groups if len(group)]
+    text = f"Lowest mean test error{as_tuned}: {'; '.join(_best(row, table.reference) for row in best)}"
+    if "p_holm" not in tuned or tuned["p_holm"].isna().all():
         return f"{text}. Nothing was compared."
-    sure = list(table.rows.loc[table.rows["p_holm"] < SIGNIFICANT, "arm"])
-    what = table.reference if "against" not in table.rows else "what they are compared with"
-    found = f"{', '.join(sure)} {'differs' if len(sure) == 1 else 'differ'}" if sure else "no arm differs"
-    return f"{text}. Adjusted for the number of comparisons, {found} from {what} at the 5 % level."
+    what = table.reference if "against" not in tuned else "what they are compared with"
+    sure = tuned[tuned["p_holm"] < SIGNIFICANT]
+    found = [
+        f"{', '.join(rows['arm'])} {'has' if len(rows) == 1 else 'have'} {word} error than {what}"
+        for word, rows in (
+            ("less", sure[sure["difference_mean"] < 0]),
+            ("more", sure[sure["difference_mean"] > 0]),
+        )
+        if len(rows)
+    ]
+    told = " and ".join(found) or f"no arm differs from {what}"
+    claim = "; ".join(CLAIMS[estimand] for estimand in pd.unique(tuned["estimand"].dropna()))
+    return f"{text}. Adjusted for the number of comparisons, {told} at the 5 % level: {claim}."
 
 
-def _best(row: Mapping[Hashable, Any], reference: str) -> str:
+def _best(row: "pd.Series[Any]", reference: str) -> str:
     text = f"{row['arm']} with {row[ERROR]:.2f} %"
     if pd.isna(row.get("difference_mean")):
         return text
-    interval = f"95 % interval {row['difference_low']:+.2f} to {row['difference_high']:+.2f}"
+    low, high = (row[f"difference_{row['estimand']}_{end}"] for end in ("low", "high"))
+    interval = f"95 % interval of the {row['estimand']} {low:+.2f} to {high:+.2f}"
     to = row.get("against", reference)
     return f"{text}, {row['difference_mean']:+.2f} points to {to} ({interval}, Holm-adjusted p {row['p_holm']:.3f})"
 
@@ -39,7 +59,8 @@ def _best(row: Mapping[Hashable, Any], reference: str) -> str:
 def protocol(study: StudySpec) -> tuple[str, ...]:
     """Return the experimental setup as paragraphs."""
     trial, data = study.trial, study.trial.data
-    noise = f" {100 * data.label_noise:g} % of the training labels are wrong ({data.label_noise_kind})."
+    where = " and ".join({"train": "training"}.get(split, split) for split in data.label_noise_in)
+    noise = f" {100 * data.label_noise:g} % of the {where} labels are wrong ({data.label_noise_kind})."
     parts = {"Optimiser": trial.optimiser, "Branches": trial.branches, "Loss": trial.loss}
     chosen = {name: _given(part.model_dump(exclude_unset=True)) or "the defaults" for name, part in parts.items()}
     setup = (
@@ -50,9 +71,10 @@ def protocol(study: StudySpec) -> tuple[str, ...]:
     )
     seeds = ", ".join(map(str, study.report_seeds))
     confirmation = (
-        f"Confirmation: {trial.epochs} epochs on the report seeds {seeds}, which all arms share: a seed fixes the"
-        " backbone's initial weights, data order, augmentation and label noise. The test set is looked at once, after"
-        " the last epoch, with the weights of that epoch."
+        f"Confirmation: at most {trial.epochs} epochs on the report seeds {seeds}, which all arms share: a seed fixes"
+        " the backbone's initial weights, data order, augmentation and label noise. The test set is looked at once,"
+        " at the end, with the weights of the last epoch and, where the table has them, those of the epoch that"
+        " validation chose."
     )
     return setup, _arms(study), _search(study), confirmation
 
@@ -75,17 +97,46 @@ def _search(study: StudySpec) -> str:
     if search.trials == 0 or not search.axes:
         return "Nothing was searched: the arms ran as they are written."
     count = "every cell of its space once" if search.trials is None else f"{search.trials} trials"
+    length = "as long as what they choose for" if search.epochs is None else f"of {search.epochs} epochs"
+    often = f", {search.repeats} times from other seeds" if search.repeats > 1 else ""
     stopping = f", early stopping by {search.early_stopping.kind}" if search.early_stopping.kind != "none" else ""
-    aims = ", ".join(search.objectives)
-    kept = (
-        f"the best setting by {aims} is kept"
-        if len(search.objectives) == 1
-        else f"at most {search.confirm_at_most} settings on the Pareto front of {aims} are kept"
-    )
     return (
-        f"Search: {count} of {search.epochs} epochs in every arm that has an axis{stopping}, each with a sampler of its"
-        f" own from seed {search.seed}; {kept}. Trial 0 is the arm as written. No search trial enters a table."
+        f"{_axes(study)} Search: {count} {length} in every arm that has an axis{often}{stopping}, each with a sampler"
+        f" of its own from seed {search.seed}. Trial 0 is the arm as written. {_kept(study)} No search trial enters a"
+        " table."
     )
+
+
+def _axes(study: StudySpec) -> str:
+    kinds = {"nuisance": "Tuned in every arm", "scientific": "Searched in the arms that are about it"}
+    found = {
+        text: ", ".join(key for key, axis in study.search.axes.items() if axis.role == role)
+        for role, text in kinds.items()
+    }
+    return " ".join(f"{text}: {keys}." for text, keys in found.items() if keys)
+
+
+def _kept(study: StudySpec) -> str:
+    search, aims = study.search, ", ".join(study.search.objectives)
+    if len(search.objectives) > 1:
+        return f"At most {search.confirm_at_most} settings on the Pareto front of {aims} are kept."
+    if not search.race_seeds:
+        return f"The best setting by {aims} is kept."
+    return (
+        f"The best {search.finalists} settings by {aims}, the arm as written among them, are trained on"
+        f" {search.race_seeds} further seeds; of those that beat the arm as written by more than the standard error"
+        " of the paired difference the one with the best mean is chosen, else the arm as written."
+    )
+
+
+def tuning_needed(curves: pd.DataFrame) -> str:
+    """Return after how many trials more of them hardly help an arm; `curves` are those of `plots.tuning`."""
+    found = []
+    for arm, curve in curves.groupby("arm", sort=False):
+        trials = trials_for_gain(curve["expected"].tolist(), HARDLY)
+        found.append(f"{arm} {trials or f'more than {len(curve) // 2}'}")
+    text = f"Twice as many search trials make the expected error less than {HARDLY:g} points smaller from"
+    return f"{text}: {', '.join(found)}."
 
 
 def left_out(table: ArmTable, trials: pd.DataFrame) -> tuple[str, ...]:
@@ -104,6 +155,7 @@ def provenance(results: Results, sessions: list[dict[str, Any]]) -> tuple[str, .
     """Return study, code, machine and package versions as sentences, the last session's where several ran."""
     study = results.study
     texts = [f"Study {study.name}, profile {study.profile}, content hash {study.content_hash()}."]
+    texts += _adopted(results.trials)
     if sessions:
         last = sessions[-1]
         revision = last.get("git_revision") or "unknown"
@@ -119,6 +171,16 @@ def provenance(results: Results, sessions: list[dict[str, Any]]) -> tuple[str, .
         )
         texts.append("Packages: " + ", ".join(f"{name} {version}" for name, version in last["packages"].items()) + ".")
     return tuple(texts)
+
+
+def _adopted(trials: pd.DataFrame) -> list[str]:
+    """Return how many trials other studies have trained, in a sentence, or nothing."""
+    if "adopted_from" not in trials or not trials["adopted_from"].notna().any():
+        return []
+    trials = trials.drop_duplicates("trial")
+    names = trials["adopted_from"].value_counts()
+    where = ", ".join(f"{name} ({count})" if len(names) > 1 else str(name) for name, count in names.items())
+    return [f"{names.sum()} of {len(trials)} trials were adopted from {where}, whose identity they share."]
 
 
 def _given(values: Mapping[str, Any]) -> str:

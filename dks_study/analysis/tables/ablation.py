@@ -1,4 +1,5 @@
-"""Any ablation as rows x columns, from tidy trials (see analysis.collect): mean and std over seeds, best in bold.
+"""Any ablation as rows x columns, from tidy trials (see analysis.collect): mean and std over seeds, what is not told
+apart from the best in bold.
 
 A table compares only what may be compared. What differs in recipe, split, budget or seeds, and what has no result,
 is refused by name; nothing is dropped in silence.
@@ -10,6 +11,8 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 
 from dks_study.analysis.collect import CONTEXT
+from dks_study.analysis.rows import LENGTH, repeat_of
+from dks_study.analysis.tables.comparisons import not_told_apart
 from dks_study.analysis.tables.grid import Cell, Grid, number
 
 TEST = "test/top1/main"
@@ -80,14 +83,15 @@ def ablation(
     *,
     title: str = "",
 ) -> Grid:
-    """Return the table of `ablation_cells`, the lowest mean among comparable cells in bold; raises as that does.
+    """Return the table of `ablation_cells`; raises as that does.
 
-    Comparable are the cells of one data set, backbone and metric.
+    In bold: what is not told apart from the lowest mean among the cells of one data set, backbone and metric.
     """
     cells = ablation_cells(trials, rows, columns, metrics)
     across = [name for name, dim in (("row", rows), ("column", columns)) if dim in CONTEXT]
-    best = cells.groupby([*across, "metric"], sort=False)["mean"].transform("min")
-    cells = cells.assign(bold=cells["mean"] == best)
+    cells["bold"] = False
+    for _, group in cells.groupby([*across, "metric"], sort=False):
+        cells.loc[group.index, "bold"] = _bold(trials, rows, columns, group)
     names = list(pd.unique(cells["column"]))
     at = {(line.row, line.column): line for line in cells.itertuples()}
     body = tuple(
@@ -96,8 +100,21 @@ def ablation(
     sizes = sorted(set(cells["n"]))
     n = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
     what = "; ".join(metric_name(metric) for metric in metrics)
-    note = f"{what}: mean ± standard deviation over {n} seeds, lower is better, best in bold."
+    note = f"{what}: mean ± standard deviation over {n} seeds, lower is better; bold: not told apart from the best."
     return Grid(title or f"{what} by {rows}", (rows, *map(_shown, names)), body, (note,))
+
+
+def _bold(trials: pd.DataFrame, rows: str, columns: str | None, cells: pd.DataFrame) -> list[bool]:
+    """Return for each of comparable `cells`, all of one metric and the same seeds, whether it may be the best."""
+    errors, metric = {}, str(cells["metric"].iloc[0])
+    for line in cells.itertuples():
+        mine = trials[trials[rows] == line.row]
+        mine = mine[mine[columns] == line.column] if columns else mine
+        values = mine.set_index("seed")[metric]
+        errors[line.Index] = 100 - values if _is_accuracy(metric) else values
+    repeats = repeat_of(trials).groupby(trials["seed"]).first()
+    best = not_told_apart(pd.DataFrame(errors), repeats)
+    return [at in best for at in cells.index]
 
 
 def refuse_mixtures(trials: pd.DataFrame, dims: Sequence[str]) -> None:
@@ -125,7 +142,9 @@ def _refuse_unfit(trials: pd.DataFrame) -> None:
         others = trials[trials[column] != wanted]
         if len(others):
             raise MixError(f"{column}: {len(others)} trials are not {wanted}, {others['trial'].iloc[0]} for one")
-    short = trials[trials["epochs"].astype(str) != trials["budget/epochs"]]
+    planned = trials["budget/epochs"].astype(float)
+    chosen = trials[LENGTH].astype(float).fillna(planned) if LENGTH in trials else planned
+    short = trials[trials["epochs"] != chosen]
     if len(short):
         raise MixError(f"budget: {len(short)} trials ran fewer epochs than planned, {short['trial'].iloc[0]} for one")
 
@@ -146,7 +165,8 @@ def _refuse_several_settings(group: pd.DataFrame, dims: Sequence[str]) -> None:
     keys = [str(key) for key in group.columns if "." in str(key) and "/" not in str(key)]
     for cell, found in group.groupby(list(dims), sort=False):
         for key in keys:
-            if found[key].nunique(dropna=False) > 1:
+            chosen = f"setting/{key}" in found and found[f"setting/{key}"].notna().any()  # by each search for its seeds
+            if not chosen and found[key].nunique(dropna=False) > 1:
                 raise MixError(f"cell {', '.join(map(_shown, cell))}: {key} is {_several(found[key])}")
 
 

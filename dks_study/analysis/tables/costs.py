@@ -4,7 +4,7 @@ import math
 
 import pandas as pd
 
-from dks_study.analysis.collect import TableRow, confirmed_epochs, full_confirmations, table_rows
+from dks_study.analysis.rows import TableRow, confirmed_epochs, full_confirmations, table_rows
 from dks_study.analysis.tables.grid import Cell, Grid, number
 from dks_study.study.results import Results
 

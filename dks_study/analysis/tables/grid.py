@@ -44,12 +44,16 @@ class Cell:
 
 @dataclass(frozen=True)
 class Grid:
-    """A table: the first column names the rows; every note is a sentence that stands below it."""
+    """A table: the first column names the rows; every note is a sentence that stands below it.
+
+    `breaks` are the numbers of rows above which LaTeX and HTML draw a rule.
+    """
 
     title: str
     header: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
     notes: tuple[str, ...] = ()
+    breaks: tuple[int, ...] = ()
 
 
 def number(mean: float, std: float = math.nan, *, digits: int = 2, bold: bool = False, signed: bool = False) -> Cell:
@@ -60,23 +64,33 @@ def number(mean: float, std: float = math.nan, *, digits: int = 2, bold: bool = 
 
 
 def markdown(grid: Grid) -> str:
-    """Return the table as Markdown, the best cells in bold."""
+    """Return the table as Markdown, the best cells in bold, with its title and notes."""
+    return "\n".join([f"### {grid.title}", "", grid_lines(grid), "", *grid.notes]) + "\n"
+
+
+def grid_lines(grid: Grid) -> str:
+    """Return the lines of the Markdown table alone."""
     body = [[f"**{cell.shown}**" if cell.bold else cell.shown for cell in row] for row in grid.rows]
     safe = [[text.replace("|", r"\|") for text in row] for row in body]
-    table = pd.DataFrame(safe, columns=list(grid.header)).to_markdown(index=False, disable_numparse=True)
-    return "\n".join([f"### {grid.title}", "", str(table), "", *grid.notes]) + "\n"
+    return str(pd.DataFrame(safe, columns=list(grid.header)).to_markdown(index=False, disable_numparse=True))
 
 
 def html(grid: Grid) -> str:
     """Return a figure with the table in a box that scrolls by itself, its caption and its notes; everything escaped."""
     head = "".join(f'<th scope="col">{escape(text)}</th>' for text in grid.header)
-    body = "".join(f"<tr>{''.join(_html_cell(cell, at) for at, cell in enumerate(row))}</tr>\n" for row in grid.rows)
+    body = "".join(_html_row(row, at in grid.breaks) for at, row in enumerate(grid.rows))
     notes = "".join(f'<p class="note">{escape(note)}</p>' for note in grid.notes)
     return (
         f'<figure class="table"><figcaption>{escape(grid.title)}</figcaption>'
         f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(grid.title)}">'
         f"<table><thead><tr>{head}</tr></thead><tbody>\n{body}</tbody></table></div>{notes}</figure>"
     )
+
+
+def _html_row(row: tuple[Cell, ...], ruled: bool) -> str:
+    cells = "".join(_html_cell(cell, at) for at, cell in enumerate(row))
+    kind = ' class="ruled"' if ruled else ""
+    return f"<tr{kind}>{cells}</tr>\n"
 
 
 def _html_cell(cell: Cell, at: int) -> str:
@@ -105,7 +119,10 @@ def latex(grid: Grid) -> str:
     r"""Return a LaTeX table, at most as wide as the line; needs \usepackage{booktabs,graphicx,siunitx} (siunitx 3)."""
     kinds = [_column(grid, at) for at in range(len(grid.header))]
     head = " & ".join("{" + tex(text) + "}" for text in grid.header)
-    body = [" & ".join(_latex_cell(cell) for cell in row) + r" \\" for row in grid.rows]
+    rules = dict.fromkeys(grid.breaks, r"\midrule ")
+    body = [
+        rules.get(at, "") + " & ".join(_latex_cell(cell) for cell in row) + r" \\" for at, row in enumerate(grid.rows)
+    ]
     notes = [r"\par\smallskip\raggedright\footnotesize " + tex(" ".join(grid.notes))] if grid.notes else []
     lines = [
         *(r"\begin{table}", r"\centering", r"\sisetup{separate-uncertainty, detect-weight, mode=text}"),

@@ -1,196 +1,177 @@
 """The ablation table of a study: one row per arm, in percent test error, each paired with the reference arm by seed."""
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from dks_study.analysis.collect import full_confirmations, left_out, table_rows
-from dks_study.analysis.statistics.paired import smallest_p
-from dks_study.analysis.tables.comparisons import comparisons, errors_by_seed
+from dks_study.analysis.rows import TUNED, WRITTEN, TableRow, full_confirmations, table_rows
+from dks_study.analysis.tables.comparisons import (
+    CHOSEN,
+    LAST,
+    comparisons,
+    errors_by_seed,
+    interval_text,
+    not_told_apart,
+    repeats_by_seed,
+)
 from dks_study.analysis.tables.costs import COUNTS
-from dks_study.analysis.tables.grid import Cell, Grid, markdown, number
+from dks_study.analysis.tables.grid import Cell, Grid, grid_lines, markdown, number
+from dks_study.analysis.tables.notes import notes
 from dks_study.analysis.tables.pareto import pareto_grid, pareto_table
-from dks_study.spec.study import auto_recipes_by_arm
+from dks_study.analysis.tables.settings import chosen_settings, setting_grid
 from dks_study.study.ledger import write_whole
 from dks_study.study.results import Results
 
-ERROR = "test_error_percent"
+ERROR, CHOSEN_ERROR = "test_error_percent", "test_chosen_error_percent"
+ENDS = ((ERROR, "std", "bold", LAST), (CHOSEN_ERROR, "chosen_std", "chosen_bold", CHOSEN))
+ESTIMANDS = ("procedure", "settings")
 
 
 @dataclass(frozen=True)
 class ArmTable:
-    """Numbers first: a frame with one row per arm, and notes on what is not in it.
+    """Numbers first: a frame with one row per row of the table, and notes on how they came about and what is not in it.
 
     `reference` says in words what arms are compared with; rows have a column `against` where that is not one arm.
+    `settings` holds what was chosen (see chosen_settings).
     """
 
     title: str
     reference: str
     rows: pd.DataFrame
+    settings: pd.DataFrame
     notes: tuple[str, ...]
 
 
 def arm_table(results: Results) -> ArmTable:
     """Compute the table of a study from its complete confirmation trials alone."""
     study, rows = results.study, table_rows(results)
-    errors, compared = errors_by_seed(results), comparisons(results)
+    compared = comparisons(results)
     differences = {str(line["arm"]): line for line in compared.to_dict("records")}
     complete = full_confirmations(results)
+    ends = {names: errors_by_seed(results, names[-1]) for names in ENDS}
     lines = [
-        _row(row.name, errors[row.name].dropna(), differences.get(row.name), complete[complete["row"] == row.name])
+        _row(row, {names: errors[row.name] for names, errors in ends.items() if row.name in errors})
+        | _difference(differences.get(row.name))
         | ({"against": row.base} if study.table.against else {})
+        | {key: int(complete.loc[complete["row"] == row.name, f"cost/{key}"].max()) for key in COUNTS}
         for row in rows
-        if row.name in errors
+        if row.name in ends[ENDS[0]]
     ]
-    bases = {row.base for row in rows if row.arm == study.table.reference}
-    reference = "the arm in brackets" if study.table.against else bases.pop()
-    return ArmTable(study.table.title, reference, pd.DataFrame(lines), _notes(results, reference, errors, compared))
+    bases = {row.base for row in rows if row.arm == study.table.reference and row.choice == TUNED}
+    reference = "the arm beside it" if study.table.against else bases.pop()
+    frame = pd.DataFrame(lines)
+    for (_, _, bold, _), errors in ends.items():
+        if len(errors):
+            frame[bold] = frame["arm"].isin(_bold(rows, errors, repeats_by_seed(results)))
+    found = notes(results, reference, ends[ENDS[0]], compared)
+    return ArmTable(study.table.title, reference, frame, chosen_settings(results), found)
 
 
-def _row(
-    name: str, errors: pd.Series, difference: Mapping[Hashable, Any] | None, trials: pd.DataFrame
-) -> dict[str, object]:
-    row: dict[str, object] = {"arm": name, "n": len(errors), ERROR: errors.mean(), "std": errors.std(ddof=1)}
-    if difference:
-        row |= {f"difference_{key}": difference[key] for key in ("n", "mean", "std", "low", "high", "p")}
-        row["p_holm"] = difference["p_holm"]
-    row |= {key: int(trials[f"cost/{key}"].max()) for key in COUNTS}
-    return row | {key: trials[key].iloc[0] for key in trials.columns.astype(str) if key.startswith("setting/")}
+def _row(row: TableRow, ends: Mapping[tuple[str, str, str, str], "pd.Series[float]"]) -> dict[str, object]:
+    """Return name, n, and mean and standard deviation of the error at each end of training that is on record."""
+    line: dict[str, object] = {"arm": row.name, "choice": row.choice}
+    for (mean, std, _, metric), errors in ends.items():
+        found = errors.dropna()
+        line |= ({"n": len(found)} if metric == LAST else {}) | {mean: found.mean(), std: found.std(ddof=1)}
+    return line
 
 
-def _notes(results: Results, reference: str, errors: pd.DataFrame, compared: pd.DataFrame) -> tuple[str, ...]:
-    study = results.study
-    seeds = len(study.report_seeds)
-    notes = [
-        f"{_count(seeds, 'report seed')}, {study.trial.epochs} epochs, {study.trial.data.name}; test error of `main`"
-        f" after the last epoch; difference to {reference} paired by seed, 95 % BCa bootstrap interval,"
-        " sign-flip p adjusted by Holm."
-    ]
-    fewest = int(compared["n"].min()) if len(compared) else seeds
-    least = smallest_p(fewest)
-    if least >= 0.05:
-        notes.append(f"Warning: {_count(fewest, 'seed')} cannot reach p < 0.05 (at best {least:.3g}): use 6 or more.")
-    if len(compared) > 1:
-        adjusted = min(1.0, len(compared) * least)
-        notes.append(
-            f"The smallest p that {_count(fewest, 'seed')} can reach is {least:.3g}, {adjusted:.3g} after Holm."
-        )
-    notes += [f"Recipe auto: {text}." for text in _unpublished(results)]
-    if in_parts := _in_parts(full_confirmations(results)):
-        notes.append(f"Retrained with each batch in parts, having run out of memory: {', '.join(in_parts)}.")
-    lost = [f"Left out: {reason}" for reason in left_out(results)]
-    lost += [
-        f"Left out: arm {row.name}: no complete confirmation trial."
-        for row in table_rows(results)
-        if row.name not in errors
-    ]
-    whole = all(errors[name].notna().sum() == seeds for name in errors)
-    return (*notes, *lost, *(["Left out: nothing."] if whole and not lost else []))
+def _difference(compared: Mapping[Hashable, Any] | None) -> dict[str, object]:
+    if compared is None:
+        return {}
+    ends = [f"{estimand}_{end}" for estimand in ESTIMANDS for end in ("low", "high")]
+    line = {
+        f"difference_{key}": compared[key]
+        for key in ("n", "mean", "std", "seed_std", "choice_std", "low", "high", "p", *ends)
+    }
+    return line | {key: compared[key] for key in ("p_holm", "estimand", "method")}
 
 
-def _unpublished(results: Results) -> list[str]:
-    """Return what the recipe `auto` came to in the arms, where that is not the published branches alone."""
-    by_text = auto_recipes_by_arm(results.study)
-    return [f"{text} ({', '.join(arms)})" for text, arms in by_text.items() if ";" in text or "paper" not in text]
-
-
-def _in_parts(trials: pd.DataFrame) -> list[str]:
-    """Return in words which trials that the table rests on were trained with their batches in more parts."""
-    if "accumulate" not in trials:  # no trial at all, or results from before this was recorded
-        return []
-    retrained = trials[trials["accumulate"].notna()]
-    return [f"{trial['trial']} (in {int(trial['accumulate'])})" for _, trial in retrained.iterrows()]
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+def _bold(rows: Sequence[TableRow], errors: pd.DataFrame, repeats: "pd.Series[int]") -> set[Hashable]:
+    """Return the rows that are not told apart from the best of those that are compared with the same row."""
+    bold: set[Hashable] = set()
+    for base, choice in dict.fromkeys((row.base, row.choice) for row in rows):
+        mine = [row.name for row in rows if (row.base, row.choice) == (base, choice) and row.name in errors]
+        if mine:
+            searches = repeats * 0 if choice == WRITTEN else repeats
+            bold |= set(not_told_apart(errors[mine], searches))
+    return bold
 
 
 def to_markdown(table: ArmTable) -> str:
-    """Return the table as Markdown: error, paired difference, costs; then the settings; then the notes."""
+    """Return the table as Markdown: errors, paired differences, costs; then what was chosen; then the notes."""
+    grid = table_grid(table, costs=True)
     parts = [f"### {table.title}", ""]
-    if len(table.rows):
-        marked = zip(table.rows.iterrows(), best_rows(table), strict=True)
-        shown = pd.DataFrame([_shown(row, table.reference, best) for (_, row), best in marked])
-        settings = table.rows[["arm", *(key for key in table.rows.columns.astype(str) if key.startswith("setting/"))]]
-        parts += [shown.to_markdown(index=False, disable_numparse=True), ""]
-        if settings.shape[1] > 1:
-            named = settings.rename(columns=lambda key: key.removeprefix("setting/"))
-            parts += ["Chosen on validation:", "", _settings(named), ""]
+    if grid.rows:
+        parts += [grid_lines(grid), ""]
+    if len(table.settings):
+        parts += ["Chosen on validation:", "", grid_lines(setting_grid(table.settings)), ""]
     return "\n".join([*parts, *table.notes]) + "\n"
 
 
-def best_rows(table: ArmTable) -> "pd.Series[bool]":
-    """Mark the rows of the lowest error among those that are compared with the same row, that row among them."""
-    groups = table.rows["against"] if "against" in table.rows else pd.Series("", index=table.rows.index)
-    return table.rows[ERROR] == table.rows.groupby(groups)[ERROR].transform("min")
+def table_grid(table: ArmTable, *, costs: bool = False) -> Grid:
+    """Return errors and comparisons, a rule between rows as tuned and as written; with costs at the end if asked."""
+    if not len(table.rows):
+        return Grid(table.title, ("arm",), (), _plain(table.notes))
+    columns = _columns(table) | (_costs(table.rows) if costs else {})
+    rows = tuple(zip(*columns.values(), strict=True))
+    choices = table.rows["choice"].tolist()
+    breaks = tuple(at for at in range(1, len(choices)) if choices[at] != choices[at - 1])
+    return Grid(table.title, tuple(columns), rows, _plain(table.notes), breaks)
 
 
-def _shown(row: pd.Series, reference: str, best: bool) -> dict[str, str]:
-    spread = "" if pd.isna(row["std"]) else f" ± {row['std']:.2f}"  # one seed has none
-    error = f"{row[ERROR]:.2f}{spread}"
-    compared = pd.notna(row.get("difference_mean"))
-    against = f" ({row['against']})" if "against" in row else ""
+def _columns(table: ArmTable) -> dict[str, list[Cell]]:
+    rows = table.rows
+    columns = {"arm": [Cell(name) for name in rows["arm"]], "n": [Cell(str(n)) for n in rows["n"]]}
+    columns["test error (%)"] = _errors(rows, ENDS[0])
+    if CHOSEN_ERROR in rows:
+        columns["at the epoch chosen (%)"] = _errors(rows, ENDS[1])
+    if "difference_mean" not in rows:
+        return columns
+    several = "against" in rows
+    pairs = zip(rows["difference_mean"], rows["difference_std"], strict=True)
+    columns["difference" if several else f"difference to {table.reference}"] = [
+        number(mean, std, signed=True) for mean, std in pairs
+    ]
+    if several:
+        known = rows["difference_mean"].notna()
+        columns["to"] = [Cell(str(to) if shown else "") for to, shown in zip(rows["against"], known, strict=True)]
+    for estimand in ESTIMANDS:
+        low, high = (rows[f"difference_{estimand}_{end}"] for end in ("low", "high"))
+        if low.notna().any():
+            texts = [interval_text(*ends) for ends in zip(low, high, strict=True)]
+            columns[f"95 % interval ({estimand})"] = [Cell(text) for text in texts]
+    columns["p (Holm)"] = [number(p, digits=3) for p in rows["p_holm"]]
+    return columns
+
+
+def _errors(rows: pd.DataFrame, end: tuple[str, str, str, str]) -> list[Cell]:
+    mean, std, bold, _ = end
+    found = zip(rows[mean], rows[std], rows[bold], strict=True)
+    return [number(each, spread, bold=bool(best)) for each, spread, best in found]
+
+
+def _costs(rows: pd.DataFrame) -> dict[str, list[Cell]]:
+    kinds = {"parameters (train / inference)": "params", "MACs per image (train / inference)": "macs"}
     return {
-        "arm": str(row["arm"]),
-        "n": str(row["n"]),
-        "test error (%)": f"**{error}**" if best else error,
-        f"difference to {reference}": f"{row['difference_mean']:+.2f} ± {row['difference_std']:.2f}{against}"
-        if compared
-        else "",
-        "95 % interval": f"[{row['difference_low']:+.2f}, {row['difference_high']:+.2f}]" if compared else "",
-        "p": f"{row['difference_p']:.3f}" if compared else "",
-        "p (Holm)": f"{row['p_holm']:.3f}" if compared else "",
-        "parameters (train / inference)": f"{row['params_train']:,} / {row['params_inference']:,}",
-        "MACs per image (train / inference)": f"{row['macs_train']:,} / {row['macs_inference']:,}",
+        name: [
+            Cell(f"{train:,} / {inference:,}")
+            for train, inference in zip(rows[f"{kind}_train"], rows[f"{kind}_inference"], strict=True)
+        ]
+        for name, kind in kinds.items()
     }
 
 
-def table_grid(table: ArmTable) -> Grid:
-    """Return errors and comparisons of the table, for LaTeX, HTML and CSV; the costs have a grid of their own."""
-    rows = []
-    for row, best in zip(table.rows.to_dict("records"), best_rows(table) if len(table.rows) else (), strict=True):
-        mean, std, low, high, p = (
-            row.get(name, float("nan"))
-            for name in ("difference_mean", "difference_std", "difference_low", "difference_high", "p_holm")
-        )
-        interval = Cell("" if pd.isna(low) else f"[{low:+.2f}, {high:+.2f}]")
-        error = number(row[ERROR], row["std"], bold=bool(best))
-        against = Cell(str(row["against"]) if "against" in row and not pd.isna(mean) else "")
-        difference, adjusted = number(mean, std, signed=True), Cell() if pd.isna(p) else number(p, digits=3)
-        named = [against] if "against" in row else []
-        rows.append((Cell(str(row["arm"])), Cell(str(row["n"])), error, difference, *named, interval, adjusted))
-    several = "against" in table.rows
-    to = ("difference", "to") if several else (f"difference to {table.reference}",)
-    header = ("arm", "n", "test error (%)", *to, "95 % interval", "p (Holm)")
-    notes = tuple(note.replace("`", "").replace("the arm in brackets", "the arm beside it") for note in table.notes)
-    return Grid(table.title, header, tuple(rows), notes)
-
-
-def setting_grid(table: ArmTable) -> Grid:
-    """Return the setting that each arm was confirmed with; only the column of arms if nothing was searched."""
-    keys = [str(key) for key in table.rows.columns if str(key).startswith("setting/")]
-    rows = tuple(
-        (Cell(str(row["arm"])), *(Cell("" if pd.isna(row[key]) else _short(row[key])) for key in keys))
-        for row in table.rows.to_dict("records")
-    )
-    return Grid("Chosen on validation", ("arm", *(key.removeprefix("setting/") for key in keys)), rows)
-
-
-def _short(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _settings(settings: pd.DataFrame) -> str:
-    shown = settings.map(lambda value: "" if pd.isna(value) else f"{value:.4g}" if isinstance(value, float) else value)
-    return str(shown.to_markdown(index=False, disable_numparse=True))
+def _plain(notes: Sequence[str]) -> tuple[str, ...]:
+    """Return the notes for tables that are not Markdown, where the other arm has a column of its own."""
+    return tuple(note.replace("`", "") for note in notes)
 
 
 def write_tables(results: Results, folder: Path) -> str:
-    """Write table.md and table.csv (and pareto.csv, of several objectives) into `folder`; return the Markdown."""
+    """Write table.md, table.csv and, where there are any, settings.csv and pareto.csv; return table.md."""
     table = arm_table(results)
     text = to_markdown(table)
     if len(results.study.search.objectives) > 1:
@@ -199,4 +180,6 @@ def write_tables(results: Results, folder: Path) -> str:
         write_whole(folder / "pareto.csv", front.to_csv(index=False))
     write_whole(folder / "table.md", text)
     write_whole(folder / "table.csv", table.rows.to_csv(index=False))
+    if len(table.settings):
+        write_whole(folder / "settings.csv", table.settings.to_csv(index=False))
     return text

@@ -16,8 +16,17 @@ CIFAR10_CONFUSIONS = (0, 1, 0, 5, 7, 3, 6, 7, 8, 1)
 
 def training_labels(data: DataSet, spec: DataSpec, seed: int) -> Tensor:
     """Return the labels int64 [N] that a trial of this seed trains on."""
-    confusions = data.confusions if spec.label_noise_kind == "asymmetric" else None
-    return noisy_labels(data.train.labels, data.classes, spec.label_noise, seed, confusions)
+    return noisy_labels(data.train.labels, data.classes, spec.label_noise, seed, _confusions(data, spec))
+
+
+def validation_labels(data: DataSet, spec: DataSpec) -> Tensor:
+    """Return the labels int64 [N] that a trial is judged by: the same in every trial, as wrong as `spec` says."""
+    fraction = spec.label_noise if "validation" in spec.label_noise_in else 0.0
+    return noisy_labels(data.validation.labels, data.classes, fraction, spec.split_seed, _confusions(data, spec))
+
+
+def _confusions(data: DataSet, spec: DataSpec) -> Sequence[int] | None:
+    return data.confusions if spec.label_noise_kind == "asymmetric" else None
 
 
 def noisy_labels(

@@ -1,0 +1,113 @@
+"""The rows of a study's table: arms as tuned and as written, and the complete confirmation trials behind each."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pandas as pd
+
+from dks_study.study.results import Results
+
+TUNED, WRITTEN = "tuned", "written"
+LENGTH = "setting/epochs"
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """A row of a study's table: an arm, or one of its settings; `base` is the row it is compared with, or itself.
+
+    `choice` is TUNED for what a search chose, and for everything in a study that chooses nothing; WRITTEN for an arm
+    as it is written beside its tuned row.
+    """
+
+    name: str
+    arm: str
+    base: str
+    choice: str = TUNED
+
+
+def table_rows(results: Results) -> tuple[TableRow, ...]:
+    """Return the rows of the study's table, tuned ones before those as written, each in the order of the arms.
+
+    Rows without a complete trial are among them. An arm has one tuned row, or one for each member of its Pareto front
+    that was confirmed. Of several rows of the arm that others are compared with, the first, which is the most
+    accurate in the search, stands for it; where an arm as written has no such row to be compared with, the arm's only
+    row does.
+    """
+    study, trials = results.study, results.trials
+    confirmed = trials[trials["phase"] == "confirm"] if len(trials) else trials
+    tuned = {arm: [arm] for arm in study.arms} | _names_by_arm(confirmed, TUNED)
+    written = _names_by_arm(confirmed, WRITTEN)
+    bases = {TUNED: tuned, WRITTEN: tuned | written}
+    return tuple(
+        TableRow(name, arm, bases[choice][study.table.reference_of(arm)][0], choice)
+        for choice, found in ((TUNED, tuned), (WRITTEN, written))
+        for arm in study.arms
+        for name in found.get(arm, ())
+    )
+
+
+def _names_by_arm(confirmed: pd.DataFrame, choice: str) -> dict[str, list[str]]:
+    if not len(confirmed):
+        return {}
+    mine = confirmed[choice_of(confirmed) == choice]
+    return {str(arm): list(pd.unique(found["row"])) for arm, found in mine.groupby("arm")}
+
+
+def choice_of(trials: pd.DataFrame) -> "pd.Series[str]":
+    """Return TUNED or WRITTEN for each confirmation trial; studies from before there were both have TUNED alone."""
+    if "choice" not in trials:
+        return pd.Series(TUNED, index=trials.index)
+    return trials["choice"].fillna(TUNED)
+
+
+def repeat_of(trials: pd.DataFrame) -> "pd.Series[int]":
+    """Return which of the arm's independent searches each trial belongs to: 0 where there was one."""
+    if "repeat" not in trials:
+        return pd.Series(0, index=trials.index)
+    return trials["repeat"].fillna(0).astype(int)
+
+
+def names(results: Results) -> list[str]:
+    """Return the names of arms, then those of tuned rows that are no arm: what has a look of its own in figures."""
+    tuned = (row.name for row in table_rows(results) if row.choice == TUNED)
+    return list(dict.fromkeys([*results.study.arms, *tuned]))
+
+
+def full_confirmations(results: Results) -> pd.DataFrame:
+    """Return the complete confirmation trials that ran all epochs that they were meant to."""
+    trials = results.trials
+    if not len(trials):
+        return trials
+    kept = (trials["phase"] == "confirm") & (trials["status"] == "complete")
+    return trials[kept & (trials["epochs"] == planned_epochs(results))]
+
+
+def planned_epochs(results: Results) -> "pd.Series[float]":
+    """Return the length of each confirmation trial: what its search chose, or else what the study says."""
+    common, trials = float(results.study.trial.epochs), results.trials
+    if LENGTH not in trials:
+        return pd.Series(common, index=trials.index)
+    return trials[LENGTH].astype(float).fillna(common)
+
+
+def confirmed_epochs(results: Results) -> pd.DataFrame:
+    """Return the epochs of `full_confirmations`; their `arm` is the row of the table that a trial belongs to.
+
+    A trial that is both its arm's tuned row and the row as written is there twice.
+    """
+    trials = full_confirmations(results)
+    if not len(trials) or not len(results.epochs):
+        return pd.DataFrame()
+    rows = trials[["trial", "row"]].rename(columns={"row": "arm"})
+    return results.epochs.drop(columns="arm").merge(rows, on="trial")
+
+
+def left_out(results: Results) -> Iterator[str]:
+    """Name each confirmation trial that may not enter a table, and why."""
+    trials = results.trials
+    confirmed = trials[trials["phase"] == "confirm"] if len(trials) else trials
+    confirmed = confirmed.assign(planned=planned_epochs(results))
+    for _, trial in confirmed.drop(full_confirmations(results).index).iterrows():
+        short = trial["status"] == "complete"
+        reason = f"only {trial['epochs']} of {trial['planned']:g} epochs" if short else trial["error"]
+        yield f"{trial['trial']} {trial['status']}: {reason}"
