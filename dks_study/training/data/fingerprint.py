@@ -153,7 +153,7 @@ def _summed_up(names: set[str], among: Contents) -> str:
         else:
             few = ", ".join([*some[:SHOWN], *(["..."] if len(some) > SHOWN else [])])
             told.append(f"{len(some):,} of {folder} ({few})")
-    more = f" and in {len(told) - SHOWN} more classes" if len(told) > SHOWN else ""
+    more = f" and {len(told) - SHOWN} more" if len(told) > SHOWN else ""
     return printable(", ".join(told[:SHOWN]) + more)
 
 
