@@ -1,16 +1,13 @@
 """How an arm is searched: axes with conditions and ties, constraints, sampler, objectives, early stopping."""
 
 import math
-import operator
-import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from statistics import fmean
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
 from dks_study.spec.base import Seed, Spec
+from dks_study.spec.constraints import parse_constraint
 from dks_study.spec.objectives import ACCURACY, MAXIMISED
 from dks_study.spec.trial import Scalar
 
@@ -123,52 +120,6 @@ class AxisSpec(Spec):
         """Whether this axis is searched where `key` has `value`, as far as its condition speaks of `key`."""
         wanted = self.when.get(key, ())
         return value in (wanted if isinstance(wanted, tuple) else (wanted,))
-
-
-_COMPARISONS: Mapping[str, Callable[[Any, Any], Any]] = {
-    "<=": operator.le, ">=": operator.ge, "==": operator.eq, "!=": operator.ne, "<": operator.lt, ">": operator.gt,
-}  # fmt: skip
-_SIDE = r"([A-Za-z_]\w*(?:\.\w+)+|[-+]?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?)"
-_CONSTRAINT = re.compile(rf"\s*{_SIDE}\s*(<=|>=|==|!=|<|>)\s*{_SIDE}\s*")
-
-
-@dataclass(frozen=True)
-class Constraint:
-    """A comparison between two keys, or a key and a number."""
-
-    text: str
-    left: str | float
-    sign: str
-    right: str | float
-
-    @property
-    def keys(self) -> tuple[str, ...]:
-        """The dotted keys that it speaks of."""
-        return tuple(side for side in (self.left, self.right) if isinstance(side, str))
-
-    def holds(self, values: Mapping[str, Any]) -> bool:
-        """Whether it holds for `values`, which has all its keys.
-
-        Raises:
-            TypeError: if two values have no order.
-        """
-        left, right = (values[side] if isinstance(side, str) else side for side in (self.left, self.right))
-        return bool(_COMPARISONS[self.sign](left, right))
-
-
-def parse_constraint(text: str) -> Constraint:
-    """Read `key <= key` or `key <= number`; the other signs are <, >, >=, == and !=.
-
-    Raises:
-        ValueError: if the text is anything else.
-    """
-    match = _CONSTRAINT.fullmatch(text)
-    sides = (
-        [side if side[0].isalpha() or side[0] == "_" else float(side) for side in match.group(1, 3)] if match else []
-    )
-    if match is None or not any(isinstance(side, str) for side in sides):
-        raise ValueError("a constraint is `key sign key` or `key sign number` with one of < <= > >= == !=")
-    return Constraint(text, sides[0], match.group(2), sides[1])
 
 
 def _checked(text: str) -> str:

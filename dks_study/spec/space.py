@@ -12,7 +12,8 @@ from operator import getitem
 from typing import Any
 
 from dks_study.spec.branches import TAP_JOINT, only_recipe
-from dks_study.spec.search import AxisSpec, Constraint, parse_constraint
+from dks_study.spec.constraints import Constraint, parse_constraint
+from dks_study.spec.search import AxisSpec
 from dks_study.spec.study import StudySpec, arm_run
 from dks_study.spec.trial import Scalar, Setting
 

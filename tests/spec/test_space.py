@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from played import play
 from studies import plain_profile
 
+from dks_study.spec.constraints import parse_constraint
 from dks_study.spec.files import load_study
 from dks_study.spec.objectives import front, spread
-from dks_study.spec.search import parse_constraint
 from dks_study.spec.space import arm_space, sampler_of, searched
 from dks_study.spec.yamldoc import SpecError
 from dks_study.study.ledger import Cell, Outcome

@@ -7,11 +7,13 @@ import pandas as pd
 
 from dks_study.analysis.collect import backbone_name
 from dks_study.analysis.rows import TUNED
+from dks_study.analysis.statistics.planning import trials_for_gain
 from dks_study.analysis.tables.study import ERROR, ArmTable
 from dks_study.spec.study import StudySpec
 from dks_study.study.results import Results
 
 SIGNIFICANT = 0.05
+HARDLY = 0.5  # points
 CLAIMS = {
     "settings": "a statement about these settings, trained with other seeds",
     "procedure": "a statement about searching and training, done again",
@@ -127,6 +129,16 @@ def _kept(study: StudySpec) -> str:
     )
 
 
+def tuning_needed(curves: pd.DataFrame) -> str:
+    """Return after how many trials more of them hardly help an arm; `curves` are those of `plots.tuning`."""
+    found = []
+    for arm, curve in curves.groupby("arm", sort=False):
+        trials = trials_for_gain(curve["expected"].tolist(), HARDLY)
+        found.append(f"{arm} {trials or f'more than {len(curve) // 2}'}")
+    text = f"Twice as many search trials make the expected error less than {HARDLY:g} points smaller from"
+    return f"{text}: {', '.join(found)}."
+
+
 def left_out(table: ArmTable, trials: pd.DataFrame) -> tuple[str, ...]:
     """Return every note about what is not in the tables, failed and stopped searches included."""
     notes = [note for note in table.notes if note.startswith("Left out")]
@@ -143,6 +155,7 @@ def provenance(results: Results, sessions: list[dict[str, Any]]) -> tuple[str, .
     """Return study, code, machine and package versions as sentences, the last session's where several ran."""
     study = results.study
     texts = [f"Study {study.name}, profile {study.profile}, content hash {study.content_hash()}."]
+    texts += _adopted(results.trials)
     if sessions:
         last = sessions[-1]
         revision = last.get("git_revision") or "unknown"
@@ -158,6 +171,16 @@ def provenance(results: Results, sessions: list[dict[str, Any]]) -> tuple[str, .
         )
         texts.append("Packages: " + ", ".join(f"{name} {version}" for name, version in last["packages"].items()) + ".")
     return tuple(texts)
+
+
+def _adopted(trials: pd.DataFrame) -> list[str]:
+    """Return how many trials other studies have trained, in a sentence, or nothing."""
+    if "adopted_from" not in trials or not trials["adopted_from"].notna().any():
+        return []
+    trials = trials.drop_duplicates("trial")
+    names = trials["adopted_from"].value_counts()
+    where = ", ".join(f"{name} ({count})" if len(names) > 1 else str(name) for name, count in names.items())
+    return [f"{names.sum()} of {len(trials)} trials were adopted from {where}, whose identity they share."]
 
 
 def _given(values: Mapping[str, Any]) -> str:
