@@ -69,8 +69,11 @@ FAULTS: Mapping[str, Fault] = {
         "json.dumps([seed])",
         "training/test_data.py method/test_streams.py",
     ),
-    "p-values are not adjusted": Fault(
-        "analysis/statistics/paired.py", 'method="holm")[1]', 'method="holm")[1] / 2', "analysis/test_stats.py"
+    "every p-value is multiplied by their number": Fault(
+        "analysis/statistics/paired.py",
+        "(len(order) - at) * p_values[i]",
+        "len(order) * p_values[i]",
+        "analysis/test_stats.py",
     ),
     "the checkpoint of any trial will do": Fault(
         "training/checkpoint.py", "state if state.trial_hash == trial_hash else None", "state", "study/test_trial.py"
@@ -80,8 +83,8 @@ FAULTS: Mapping[str, Fault] = {
     ),
     "a search looks at the test set": Fault(
         "training/trainer.py",
-        'if trial.phase == "confirm" and epoch == trial.epochs:',
-        "if epoch == trial.epochs:",
+        'if trial.phase == "confirm":\n            chosen = ',
+        "if True:\n            chosen = ",
         "training/test_trainer.py::test_the_test_set_is_opened_once_by_confirmation_alone",
     ),
     "a milestone comes a step late": Fault(
