@@ -26,6 +26,14 @@ def nothing_left_running():
     end_what_was_started()
 
 
+@pytest.fixture
+def hangups():
+    """Let programs that a test starts die of a hangup, though this process may have been told to ignore them."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def one_thread():
     """Let PyTorch compute with one thread: sums are taken in the same order everywhere.

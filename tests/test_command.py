@@ -104,7 +104,7 @@ def test_one_signal_that_is_sent_twice_as_timeout_does_is_one():
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP])
-def test_the_work_does_not_outlive_the_command(number):
+def test_the_work_does_not_outlive_the_command(number, hangups):
     process, worker = waiting()
     os.kill(process.pid, number)
     assert ended(process)[0] == -number

@@ -139,7 +139,7 @@ def test_a_signal_while_ray_starts_ends_it_with_one_line_and_nothing_is_left(spa
 
 
 @pytest.mark.slow
-def test_a_hangup_ends_it_as_if_killed_and_nothing_is_left(tmp_path, calm):
+def test_a_hangup_ends_it_as_if_killed_and_nothing_is_left(tmp_path, calm, hangups):
     space, trapped = trapped_study(tmp_path, "wait", at=19)
     process = start(space, tmp_path / "results", log=tmp_path / "log")
     trapped_process(trapped, process)
