@@ -19,7 +19,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from dks_study.method.own_loop import SynergyLoss, branched
+    from dks_study.method.own_loop import branched
+    from dks_study.method.own_loss import SynergyLoss
     from dks_study.spec.base import Problem
     from dks_study.studies import StudyResults, load, read, run
 
@@ -29,7 +30,7 @@ __all__ = ["Problem", "StudyResults", "SynergyLoss", "branched", "load", "read",
 _HOMES = {
     "Problem": "dks_study.spec.base",
     "StudyResults": "dks_study.studies",
-    "SynergyLoss": "dks_study.method.own_loop",
+    "SynergyLoss": "dks_study.method.own_loss",
     "branched": "dks_study.method.own_loop",
     "load": "dks_study.studies",
     "read": "dks_study.studies",

@@ -32,7 +32,7 @@ def load(space: str | Path, *, profile: str | Path | None = None, set: Mapping[s
     Args:
         space: a shipped question such as "dense_vs_oneway" (`dks-study --list`), or a YAML file.
         profile: a shipped scale or a YAML file; None takes the one that the space names.
-        set: values that override what the files say, by dotted key: {"trial.epochs": 10}.
+        set: values by dotted key that take the place of what the files say, also of a section: {"trial.epochs": 10}.
 
     Raises:
         Problem: one line that names file, key, rule and value.

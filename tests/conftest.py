@@ -6,6 +6,7 @@ import signal
 
 import pytest
 import torch
+from early import begin_all
 from faulty import calm_study
 from whole_studies import end_what_was_started, finish, in_confirmation, start, wait_for, write_study
 
@@ -32,6 +33,12 @@ def one_thread():
     And networks as small as those of tests take three times the CPU time with two, which mostly wait for one another.
     """
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def begun_early(request, tmp_path_factory, cache_of_its_own):
+    """Let the other core work on what later tests wait for."""
+    begin_all(request.session.items, tmp_path_factory.mktemp)
 
 
 @pytest.fixture(scope="session")

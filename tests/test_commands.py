@@ -11,6 +11,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from early import Early
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [*(ROOT / name for name in ("README.md", "CONTRIBUTING.md")), *ROOT.glob("benchmarks/*.md")]
@@ -102,10 +103,8 @@ print(json.dumps(found))
 """
 
 
-@pytest.fixture(scope="module")
-def copy(tmp_path_factory):
-    """A fresh copy of the tree, as git would check it out."""
-    target = tmp_path_factory.mktemp("fresh") / "dks_study"
+def write_copy(target):
+    """Write a fresh copy of the tree, as git would check it out."""
     names = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
         cwd=ROOT, capture_output=True, text=True, check=True,
@@ -114,20 +113,38 @@ def copy(tmp_path_factory):
         if (ROOT / name).is_file() and Path(name).suffix not in (".parquet", ".ipynb", ".pdf"):
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, target / name)
-    return target
+
+
+def begin_commands(folder):
+    write_copy(folder)
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    every = [list(words) for words in OF_STUDIES], [list(words) for words in SCRIPTS]
+    process = subprocess.Popen(
+        [sys.executable, "-c", DRIVER, json.dumps(every)],
+        cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+    def answers():
+        out, err = process.communicate()
+        assert process.returncode == 0, err
+        return dict(zip([*OF_STUDIES, *SCRIPTS], json.loads(out.splitlines()[-1]), strict=True)), folder
+
+    return answers
+
+
+COMMANDS = Early("commands", begin_commands)
 
 
 @pytest.fixture(scope="module")
-def results(copy):
-    """By command of a study, or script with its options: exit status and what was said."""
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    every = [list(words) for words in OF_STUDIES], [list(words) for words in SCRIPTS]
-    done = subprocess.run(
-        [sys.executable, "-c", DRIVER, json.dumps(every)],
-        cwd=copy, env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return dict(zip([*OF_STUDIES, *SCRIPTS], json.loads(done.stdout.splitlines()[-1]), strict=True))
+def commands():
+    """By command of a study, or script with its options: exit status and what was said; and the copy they ran in."""
+    return COMMANDS.result()
+
+
+@pytest.fixture
+def results(commands):
+    """By command: exit status and what was said."""
+    return commands[0]
 
 
 def test_commands_are_found_where_they_are():
@@ -151,10 +168,10 @@ def test_a_benchmark_finds_all_that_it_imports_and_knows_its_options(results, wo
     assert status == 0, said
 
 
-def test_the_first_command_works_as_a_reader_types_it(copy):
+def test_the_first_command_works_as_a_reader_types_it(commands):
     done = subprocess.run(
         [sys.executable, "run_study.py", "--space", "dense_vs_oneway.yaml", "--dry-run"],
-        cwd=copy, capture_output=True, text=True, check=False,
+        cwd=commands[1], capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
 

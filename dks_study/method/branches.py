@@ -31,9 +31,9 @@ class BranchedNet(nn.Module):
         """Join a backbone and its branches, given by tap name: stages in any order, modules shallow to deep."""
         super().__init__()
         self.backbone = backbone
-        self._taps = shallow_to_deep(branches)
+        self._taps = tuple(branches)
         if isinstance(backbone, Walked):
-            self._taps = tuple(backbone.tap(tap).name for tap in self._taps)
+            self._taps = tuple(backbone.tap(tap).name for tap in shallow_to_deep(branches))
         self.branches = nn.ModuleDict(dict(zip(_keys(self._taps), (branches[tap] for tap in self._taps), strict=True)))
 
     @property

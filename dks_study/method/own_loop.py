@@ -9,6 +9,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from pydantic import ValidationError
@@ -18,19 +19,12 @@ from dks_study.method.backbones import Backbone, Walked, Watched
 from dks_study.method.backbones.layout import PROBE_PIXELS, LayoutError
 from dks_study.method.branches import BranchedNet, check_logits
 from dks_study.method.growth import Site, grow, stage_site
+from dks_study.method.own_loss import LoopError
 from dks_study.method.probing import Probed, probe
 from dks_study.method.streams import seeded
-from dks_study.method.synergy import LossTerms, Objective, objective_for
 from dks_study.spec.backbone import BackboneSpec, ExternalSpec, check_module_name, is_stage
-from dks_study.spec.base import Problem
 from dks_study.spec.branches import BranchSpec
-from dks_study.spec.pairing import MAIN
-from dks_study.spec.trial import LossSpec
 from dks_study.spec.wording import values_problem
-
-
-class LoopError(Problem, ValueError):
-    """A network cannot be branched as it is asked for, or a loss not be had; the message is one line."""
 
 
 def branched(
@@ -79,7 +73,11 @@ def _branched(
     example: Tensor | None,
     branches: Mapping[str, object],
 ) -> BranchedNet:
-    keys = BranchSpec.model_validate_json(json.dumps({"taps": list(taps), **branches}, default=str))
+    keys = BranchSpec.model_validate_json(
+        json.dumps({"taps": taps if isinstance(taps, str) else list(taps), **branches}, default=str)
+    )
+    if hasattr(model, "_orig_mod") or model._compiled_call_impl is not None:  # would run past the taps
+        raise ValueError(f"model: must be compiled with its branches around it, got a compiled {type(model).__name__}")
     images = _example(model) if example is None else example[:2]
     try:
         probed = probe(model, images)
@@ -97,64 +95,6 @@ def _branched(
     net = BranchedNet(Watched(model, classes, output=output, modules=renamed), grown)
     net.branches.train(model.training)
     return net
-
-
-class SynergyLoss:
-    """The loss of all classifiers: cross-entropies, and KL(teacher || student) of pairs (see `synergy.py`)."""
-
-    def __init__(self, **loss: object) -> None:
-        """Take the keys of `loss` in a study (`LossSpec`): pairing, weights, temperature, schedules.
-
-        Raises:
-            LoopError: one line that names the key, the rule and the value.
-        """
-        try:
-            self.spec = LossSpec.model_validate_json(json.dumps(loss, default=str))
-        except ValidationError as error:
-            raise LoopError(values_problem(error.errors(), LossSpec, "SynergyLoss")) from error
-        self._objectives: dict[tuple[str, ...], Objective] = {}
-
-    def __call__(
-        self,
-        logits: Mapping[str, Tensor],
-        targets: Tensor,
-        progress: float | None = None,
-        draws: torch.Generator | None = None,
-    ) -> LossTerms:
-        """Return the terms of one batch; `total` is what is minimised.
-
-        Args:
-            logits: by classifier, shallow to deep, `main` last, each [B, classes]: what a branched network returns.
-            targets: true classes, int64 [B], or distributions over classes [B, classes].
-            progress: fraction of training that is done, in [0, 1]; needed where the loss has a schedule.
-            draws: decides which pairs are left out of this step; needed with `pair_dropout`.
-
-        Raises:
-            LoopError: one line, if the loss names a classifier that is not there, or lacks what its schedule needs.
-        """
-        names, spec = tuple(logits), self.spec
-        if progress is None and (spec.branch_schedule == "linear" or spec.synergy_warmup):
-            raise LoopError("progress: must be given with branch_schedule linear and synergy_warmup, got None")
-        if draws is None and spec.pair_dropout:
-            raise LoopError("draws: must be a torch.Generator on the CPU with pair_dropout, got None")
-        if names not in self._objectives:
-            self._objectives[names] = self._objective(names)
-        return self._objectives[names](logits, targets, 1.0 if progress is None else progress, draws)
-
-    def __repr__(self) -> str:
-        given = ", ".join(f"{key}={getattr(self.spec, key)!r}" for key in sorted(self.spec.model_fields_set))
-        return f"SynergyLoss({given})"
-
-    def _objective(self, names: tuple[str, ...]) -> Objective:
-        if not names or names[-1] != MAIN:
-            raise LoopError(f"logits: must be by classifier, `main` last, got {', '.join(names) or 'none'}")
-        for name in self.spec.branch_weight_by_tap:
-            if name not in names[:-1]:
-                raise LoopError(f"branch_weight_by_tap: must name taps ({', '.join(names[:-1])}), got {name!r}")
-        try:
-            return objective_for(self.spec, names)
-        except ValueError as error:
-            raise LoopError(f"pairing: {error}") from error
 
 
 def _example(model: nn.Module) -> Tensor:
@@ -175,8 +115,7 @@ def _stages(model: nn.Module, keys: BranchSpec, channels: int, classes: int) -> 
     from dks_study.method.backbones.external import External  # these need torchvision, which takes a second to import
     from dks_study.method.backbones.origins import not_renewable, torchvision_name
 
-    name = torchvision_name(model) or f"{type(model).__module__}:{type(model).__name__}"
-    spec = ExternalSpec(name=name)
+    spec = ExternalSpec(name=torchvision_name(model) or f"own:{type(model).__name__}")
     if isinstance(model, Backbone):
         return model.spec or spec, model if isinstance(model, Walked) else None
     asked = any(is_stage(tap) for tap in keys.taps)
@@ -204,7 +143,7 @@ def _module_at(tap: str, model: nn.Module, walked: Walked | None) -> str:
 def _site(tap: str, module: str, probed: Probed, walked: Walked | None) -> Site:
     """Return the place at a module: that of the stage that it ends, if there is one."""
     feature = probed.find(module)
-    place = type(feature.tap)(tap, feature.tap.channels, feature.tap.stride)
+    place = replace(feature.tap, name=tap)
     for stage in (*walked.taps[:-1], *walked.inner_taps) if walked else ():
         if walked and walked.module_at(stage.name) in feature.twins:
             return stage_site(walked, stage.name, place)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from yaml.composer import Composer
+from yaml.composer import Composer, ComposerError
 from yaml.parser import Parser
 from yaml.reader import Reader
 from yaml.resolver import BaseResolver
@@ -79,6 +79,13 @@ class _Loader(Reader, Scanner, Parser, Composer, BaseResolver):
         Composer.__init__(self)
         BaseResolver.__init__(self)
 
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        """Refuse aliases, with which a few lines can stand for more than any memory holds."""
+        if self.check_event(yaml.AliasEvent):
+            rule = "aliases (*name) are not used here: write the value out"
+            raise ComposerError(None, None, rule, self.peek_event().start_mark)  # type: ignore[no-untyped-call]
+        return super().compose_node(parent, index)
+
 
 def load_document(path: Path) -> Document:
     """Read one YAML file whose top level is a mapping.
@@ -87,13 +94,10 @@ def load_document(path: Path) -> Document:
         SpecError: if the file cannot be read or is not plain YAML without aliases and repeated keys.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-        node = _compose(text, str(path))
+        node = _Loader(path.read_text(encoding="utf-8")).get_single_node()
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
     except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
-        if isinstance(error, SpecError):
-            raise
         raise SpecError(f"{path}{_line_of(error)}: not valid YAML: {_problem(error)}") from error
     if not isinstance(node, yaml.MappingNode):
         raise SpecError(f"{path}: the top level must be `key: value` lines")
@@ -109,10 +113,8 @@ def parse_value(text: str, where: str, key: Key, marks: dict[Key, str]) -> Any: 
         SpecError: if the text is not one plain YAML value.
     """
     try:
-        node = _compose(text, where)
+        node = _Loader(text).get_single_node()
     except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
-        if isinstance(error, SpecError):
-            raise
         raise SpecError(f"{where}: not valid YAML: {_problem(error)}, got {text!r}") from error
     if node is None:
         marks[key] = SET
@@ -122,13 +124,6 @@ def parse_value(text: str, where: str, key: Key, marks: dict[Key, str]) -> Any: 
     except SpecError as error:
         said = str(error).removeprefix(f"{SET}: ")
         raise SpecError(f"{SET}: {said}" if said.startswith(".".join(map(str, key))) else f"{where}: {said}") from error
-
-
-def _compose(text: str, where: str) -> yaml.Node | None:
-    if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
-        raise SpecError(f"{where}: YAML aliases (*name) are not used here: write the value out")
-    node: yaml.Node | None = _Loader(text).get_single_node()
-    return node
 
 
 def _read(node: yaml.Node, key: Key, file: str, marks: dict[Key, str]) -> Any:  # noqa: ANN401

@@ -113,8 +113,7 @@ def earlier_pace(study: StudySpec, folder: Path) -> Pace:
     Those count that ran on a machine like this one. A damaged one tells nothing.
     """
     found: Pace = {}
-    ledgers = [path for path in folder.parent.glob(f"{study.name}-*/ledger.jsonl") if path.parent != folder]
-    for path in sorted(ledgers, key=lambda path: path.stat().st_mtime, reverse=True)[:STUDIES_READ]:
+    for path in _latest(folder.parent.glob(f"{study.name}-*/ledger.jsonl"), without=folder):
         pace: Pace = {}
         try:
             arms = _same_arms(study, path.parent)
@@ -124,6 +123,18 @@ def earlier_pace(study: StudySpec, folder: Path) -> Pace:
             continue
         found = {**pace, **found}
     return found
+
+
+def _latest(ledgers: Iterable[Path], without: Path) -> list[Path]:
+    """Return the ledgers that were written last, but that of the study in the folder `without`."""
+    try:
+        return sorted((path for path in ledgers if path.parent != without), key=_written)[-STUDIES_READ:][::-1]
+    except OSError:  # one is being taken away, or may not be read
+        return []
+
+
+def _written(path: Path) -> float:
+    return path.stat().st_mtime
 
 
 def _same_arms(study: StudySpec, other: Path) -> set[str]:

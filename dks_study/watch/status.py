@@ -90,7 +90,11 @@ def find_studies(path: Path) -> list[Path]:
 
 def _is_study(folder: Path) -> bool:
     """Whether a study was begun in `folder`: the first that is there says who holds it, before Ray has started."""
-    return any((folder / name).is_file() for name in ("provenance.json", LOCK, HOLDER))
+    try:
+        begun = (folder / "provenance.json").is_file() or (folder / HOLDER).is_file()
+        return begun or (folder / LOCK).read_text(encoding="utf-8").startswith("process ")
+    except (OSError, UnicodeDecodeError):  # no lock, or somebody else's folder
+        return False
 
 
 def read_status(folder: Path) -> Status | Starting:

@@ -242,3 +242,14 @@ def test_an_arm_can_be_compared_with_another_than_the_reference(tmp_path):
     assert "Difference to the arm beside it" in text
     dense = next(line for line in text.splitlines() if line.startswith("| dense"))
     assert dense.split("|")[5].strip() == "ds"
+
+
+def test_what_auto_came_to_is_said_where_it_is_not_the_published_branches(tmp_path):
+    published = results(tmp_path / "published", records())
+    assert not [note for note in arm_table(published).notes if "auto" in note]
+    study = small_study(trials=1, report_seeds=SEEDS, backbone={"name": "vgg_bn", "depth": 11})
+    notes = arm_table(replace(published, study=study)).notes
+    assert "Recipe auto: tail at stage1, stage2 (ds, dense)." in notes
+    named = study.trial.branches.model_copy(update={"recipe": "tail"})
+    told = study.model_copy(update={"trial": study.trial.model_copy(update={"branches": named})})
+    assert not [note for note in arm_table(replace(published, study=told)).notes if "auto" in note]

@@ -3,6 +3,7 @@
 import itertools
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,6 +11,8 @@ from made_tuned import AXES, TUNED, tuned
 from made_up import made_up
 
 from dks_study.analysis.plots import tuning
+from dks_study.analysis.report import prose
+from dks_study.analysis.report.page import write_report
 from dks_study.analysis.statistics.budget import best_of, budget_curve
 
 ERRORS = st.lists(st.integers(0, 20).map(float), min_size=1, max_size=8)
@@ -57,6 +60,19 @@ def test_curves_rest_on_the_drawn_trials_of_all_searches():
     dense = frame[frame["arm"] == "dense"].set_index("trials")
     assert dense.loc[1, "expected"] == pytest.approx((100 - mine["val/top1/main"]).mean())
     assert dense.index.max() == 16
+
+
+def test_the_report_says_how_much_tuning_an_arm_needs(tmp_path):
+    curve = pd.DataFrame({"arm": "a", "expected": [9.0, 8.0, 7.9, 7.8]})
+    short = pd.DataFrame({"arm": "b", "expected": [9.0, 8.0]})
+    wanted = (
+        "Twice as many search trials make the expected error less than 0.5 points smaller from: a 2, b more than 1."
+    )
+    assert prose.tuning_needed(pd.concat([curve, short])) == wanted
+    text = write_report(tuned(repeats=4), tmp_path).read_text(encoding="utf-8")
+    assert "Twice as many search trials" in text
+    for title in ("Error over what every arm tunes", "Error against tuning budget"):
+        assert f"<b>{title}.</b>" in text
 
 
 def test_after_an_axis_was_widened_trials_are_of_another_draw():

@@ -99,6 +99,14 @@ def test_stages_of_a_chain_are_still_walked():
     assert not isinstance(build("own_networks:WithStages", ("stage1",), recipe="tail").backbone, Watched)
 
 
+@pytest.mark.parametrize("name", ["Functional", "Nested", "WithStages", "Plain"])
+def test_stages_of_a_chain_grow_its_own_blocks_without_one_more_key(name):
+    net = build(f"own_networks:{name}", ("stage1",))
+    assert not any(isinstance(module, Bottleneck) for module in net.modules())
+    assert len(net.branches["stage1"]) > 1
+    assert net(torch.rand(2, 3, 16, 16))["stage1"].shape == (2, 5)
+
+
 def test_what_auto_comes_to_is_known_from_the_description():
     def auto(backbone, *taps):
         return auto_recipes(backbone, BranchSpec(taps=taps))

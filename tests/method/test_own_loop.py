@@ -346,6 +346,30 @@ def test_a_tap_that_does_not_run_while_training_is_named():
         net.train()(images())
 
 
+def test_taps_can_be_one_text_as_in_a_study():
+    net = branched(own_networks.Nested(3, CLASSES), "0+1", CLASSES, recipe="linear", example=images(2))
+    assert net.names == ("0", "1", "main")
+
+
+def test_modules_that_are_named_like_stages_come_in_the_order_in_which_they_run():
+    class Backwards(own_networks.TupleOut):
+        def __init__(self):
+            super().__init__(3, CLASSES)
+            self.stage2, self.stage1 = self.a, self.b
+
+    assert branched(Backwards(), ["stage1", "stage2"], CLASSES).names == ("stage2", "stage1", "main")
+
+
+def compiled(channels, classes):
+    return torch.compile(own_networks.Functional(channels, classes), backend="eager")
+
+
+def compiled_in_place(channels, classes):
+    model = own_networks.Functional(channels, classes)
+    model.compile(backend="eager")
+    return model
+
+
 NESTED, FUNCTIONAL = own_networks.Nested, own_networks.Functional
 
 
@@ -365,6 +389,12 @@ NESTED, FUNCTIONAL = own_networks.Nested, own_networks.Functional
         (NESTED, {"taps": ["0"], "recipes": "tail"}, "branched: recipes: unknown key, did you mean recipe"),
         (FUNCTIONAL, {"taps": ["a"], "depth_factor": 0.5}, "depth_factor: must be left out with recipe bott"),
         (own_networks.OneSize, {"taps": ["one"]}, r"example: must be images that .*, got \[2, 3, 224, 224\]: "),
+        (
+            compiled,
+            {"taps": ["a"]},
+            "model: must be compiled with its branches around it, got a compiled OptimizedModule",
+        ),
+        (compiled_in_place, {"taps": ["a"]}, "model: must be compiled .* got a compiled Functional"),
         (own_networks.DictOut, {"taps": ["a"]}, "output: must say which is the logits"),
         (lambda channels, classes: nn.Linear(3, 5), {"taps": ["a"]}, "example: must be given for a model without conv"),
     ],

@@ -59,7 +59,7 @@ def problem_in(tmp_path, text):
         ("log: true", "log: true, int: [1, 2]", "exactly one of float: [low, high], int: [low, high], choice: [...]"),
         ("[0.01, 0.3]", "[-1, 0.3]", "log: true needs a range whose low end is above 0"),
         ("reference: baseline", "reference: base", "FILE:11: table.reference: must be an arm (baseline, dense), got"),
-        ("question: Does it work?", "question: *x", "FILE: YAML aliases (*name) are not used here: write"),
+        ("question: Does it work?", "question: *x", "FILE:1: not valid YAML: aliases (*name) are not used here: write"),
         ("question: Does it work?", "question: [", "not valid YAML"),
         ("question: Does it work?", "question: 3", "FILE:1: question: must be text, got 3"),
         ("question: Does it work?", "question: !!python/object:os.system x", "FILE:1: not a plain value"),

@@ -94,8 +94,9 @@ def test_every_axis_of_every_question_can_be_sampled(question):
 
 
 def build_all(chosen):
-    for arm in chosen.arms:
-        run = arm_run(chosen, arm, {})
+    runs = [arm_run(chosen, arm, {}) for arm in chosen.arms]
+    parts = {"backbone", "branches", "peers", "teacher"}  # arms that differ in their loss alone have one network
+    for run in {run.model_dump_json(include=parts): run for run in runs}.values():
         with torch.device("meta"):
             net = build_network(run, *SHAPES[run.data.name], seed=0)
         assert next(net.parameters()).is_meta

@@ -107,6 +107,13 @@ def test_a_finite_space_is_enumerated_the_arm_as_written_first(load, given_trial
     assert not {cell.seed for cell in cells} & set(study.report_seeds)
 
 
+def test_an_axis_may_offer_auto_itself(load):
+    cells = tried_by(load(FINITE.replace("[paper, linear]", "[linear, auto]")))
+    assert cells[0].setting == {"branches.recipe": "auto", "loss.temperature": 1.0}
+    with pytest.raises(SpecError, match=r"must contain ds's own value paper: .*got \['linear', 'tail'\]"):
+        load(FINITE.replace("[paper, linear]", "[linear, tail]"))
+
+
 def test_fewer_trials_than_cells_are_sampled_without_repeating_any(load):
     study = load(FINITE, "search.trials=5")
     assert sampler_of(study, arm_space(study, "dense")) == "tpe"

@@ -13,6 +13,7 @@ from dks_study.study.provenance import (
     code_hash,
     new_session,
     other_results,
+    read_provenance,
     read_sessions,
     write_provenance,
 )
@@ -41,6 +42,7 @@ def test_sessions_are_read_again_and_a_damaged_record_is_refused(tmp_path):
     session = new_session(gpus=0)
     write_provenance(tmp_path, STUDY, [], session)
     assert read_sessions(tmp_path) == [asdict(session)]
+    assert read_provenance(tmp_path)["recipe_auto"] == {"paper at stage1, stage2": ["ds", "dense"]}
     whole = (tmp_path / PROVENANCE).read_text()
     for damaged in (whole[: len(whole) // 2], "", "[]", "{}", "null"):
         (tmp_path / PROVENANCE).write_text(damaged)

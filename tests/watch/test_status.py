@@ -117,6 +117,14 @@ def test_a_study_says_that_it_is_starting_before_ray_is_up(folder, name, capsys)
     assert second.startswith("small-1: 3 of 10 trials")
 
 
+def test_a_folder_with_another_lock_is_no_study(folder):
+    for name, content in (("a", b"12345"), ("b", b"\xff\xfe"), ("c", b"")):
+        folder.with_name(name).mkdir()
+        (folder.with_name(name) / "lock").write_bytes(content)
+    (folder.with_name("d") / "lock").mkdir(parents=True)
+    assert find_studies(folder.parent) == [folder]
+
+
 def test_a_study_whose_process_ended_before_ray_was_up_is_not_starting(folder):
     new = folder.with_name("small-0")
     new.mkdir()

@@ -1,1 +1,1 @@
-"""Pages: the report of a study (`page.py`, its sentences `prose.py`), and all studies of a folder (`overview.py`)."""
+"""Pages: the report of a study (`page.py`, sentences: `prose.py`), all studies (`overview.py`), a plan (`plan.py`)."""

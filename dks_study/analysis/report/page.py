@@ -161,13 +161,15 @@ def _tuning(results: Results) -> Section:
             " searches chose, larger where several chose it."
         )
         drawn.append(_picture("Error over what every arm tunes", caption, tuning.draw_nuisance_errors, results))
-    if len(tuning.budget_curves(results)):
+    texts: tuple[str, ...] = ()
+    if len(curve := tuning.budget_curves(results)):
+        texts = (prose.tuning_needed(curve),)
         caption = (
             "Expected lowest validation error of so many search trials, and the band that holds 80 of 100 searches"
             " (Dodge et al. 2019): how much tuning an arm needs."
         )
         drawn.append(_picture("Error against tuning budget", caption, tuning.draw_budget_curves, results))
-    return Section("Tuning", pictures=tuple(drawn))
+    return Section("Tuning", texts, pictures=tuple(drawn))
 
 
 def _search(results: Results, settings: Grid) -> Section:

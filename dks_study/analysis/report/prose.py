@@ -7,11 +7,13 @@ import pandas as pd
 
 from dks_study.analysis.collect import backbone_name
 from dks_study.analysis.rows import TUNED
+from dks_study.analysis.statistics.planning import trials_for_gain
 from dks_study.analysis.tables.study import ERROR, ArmTable
 from dks_study.spec.study import StudySpec
 from dks_study.study.results import Results
 
 SIGNIFICANT = 0.05
+HARDLY = 0.5  # points
 CLAIMS = {
     "settings": "a statement about these settings, trained with other seeds",
     "procedure": "a statement about searching and training, done again",
@@ -125,6 +127,16 @@ def _kept(study: StudySpec) -> str:
         f" {search.race_seeds} further seeds; of those that beat the arm as written by more than the standard error"
         " of the paired difference the one with the best mean is chosen, else the arm as written."
     )
+
+
+def tuning_needed(curves: pd.DataFrame) -> str:
+    """Return after how many trials more of them hardly help an arm; `curves` are those of `plots.tuning`."""
+    found = []
+    for arm, curve in curves.groupby("arm", sort=False):
+        trials = trials_for_gain(curve["expected"].tolist(), HARDLY)
+        found.append(f"{arm} {trials or f'more than {len(curve) // 2}'}")
+    text = f"Twice as many search trials make the expected error less than {HARDLY:g} points smaller from"
+    return f"{text}: {', '.join(found)}."
 
 
 def left_out(table: ArmTable, trials: pd.DataFrame) -> tuple[str, ...]:

@@ -1,0 +1,76 @@
+"""The loss in a training loop of one's own, by the keys of a study."""
+
+import json
+from collections.abc import Mapping
+
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+
+from dks_study.method.synergy import LossTerms, Objective, objective_for
+from dks_study.spec.base import Problem
+from dks_study.spec.pairing import MAIN
+from dks_study.spec.trial import LossSpec
+from dks_study.spec.wording import values_problem
+
+
+class LoopError(Problem, ValueError):
+    """A network cannot be branched as it is asked for, or a loss not be had; the message is one line."""
+
+
+class SynergyLoss:
+    """The loss of all classifiers: cross-entropies, and KL(teacher || student) of pairs (see `synergy.py`)."""
+
+    def __init__(self, **loss: object) -> None:
+        """Take the keys of `loss` in a study (`LossSpec`): pairing, weights, temperature, schedules.
+
+        Raises:
+            LoopError: one line that names the key, the rule and the value.
+        """
+        try:
+            self.spec = LossSpec.model_validate_json(json.dumps(loss, default=str))
+        except ValidationError as error:
+            raise LoopError(values_problem(error.errors(), LossSpec, "SynergyLoss")) from error
+        self._objectives: dict[tuple[str, ...], Objective] = {}
+
+    def __call__(
+        self,
+        logits: Mapping[str, Tensor],
+        targets: Tensor,
+        progress: float | None = None,
+        draws: torch.Generator | None = None,
+    ) -> LossTerms:
+        """Return the terms of one batch; `total` is what is minimised.
+
+        Args:
+            logits: by classifier, shallow to deep, `main` last, each [B, classes]: what a branched network returns.
+            targets: true classes, int64 [B], or distributions over classes [B, classes].
+            progress: fraction of training that is done, in [0, 1]; needed where the loss has a schedule.
+            draws: decides which pairs are left out of this step; needed with `pair_dropout`.
+
+        Raises:
+            LoopError: one line, if the loss names a classifier that is not there, or lacks what its schedule needs.
+        """
+        names, spec = tuple(logits), self.spec
+        if progress is None and (spec.branch_schedule == "linear" or spec.synergy_warmup):
+            raise LoopError("progress: must be given with branch_schedule linear and synergy_warmup, got None")
+        if draws is None and spec.pair_dropout:
+            raise LoopError("draws: must be a torch.Generator on the CPU with pair_dropout, got None")
+        if names not in self._objectives:
+            self._objectives[names] = self._objective(names)
+        return self._objectives[names](logits, targets, 1.0 if progress is None else progress, draws)
+
+    def __repr__(self) -> str:
+        given = ", ".join(f"{key}={getattr(self.spec, key)!r}" for key in sorted(self.spec.model_fields_set))
+        return f"SynergyLoss({given})"
+
+    def _objective(self, names: tuple[str, ...]) -> Objective:
+        if not names or names[-1] != MAIN:
+            raise LoopError(f"logits: must be by classifier, `main` last, got {', '.join(names) or 'none'}")
+        for name in self.spec.branch_weight_by_tap:
+            if name not in names[:-1]:
+                raise LoopError(f"branch_weight_by_tap: must name taps ({', '.join(names[:-1])}), got {name!r}")
+        try:
+            return objective_for(self.spec, names)
+        except ValueError as error:
+            raise LoopError(f"pairing: {error}") from error

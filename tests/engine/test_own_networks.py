@@ -1,0 +1,46 @@
+"""A study of a network of one's own that is no chain of modules, from the command line to its table."""
+
+import json
+
+import pytest
+from whole_studies import PROFILE, SPACE, command, finish, records, write_study
+
+from dks_study.cli import main
+from dks_study.study.export import export
+
+NETWORK = "backbone: {name: 'own_networks:TupleOut'}"
+
+
+@pytest.fixture(scope="module")
+def space(tmp_path_factory):
+    question = SPACE.replace("stage1, stage2", "a, b")
+    profile = PROFILE.replace("backbone: {name: resnet, depth: 8, base_channels: 4}", NETWORK)
+    assert NETWORK in profile
+    return write_study(tmp_path_factory.mktemp("space"), question, profile)
+
+
+def test_the_plan_says_what_auto_comes_to(space, tmp_path, capfd):
+    assert main([*command(space, tmp_path / "results")[2:], "--dry-run"]) == 0
+    assert "recipe auto: bottleneck at a, b (dense)" in capfd.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 2])
+def test_it_is_searched_confirmed_and_exported(space, tmp_path, workers):
+    folder, out, _ = finish(space, tmp_path / "results", f"trial.resources={{workers: {workers}}}", "keep=all")
+    assert {record.outcome.status for record in records(folder)} == {"complete"}
+    assert "Recipe auto: bottleneck at a, b (dense)." in (folder / "table.md").read_text()
+    assert "Left out: nothing." in out
+    recorded = json.loads((folder / "provenance.json").read_text())["recipe_auto"]
+    assert recorded == {"bottleneck at a, b": ["dense"]}
+    metrics = next(record.outcome.metrics for record in records(folder) if record.cell.id == "dense-confirm-seed0")
+    assert {"test/top1/a", "test/top1/b", "test/top1/main", "train/kl/main>a"} <= metrics.keys()
+    assert "logits equal those of `main`" in export(folder / "trials" / "dense-confirm-seed0", "weights")
+
+
+@pytest.mark.slow
+def test_a_tap_that_is_not_there_ends_it_before_anything_trains(space, tmp_path):
+    _, _, err = finish(space, tmp_path / "results", "arms.dense={branches.taps: [a, z]}", code=2)
+    assert "branches.taps: must be modules that run and put out feature maps [B, C, H, W]:" in err
+    assert "a, b, c; got 'z'" in err
+    assert len(err.strip().splitlines()) == 1
