@@ -38,6 +38,9 @@ COMMANDS = {
     "report": "dks_study.analysis.report.page",
     "overview": "dks_study.analysis.report.overview",
     "bundle": "dks_study.analysis.tables.bundle",
+    "grow": "dks_study.growing",
+    "diff": "dks_study.analysis.differing",
+    "clean": "dks_study.study.cleaning",
 }
 
 
@@ -66,7 +69,7 @@ def main(arguments: Sequence[str] | None = None, program: str = "dks-study") -> 
         folder = folder_of(study, options.results)
         if options.plan_for is not None:
             return _plan(study, folder.parent, options.plan_for)
-        return _dry_run(study, folder) if options.dry_run else _run(study, options)
+        return _dry_run(study, folder) if options.dry_run else run_and_print(study, options)
     except Problem as error:
         print(f"{program}: {error}", file=sys.stderr)
         return EXIT_LOST if isinstance(error, LostError) else EXIT_BAD_INPUT
@@ -85,15 +88,7 @@ def _parser(program: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help=override)
     parser.add_argument("--results", metavar="FOLDER", default="results", help="where studies are kept (results)")
-    address = "join the Ray cluster at this address instead of starting Ray on this machine"
-    parser.add_argument("--address", metavar="auto|HOST:PORT", help=address)
-    storage = "database that shows the search to optuna-dashboard, instead of optuna.journal in the study's folder"
-    parser.add_argument("--optuna-storage", metavar="URL", help=storage)
-    home = "keep the study there, too, and let trials write there: needed where nodes do not share --results"
-    parser.add_argument("--storage", metavar="FOLDER|URL", help=home)
-    parser.add_argument("--disk-gib", metavar="GIB", type=_gib, help="what checkpoints may take (all that is free)")
-    mlflow = "show every trial as a run in the MLflow at this URI, such as sqlite:///mlflow.db"
-    parser.add_argument("--mlflow", metavar="URI", help=mlflow)
+    add_where(parser)
     status = "print what the study in this folder is doing, or each study in a folder of studies, and start nothing"
     parser.add_argument("--status", metavar="FOLDER", help=status)
     parser.add_argument("--dry-run", action="store_true", help="print the plan and its size, start nothing")
@@ -103,6 +98,25 @@ def _parser(program: str) -> argparse.ArgumentParser:
     parser.add_argument("--check-data", action="store_true", help=check)
     parser.add_argument("--list", action="store_true", help="list the spaces, profiles and recipes that ship")
     return parser
+
+
+def add_where(parser: argparse.ArgumentParser) -> None:
+    """Add the options that change no number: where a study runs, is kept and is shown, and what it adopts."""
+    address = "join the Ray cluster at this address instead of starting Ray on this machine"
+    parser.add_argument("--address", metavar="auto|HOST:PORT", help=address)
+    storage = "database that shows the search to optuna-dashboard, instead of optuna.journal in the study's folder"
+    parser.add_argument("--optuna-storage", metavar="URL", help=storage)
+    home = "keep the study there, too, and let trials write there: needed where nodes do not share --results"
+    parser.add_argument("--storage", metavar="FOLDER|URL", help=home)
+    parser.add_argument("--disk-gib", metavar="GIB", type=_gib, help="what checkpoints may take (all that is free)")
+    reuse = parser.add_mutually_exclusive_group()
+    there = "adopt finished trials from the studies there, too: by default from those in --results alone"
+    reuse.add_argument("--reuse", metavar="FOLDER", default=True, help=there)
+    reuse.add_argument("--no-reuse", dest="reuse", action="store_false", help="adopt no trial: train them all")
+    again = "let lost trials run again: failed, diverged, out_of_memory, or one by its name; may be given again"
+    parser.add_argument("--retry", metavar="WHICH", action="append", default=[], help=again)
+    mlflow = "show every trial as a run in the MLflow at this URI, such as sqlite:///mlflow.db"
+    parser.add_argument("--mlflow", metavar="URI", help=mlflow)
 
 
 def _gib(text: str) -> float:
@@ -260,9 +274,11 @@ def _search_of(study: StudySpec, space: ArmSpace) -> tuple[str, str, str]:
     return sampler_of(study, space), str(len(space.cells())) if space.finite else "continuous", stopping
 
 
-def _run(study: StudySpec, options: argparse.Namespace) -> int:
-
-    where = {name: getattr(options, name) for name in ("address", "optuna_storage", "disk_gib", "storage")}
+def run_and_print(study: StudySpec, options: argparse.Namespace) -> int:
+    """Run a study with the options of `add_where` and `results`; return the exit status."""
+    where = {
+        name: getattr(options, name) for name in ("address", "optuna_storage", "disk_gib", "storage", "reuse", "retry")
+    }
     try:
         done, table, report = carry_out(study, options.results, where, options.mlflow)
     except KeyboardInterrupt:

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +50,8 @@ def run(
     optuna_storage: str | None = None,
     disk_gib: float | None = None,
     mlflow: str | None = None,
+    reuse: bool | str | Path = True,
+    retry: Sequence[str] = (),
 ) -> "StudyResults":
     """Run a study to its end, or go on where it stopped, and return what it found.
 
@@ -64,13 +66,15 @@ def run(
         optuna_storage: URL of a database that shows the search to optuna-dashboard.
         disk_gib: what checkpoints may take.
         mlflow: URI of an MLflow that shows every trial as a run.
+        reuse: whether finished trials are adopted from the other studies in `results`; a folder: from there, too.
+        retry: lost trials that get another try: their ids, or how they were lost (failed, diverged, out_of_memory).
 
     Raises:
         Problem: one line, if the study cannot be run.
         KeyboardInterrupt: if it was interrupted; nothing that finished is lost.
     """
     where = {"address": address, "optuna_storage": optuna_storage, "disk_gib": disk_gib, "storage": storage}
-    return carry_out(study, results, where, mlflow)[0]
+    return carry_out(study, results, {**where, "reuse": reuse, "retry": retry}, mlflow)[0]
 
 
 def carry_out(
@@ -84,7 +88,8 @@ def carry_out(
     from dks_study.engine.session import Where, publish, running
     from dks_study.study.provenance import other_results
 
-    folder, place = folder_of(study, results), Where(**where)
+    folder = folder_of(study, results)
+    place = Where(**{**where, "reuse": reused(Path(results), where["reuse"]), "retry": tuple(where["retry"])})
     print(study.question)
     print(f"results: {folder}", flush=True)
     with _made(folder) as is_new:
@@ -251,6 +256,18 @@ def _display(study: StudySpec, folder: Path, mlflow: str | None) -> "Display":
     if mlflow is not None:
         recorders.append(MLflowRuns(mlflow, study, folder))
     return Observed(make_display(study, standard_console(), earlier_pace(study, folder)), recorders)
+
+
+def reused(results: Path, reuse: bool | str | Path) -> tuple[Path, ...]:
+    """Return the folders of the studies from which trials are adopted."""
+    from dks_study.study.adoption import ReuseError, studies_in
+
+    if reuse is False:
+        return ()
+    more = () if reuse is True else studies_in(Path(reuse))
+    if reuse is not True and not more:
+        raise ReuseError(f"--reuse {reuse}: must be the folder of a study, or hold some; there is no ledger.jsonl")
+    return (*studies_in(results), *more)
 
 
 def _json(key: str, value: object) -> str:

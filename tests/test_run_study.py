@@ -151,7 +151,10 @@ def test_bad_input_gets_one_line_and_status_2(words, message):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["dense_vs_oneway"], "'dense_vs_oneway' is no command (export, report, overview, bundle); to run a question:"),
+        (
+            ["dense_vs_oneway"],
+            "'dense_vs_oneway' is no command (export, report, overview, bundle, grow, diff, clean); to ",
+        ),
         (["export"], "the following arguments are required: trial, --to"),
         (["export", "nowhere", "--to", "tflite"], "--to: invalid choice: 'tflite' (choose from"),
         ([*SPACE, "--set"], "--set: expected one argument"),

@@ -14,6 +14,7 @@ import pandas as pd
 
 from dks_study.analysis.rows import TUNED, choice_of, full_confirmations, left_out, repeat_of
 from dks_study.spec.base import Problem
+from dks_study.spec.branches import only_recipe
 from dks_study.spec.study import StudySpec, arm_run
 from dks_study.spec.trial import RunSpec
 from dks_study.study.results import Results
@@ -102,6 +103,7 @@ def _study_trials(results: Results, base: Mapping[str, Any], changed: set[str]) 
 def _describe(study: StudySpec, arm: str, setting: Mapping[str, Any], keys: set[str]) -> dict[str, Any]:
     run = arm_run(study, arm, setting)
     flat = _flat(run.model_dump(mode="json"))
+    flat["branches.recipe"] = only_recipe(run.backbone, run.branches)  # `auto` is no recipe to compare
     return {"dataset": run.data.name, "backbone": backbone_name(run), **{key: _value(flat.get(key)) for key in keys}}
 
 

@@ -6,11 +6,12 @@ folder, and a resume from the ledger: nothing of Tune's own state is ever read b
 
 import fcntl
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from dks_study.engine.adopting import adopted_from, adoption_for, in_words
 from dks_study.engine.cluster import Slots, check_nodes, grows, present
 from dks_study.engine.interrupts import AGAIN, ending_on_interrupt
 from dks_study.engine.joining import ending_ray, is_lost, join
@@ -26,8 +27,10 @@ from dks_study.study.holder import LOCK, lock_text
 from dks_study.study.home import StorageError, home_of, shown
 from dks_study.study.keeping import Checkpoints
 from dks_study.study.ledger import Ledger
-from dks_study.study.planner import Planner, Step
+from dks_study.study.likeness import why_not
+from dks_study.study.planner import Planner, Step, planned_trials
 from dks_study.study.results import write_results
+from dks_study.study.retrying import try_again
 from dks_study.study.search import optuna_suggest
 from dks_study.study.storage import Files
 from dks_study.training.arm_checks import StudyError, check_arms
@@ -53,12 +56,16 @@ class Where:
         disk_gib: what checkpoints may take; None: what the disk has.
         storage: folder or URL of a bucket's folder that is kept up to date, and where trials write; None: they write
             into the results folder, which every node sees.
+        reuse: folders of other studies, from which finished trials are adopted.
+        retry: lost trials that get another try: their ids, or how they were lost.
     """
 
     address: str | None = None
     optuna_storage: str | None = None
     disk_gib: float | None = None
     storage: str | None = None
+    reuse: tuple[Path, ...] = ()
+    retry: tuple[str, ...] = ()
 
 
 @contextmanager
@@ -76,6 +83,7 @@ def running(study: StudySpec, folder: Path, display: Display, where: Where) -> I
         DataError: if the data cannot be loaded.
         LedgerError: if the ledger is damaged in the middle.
         ProvenanceError: if provenance.json is damaged.
+        RetryError: if what `where` wants tried again cannot be.
     """
     try:
         files = _files(folder, where)
@@ -112,11 +120,13 @@ def _files(folder: Path, where: Where) -> Files:
 def _run(study: StudySpec, files: Files, display: Display, where: Where, undo: ExitStack) -> Ending:
     folder = files.folder
     record = Ledger(folder / "ledger.jsonl")
+    if where.retry and (again := try_again(record, files, where.retry)):
+        display.note(f"Tried again: {', '.join(again)}.")
     for known in record.records:
         display.settled(known.cell, known.outcome, earlier=True)
     complete = _is_complete(study, record)
     if not complete:
-        _refuse_other_code(folder)
+        _refuse_other_code(folder, display.note)
         data = look_at_data(study, folder, display.note)
         display.note(f"Data: {data.found}")
         checkpoints = Checkpoints(study, files, check_arms(study), where.disk_gib)
@@ -131,7 +141,8 @@ def _run(study: StudySpec, files: Files, display: Display, where: Where, undo: E
         slots = Slots(study.trial.resources, display.note, growing=where.address is not None and grows())
         checkpoints.check_room(slots.now())
         shared = SharedData((arm_run(study, arm, {}).data for arm in study.arms), data)
-        hands = Hands(files, record, slots, checkpoints, mirror, display, provenance.code_hash(), shared)
+        adoption = adoption_for(study, files, where.reuse, shared.fingerprint.digest, display.note)
+        hands = Hands(files, record, slots, checkpoints, mirror, display, provenance.code_hash(), shared, adoption)
         _run_session(study, hands, data)
         for trial in checkpoints.held if files.home else ():
             files.fetch(trial, without=())
@@ -153,7 +164,8 @@ def _run_session(study: StudySpec, hands: Hands, data: StudyData) -> None:
         hands.display.note(f"Note: since this study began, {changed} changed, which can change numbers.")
     keep_contents(folder, data.contents)
     hands.files.save(CONTENTS)
-    provenance.write_provenance(folder, study, earlier, session, data.record)
+    adopted = adopted_from(hands.record.records)
+    provenance.write_provenance(folder, study, earlier, session, data.record, adopted)
     hands.files.save(provenance.PROVENANCE)
     check_nodes(hands.files, hands.code, hands.data.check_here)
     hands.files.clear_scratch()
@@ -165,6 +177,8 @@ def _run_session(study: StudySpec, hands: Hands, data: StudyData) -> None:
 
     try:
         with ending_on_interrupt(end, is_lost):
+            if hands.adoption:
+                _adopt(study, searcher, hands)
             tune_study(study, hands.files.scratch, searcher, hands.data)
     except Exception as error:
         if is_lost():
@@ -174,9 +188,18 @@ def _run_session(study: StudySpec, hands: Hands, data: StudyData) -> None:
         if searcher.error:
             raise searcher.error
     finally:
-        provenance.write_provenance(folder, study, earlier, provenance.ended(session), data.record)
+        adopted = adopted_from(hands.record.records)
+        provenance.write_provenance(folder, study, earlier, provenance.ended(session), data.record, adopted)
         hands.files.save(provenance.PROVENANCE)
         hands.files.clear_scratch()
+
+
+def _adopt(study: StudySpec, searcher: PlannedSearch, hands: Hands) -> None:
+    """Take what can be taken, and say so."""
+    trained = searcher.adopt()
+    taken = in_words(hands.record.records, planned_trials(study))
+    for text in (*filter(None, [taken]), *why_not(hands.adoption, trained)):
+        hands.display.note(text)
 
 
 @contextmanager
@@ -210,16 +233,21 @@ def _leaving_nothing(folder: Path) -> Iterator[None]:
         raise
 
 
-def _refuse_other_code(folder: Path) -> None:
-    """Refuse to mix trials of different code in one table.
+def _refuse_other_code(folder: Path, note: Callable[[str], None]) -> None:
+    """Refuse to mix trials of different code in one table; `note` is told of code that changed and makes no number.
 
     Raises:
         StudyError: names both.
     """
     earlier = provenance.read_sessions(folder)
     before, now = earlier[-1].get("code") if earlier else None, provenance.code_hash()
-    if before not in (None, now):
-        revision = earlier[-1].get("git_revision")
-        was = f"{before} (git {revision[:10]})" if revision else before
-        rule = "the code of a study must not change, as its table would mix trials of both"
-        raise StudyError(f"{folder}: {rule}: begun with {was}, now {now}; go back to it, or give another --results")
+    if before in (None, now):
+        return
+    if earlier[-1].get("numbers") == provenance.numbers_hash():
+        note(f"Note: the code changed since this study began ({before}, now {now}), in nothing that makes a number.")
+        return
+    revision = earlier[-1].get("git_revision")
+    was = f"{before} (git {revision[:10]})" if revision else before
+    rule = "the code of a study must not change, as its table would mix trials of both"
+    advice = "go back to it, or give another --results (--reuse takes from this one what still stands)"
+    raise StudyError(f"{folder}: {rule}: begun with {was}, now {now}; {advice}")

@@ -18,11 +18,13 @@ from dks_study.engine.sharing import SharedData
 from dks_study.spec.study import StudySpec, arm_trial
 from dks_study.spec.trial import TrialSpec
 from dks_study.study import provenance
+from dks_study.study.adoption import Adoption
 from dks_study.study.failures import is_out_of_memory
+from dks_study.study.identity import identity, read_origin
 from dks_study.study.keeping import Checkpoints
 from dks_study.study.ledger import ERROR, Cell, Ledger, Outcome, Record, Status, read_outcome
 from dks_study.study.planner import Planner, Step
-from dks_study.study.search import SearchError
+from dks_study.study.search import SearchError, optuna_suggest
 from dks_study.study.storage import Files
 from dks_study.study.trial import in_parts, most_parts, read_error, read_parts, train_in_parts
 from dks_study.training.arm_checks import StudyError
@@ -44,6 +46,7 @@ class Hands:
         display: what people see.
         code: hash of the code that every process must run.
         data: what trials are trained on.
+        adoption: takes finished trials from other studies.
     """
 
     files: Files
@@ -54,6 +57,7 @@ class Hands:
     display: Display
     code: str
     data: SharedData
+    adoption: Adoption
 
 
 class PlannedSearch(Searcher):  # type: ignore[misc]  # Ray has no types
@@ -102,7 +106,10 @@ class PlannedSearch(Searcher):  # type: ignore[misc]  # Ray has no types
         while isinstance(step := self._planner.next(), Cell):
             # A crash may have come between a trial's outcome and its line in the ledger.
             self._hands.files.fetch(step.id)
-            outcome = read_outcome(self._hands.files.trial(step.id))
+            folder = self._hands.files.trial(step.id)
+            outcome = read_outcome(folder)
+            if outcome is None and self._hands.adoption:
+                outcome = self._hands.adoption.take(step, self._trial(step), self._planner.watch(step))
             if outcome is None:
                 return step
             self._end(step, outcome)
@@ -111,6 +118,19 @@ class PlannedSearch(Searcher):  # type: ignore[misc]  # Ray has no types
             if self.error:
                 raise self.error
         return step
+
+    def adopt(self) -> list[tuple[Cell, TrialSpec]]:
+        """Take all that can be taken by now; return what is to be trained by now.
+
+        Raises:
+            SearchError, OSError: as the planner and the study's files.
+        """
+        trained = list[tuple[Cell, TrialSpec]]()
+        with self._hands.record.together():
+            while not self.stopping and isinstance(step := self._next(), Cell):
+                trained.append((step, self._trial(step)))  # it counts as running, so that the planner goes on to others
+        self._planner = Planner(self._study, optuna_suggest(self._study), self._hands.record.records)
+        return trained
 
     def _start(self, cell: Cell) -> dict[str, Any]:
         self._hands.checkpoints.started(cell.id)
@@ -176,14 +196,19 @@ class PlannedSearch(Searcher):  # type: ignore[misc]  # Ray has no types
             self.error = error
 
     def _settle(self, cell: Cell, outcome: Outcome) -> None:
-        data = self._hands.data.fingerprint.digest
-        record = Record(cell, outcome, self._trial(cell).content_hash(), provenance.now(), data)
+        data, trial = self._hands.data.fingerprint.digest, self._trial(cell)
+        kept = read_origin(self._hands.files.trial(cell.id))
+        whole = kept.origin is not None and outcome.status == "complete" and outcome.accumulate is None
+        name = identity(trial, data, kept.origin or {}) if whole else None
+        tries = self._hands.record.tries(cell.id)
+        record = Record(cell, outcome, trial.content_hash(), provenance.now(), data, name, kept.adopted_from, tries)
         self._hands.record.append(record)
         self._hands.files.save(self._hands.record.path.name)
         self._hands.checkpoints.settled(record)
         self._planner.settle(cell.id, outcome)
         self._hands.mirror.settled(cell, outcome)
-        self._hands.display.settled(cell, outcome)
+        # Nobody has seen it train: it is told of like one that ended in an earlier session.
+        self._hands.display.settled(cell, outcome, earlier=record.adopted_from is not None)
 
     def _trial(self, cell: Cell) -> TrialSpec:
         phase: Literal["search", "confirm"] = "confirm" if cell.phase == "confirm" else "search"

@@ -55,6 +55,18 @@ def load_study(space: str, profile: str | None = None, overrides: Sequence[str] 
     return _check_arms(_validate(document, path), document)
 
 
+def changed_study(study: StudySpec, overrides: Sequence[str]) -> StudySpec:
+    """Return `study` with `dotted.key=value` texts put in place of what stands there.
+
+    Raises:
+        SpecError: one line that names key, rule and value.
+    """
+    document = Document(study.model_dump(mode="json", by_alias=True, exclude_unset=True), {})
+    for text in overrides:
+        document = _override(document, text)
+    return _check_arms(_validate(document, Path(study.name)), document)
+
+
 def _safe_name(path: Path, way_out: str = "") -> str:
     """Return the name of a file as that of a study or a profile: `Frage ü.yaml` is `frage_u`.
 

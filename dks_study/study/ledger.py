@@ -8,15 +8,18 @@ own folder.
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from dks_study.spec.base import Problem
 from dks_study.spec.trial import Setting
 
 OUTCOME, ERROR = "outcome.json", "error.txt"
+_AGAIN = "try_again"  # the key of a line that is no record
 Phase = Literal["search", "race", "confirm"]
 Choice = Literal["written", "tuned", "both"]
 Status = Literal["complete", "stopped", "diverged", "out_of_memory", "failed"]
@@ -130,6 +133,9 @@ class Record:
     trial_hash: str
     ended: str  # ISO 8601, UTC
     data: str | None = None  # fingerprint of the data set; None: of a time before there were any
+    identity: str | None = None  # of a complete trial: whoever has the same has the same numbers; None: not known
+    adopted_from: str | None = None  # the study that trained it, if that is another one
+    tries: int = 1  # this one and those before it that were lost
 
 
 class LedgerError(Problem, ValueError):
@@ -145,41 +151,98 @@ class Ledger:
         Raises:
             LedgerError: if a line other than the last one cannot be read.
         """
-        self.path = path
+        self.path, self._waits = path, True
         self.records = list(read_ledger(path))
+        self._lost = _lost_tries(_lines(path))
         if path.exists():
             whole = path.read_bytes().rpartition(b"\n")[0]
             size = len(whole) + 1 if whole else 0
             if size < path.stat().st_size:
                 os.truncate(path, size)
 
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Wait for the disk once, after all records that are appended meanwhile.
+
+        For trials that leave their outcome in a folder of their own: should power fail, they are settled again.
+        """
+        self._waits = False
+        try:
+            yield
+        finally:
+            self._waits = True
+            if self.path.exists():
+                with self.path.open("a", encoding="utf-8") as file:
+                    os.fsync(file.fileno())
+
     def append(self, record: Record) -> None:
         """Write `record` and wait until it is on disk."""
+        self._write(asdict(record))
+        self.records.append(record)
+
+    def tries(self, trial: str) -> int:
+        """Return how many tries of a trial there are with the next one."""
+        return 1 + self._lost[trial]
+
+    def try_again(self, trial: str) -> None:
+        """Let a lost trial count as one that has not run; its line stays in the file.
+
+        Raises:
+            ValueError: if it was not lost: a trial with a result is never tried again.
+        """
+        if not any(record.cell.id == trial and record.outcome.lost for record in self.records):
+            raise ValueError(f"only a lost trial is tried again, got {trial!r}")
+        self._write({_AGAIN: trial})
+        self._lost[trial] += 1
+        self.records = [record for record in self.records if record.cell.id != trial]
+
+    def _write(self, content: dict[str, Any]) -> None:
         before = self.path.stat().st_size if self.path.exists() else 0
         try:
             with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(asdict(record)) + "\n")
+                file.write(json.dumps(content) + "\n")
                 file.flush()
-                os.fsync(file.fileno())
+                if self._waits:
+                    os.fsync(file.fileno())
         except OSError:  # a full disk: half a line would spoil the next one
             if self.path.exists():
                 os.truncate(self.path, before)
             raise
-        self.records.append(record)
 
 
 def read_ledger(path: Path) -> Iterator[Record]:
     """Yield the records of a ledger without changing it; an unfinished last line is passed over.
 
+    A lost trial that was to be tried again is left out until its next try has ended.
+
     Raises:
         LedgerError: if a line that ends in a newline is not a record.
     """
+    lines = list(_lines(path))
+    again = _lost_tries(lines)
+    for line in lines:
+        if isinstance(line, str):
+            again[line] -= 1
+        elif not again[line.cell.id]:
+            yield line
+
+
+def _lost_tries(lines: Iterable[Record | str]) -> Counter[str]:
+    """Return how often each trial of a ledger was lost and was to be tried again."""
+    return Counter(line for line in lines if isinstance(line, str))
+
+
+def _lines(path: Path) -> Iterator[Record | str]:
+    """Yield what each line says: how a trial ended, or the id of one that is to be tried again."""
     if not path.exists():
         return
     whole, newline, _unfinished = path.read_bytes().rpartition(b"\n")
     for number, line in enumerate(whole.split(b"\n") if newline else [], start=1):
         try:
             fields = json.loads(line)
+            if _AGAIN in fields:
+                yield str(fields[_AGAIN])
+                continue
             cell, outcome = Cell(**fields.pop("cell")), Outcome(**fields.pop("outcome"))
             yield Record(cell=cell, outcome=outcome, **fields)
         except (ValueError, TypeError, KeyError, AttributeError) as error:

@@ -255,6 +255,11 @@ def planned(study: StudySpec) -> Mapping[str, Mapping[Phase, int]]:
     return plan
 
 
+def planned_trials(study: StudySpec) -> int:
+    """Return how many trials there are at most."""
+    return sum(sum(plan.values()) for plan in planned(study).values())
+
+
 def _grid(study: StudySpec, space: ArmSpace) -> list[dict[str, Scalar]]:
     """Return the cells of an arm that is enumerated, else nothing."""
     return space.cells() if space.axes and sampler_of(study, space) == "grid" else []

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,8 @@ import psutil
 from dks_study.spec.base import Problem
 from dks_study.spec.study import UNHASHED, StudySpec, auto_recipes_by_arm
 from dks_study.study.ledger import write_whole
+from dks_study.study.machine import processor, versions
+from dks_study.study.sources import PLANS, TRIALS, code_of
 
 PROVENANCE = "provenance.json"
 _SHOWN_KEYS = 3
@@ -37,6 +38,7 @@ class Session:
     git_revision: str | None
     git_dirty: bool | None
     code: str  # hash of the package's own files
+    numbers: str  # hash of those that can change a number, or which trials there are
     packages: dict[str, str]
     hardware: dict[str, str | int | float]
 
@@ -53,6 +55,11 @@ def code_hash() -> str:
     return digest.hexdigest()[:10]
 
 
+def numbers_hash() -> str:
+    """Return 20 hex digits that depend on the files that can change a trial's numbers, or which trials a study runs."""
+    return code_of((*TRIALS, *PLANS))
+
+
 def now() -> str:
     """Return the time as ISO 8601 in UTC."""
     return datetime.now(UTC).isoformat(timespec="seconds")
@@ -61,7 +68,16 @@ def now() -> str:
 def new_session(gpus: int) -> Session:
     """Describe this session; environment variables, host and user names are left out on purpose."""
     revision, status = _git("rev-parse", "HEAD"), _git("status", "--porcelain")
-    return Session(now(), None, revision, bool(status) if revision else None, code_hash(), _versions(), hardware(gpus))
+    return Session(
+        now(),
+        None,
+        revision,
+        bool(status) if revision else None,
+        code_hash(),
+        numbers_hash(),
+        versions(PACKAGES),
+        hardware(gpus),
+    )
 
 
 def read_sessions(folder: Path) -> list[dict[str, Any]]:
@@ -104,8 +120,9 @@ def write_provenance(
     earlier: list[dict[str, Any]],
     session: Session,
     data: Mapping[str, str | int] | None = None,
+    adopted: Mapping[str, int] | None = None,
 ) -> None:
-    """Write provenance.json: the resolved spec, the data it runs on, earlier sessions, and this one."""
+    """Write provenance.json: the resolved spec, the data it runs on, what was adopted from where, and all sessions."""
     content = {
         # As written, so that it can be loaded again: defaults of one backbone family would not fit another.
         "study": study.model_dump(mode="json", by_alias=True, exclude_unset=True),
@@ -113,6 +130,7 @@ def write_provenance(
         "recipe_auto": auto_recipes_by_arm(study),
         "study_hash": study.content_hash(),
         **({"data": data} if data else {}),
+        **({"adopted": adopted} if adopted else {}),
         "sessions": [*earlier, asdict(session)],
     }
     write_whole(folder / PROVENANCE, json.dumps(content, indent=1) + "\n")
@@ -134,7 +152,7 @@ def changed(earlier: list[dict[str, Any]], session: Session) -> str:
 
 def other_results(study: StudySpec, folder: Path) -> str | None:
     """Return a note on the results beside `folder` whose description is nearest to `study`; None if there are none."""
-    mine = _flat(study.model_dump(mode="json", by_alias=True, exclude=UNHASHED))
+    mine = flat(study.model_dump(mode="json", by_alias=True, exclude=UNHASHED))
     others = {}
     for path in sorted(folder.parent.glob(f"{study.name}-*/{PROVENANCE}")):
         if path.parent != folder and (theirs := _read_resolved(path)):
@@ -172,17 +190,17 @@ def same_question(study: StudySpec, places: Sequence[Path]) -> list[Path]:
 def _read_resolved(path: Path) -> dict[str, object]:
     try:
         resolved = json.loads(path.read_text(encoding="utf-8"))["resolved"]
-        return _flat({key: value for key, value in resolved.items() if key not in UNHASHED})
+        return flat({key: value for key, value in resolved.items() if key not in UNHASHED})
     except (OSError, ValueError, KeyError, AttributeError):
         return {}
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
     """Return the values of nested sections by dotted key."""
-    flat: dict[str, object] = {}
+    found: dict[str, object] = {}
     for key, value in values.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) and value else {prefix + key: value}
-    return flat
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) and value else {prefix + key: value}
+    return found
 
 
 def _git(*words: str) -> str | None:
@@ -194,26 +212,11 @@ def _git(*words: str) -> str | None:
     return done.stdout.strip()
 
 
-def _versions() -> dict[str, str]:
-    versions = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            versions[package] = "not installed"
-    return versions
-
-
 def hardware(gpus: int) -> dict[str, str | int | float]:
     """Describe this machine, with `gpus` GPUs."""
-    cpu = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        names = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if "model name" in line]
-        cpu = names[0] if names else cpu
     memory_gib = round(psutil.virtual_memory().total / 2**30, 1)
     return {
-        "cpu": cpu,
+        "cpu": processor(),
         "cpus": os.cpu_count() or 1,
         "memory_gib": memory_gib,
         "gpus": gpus,

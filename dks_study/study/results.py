@@ -11,7 +11,7 @@ from pyarrow import ArrowException
 from dks_study.spec.base import Problem
 from dks_study.spec.study import StudySpec
 from dks_study.study.ledger import Record, read_epochs, read_ledger
-from dks_study.study.provenance import ProvenanceError, read_provenance
+from dks_study.study.provenance import PROVENANCE, ProvenanceError, read_provenance
 
 
 class ResultsError(Problem, ValueError):
@@ -38,11 +38,21 @@ def load_results(folder: Path) -> Results:
     for name in ("provenance.json", "trials.parquet", "epochs.parquet"):
         if not (folder / name).is_file():
             raise ResultsError(f"{folder}: not the results of a study: {name} is missing")
+    return Results(load_study_of(folder), _read(folder / "trials.parquet"), _read(folder / "epochs.parquet"))
+
+
+def load_study_of(folder: Path) -> StudySpec:
+    """Return the description of the study in `folder`, finished or not.
+
+    Raises:
+        ResultsError: if the folder has no provenance.json, or it is damaged.
+    """
+    if not (folder / PROVENANCE).is_file():
+        raise ResultsError(f"{folder}: not the results of a study: {PROVENANCE} is missing")
     try:
-        study = StudySpec.model_validate_json(json.dumps(read_provenance(folder)["study"]))
+        return StudySpec.model_validate_json(json.dumps(read_provenance(folder)["study"]))
     except ProvenanceError as error:
         raise ResultsError(str(error)) from error
-    return Results(study, _read(folder / "trials.parquet"), _read(folder / "epochs.parquet"))
 
 
 def _read(path: Path) -> pd.DataFrame:
@@ -108,6 +118,8 @@ def _trial_row(record: Record, row: str, choice: str | None) -> dict[str, object
         "accumulate": outcome.accumulate,
         "trial_hash": record.trial_hash,
         "ended": record.ended,
+        "adopted_from": record.adopted_from,
+        "tries": record.tries,
         **{f"setting/{key}": value for key, value in cell.setting.items()},
         **{key: value for key, value in outcome.metrics.items() if key != "epoch"},
     }

@@ -227,6 +227,15 @@ class Files:
             home.clear()
             home.push(self.trial(trial), remembered)
 
+    def take_over(self, folder: Path, trial: str) -> None:
+        """Let `folder`, a scratch folder, be that of a trial that is nowhere yet; its outcome comes last."""
+        if home := self._of(trial):
+            home.clear()
+            for name in sorted((path.name for path in folder.iterdir()), key=lambda name: name == OUTCOME):
+                home.push(folder, name)
+        self.trial(trial).parent.mkdir(parents=True, exist_ok=True)
+        folder.rename(self.trial(trial))
+
     def drop_checkpoints(self, trial: str) -> None:
         """Delete the checkpoints of a trial."""
         for name in CHECKPOINTS:

@@ -1,6 +1,7 @@
 """One trial in its own folder: trains, keeps what a crash must not lose, and leaves how it ended.
 
     trials/<id>/trial.json     the TrialSpec
+                origin.json    what its numbers come from besides: code, versions, machine
                 epochs.jsonl   one line of metrics per epoch
                 last.pt        the state after the last whole epoch
                 best.pt        that of the epoch with the best validation accuracy (the last one of equals)
@@ -28,6 +29,7 @@ from dks_study.spec.data import DataSpec
 from dks_study.spec.objectives import ACCURACY
 from dks_study.spec.trial import TrialSpec
 from dks_study.study.failures import causes, first_line
+from dks_study.study.identity import keep_origin
 from dks_study.study.ledger import ERROR, OUTCOME, Outcome, read_epochs, write_outcome, write_whole
 from dks_study.study.stopping import Watch
 from dks_study.training.checkpoint import State, load_state
@@ -119,6 +121,7 @@ def _train(
     metrics = kept[-1] if kept else {}
     watch = watch or Watch(None)
     steps = [line[watch.metric] for line in kept] if watch.metric else []
+    keep_origin(folder, trial, team, anew=state is None)
     if team.rank == 0:
         write_whole(folder / "trial.json", trial.model_dump_json(indent=1))
         _log(folder, f"start after epoch {state.epoch if state else 0} on {team.size} x {team.device}")

@@ -105,8 +105,7 @@ class Mirror:
                 ended = {trial.user_attrs[_ID] for trial in trials if trial.state.is_finished()}
                 for name, record in sorted(mine.items(), key=lambda item: (item[1].cell.index, item[1].cell.repeat)):
                     if name not in ended:
-                        self._add(storage, record.cell)
-                        self._end(storage, record.cell, record.outcome)
+                        self._put(storage, record.cell, record.outcome)
 
     def started(self, cell: Cell) -> None:
         """A trial begins, or goes on."""
@@ -125,8 +124,7 @@ class Mirror:
         """A trial has ended."""
         with self._guarded() as storage:
             if storage and cell.phase == "search":
-                self._add(storage, cell)
-                self._end(storage, cell, outcome)
+                self._put(storage, cell, outcome)
 
     @contextmanager
     def _guarded(self) -> Iterator[BaseStorage | None]:
@@ -155,27 +153,37 @@ class Mirror:
         state = _STATES[record.outcome.status] if trial.state.is_finished() else TrialState.RUNNING
         return trial.params == params and trial.state is state
 
-    def _add(self, storage: BaseStorage, cell: Cell) -> None:
+    def _add(self, storage: BaseStorage, cell: Cell, outcome: Outcome | None = None) -> None:
+        """Add a trial that runs, or has ended: in one write, which is what takes long."""
         if cell.id not in self._ids:
             attrs = {_ID: cell.id, "seed": str(cell.seed), "repeat": str(cell.repeat)}
-            trial = frozen(self._spaces[cell.arm], cell.setting, TrialState.RUNNING, user_attrs=attrs)
+            state, steps, values = TrialState.RUNNING, list[float](), None
+            if outcome:
+                state, steps, values = _STATES[outcome.status], self._steps(outcome), self._values(outcome)
+                attrs |= {"error": outcome.error} if outcome.error else {}
+            trial = frozen(self._spaces[cell.arm], cell.setting, state, values, steps, user_attrs=attrs)
             study_id = storage.get_study_id_from_name(self._names[cell.arm])
             self._ids[cell.id] = storage.create_new_trial(study_id, template_trial=trial)
 
-    def _end(self, storage: BaseStorage, cell: Cell, outcome: Outcome) -> None:
-        trial_id, objectives = self._ids[cell.id], self._study.search.objectives
+    def _put(self, storage: BaseStorage, cell: Cell, outcome: Outcome) -> None:
+        """Let a trial have ended, whether it is there by now or not."""
+        self._add(storage, cell, outcome)
+        trial_id = self._ids[cell.id]
         if storage.get_trial(trial_id).state.is_finished():
             return
-        for epoch, value in enumerate(outcome.steps if len(objectives) == 1 else (), start=1):
+        for epoch, value in enumerate(self._steps(outcome), start=1):
             storage.set_trial_intermediate_value(trial_id, epoch, value)
         if outcome.error:
             storage.set_trial_user_attr(trial_id, "error", outcome.error)
-        values = None
+        storage.set_trial_state_values(trial_id, _STATES[outcome.status], self._values(outcome))
+
+    def _steps(self, outcome: Outcome) -> list[float]:
+        return outcome.steps if len(self._study.search.objectives) == 1 else []
+
+    def _values(self, outcome: Outcome) -> list[float] | None:
         if outcome.status == "complete":
-            values = [outcome.metrics[name] for name in objectives]
-        elif outcome.status == "stopped":
-            values = outcome.steps[-1:]
-        storage.set_trial_state_values(trial_id, _STATES[outcome.status], values)
+            return [outcome.metrics[name] for name in self._study.search.objectives]
+        return outcome.steps[-1:] if outcome.status == "stopped" else None
 
     def _id(self, storage: BaseStorage, arm: str, number: int) -> int:
         study_id = storage.get_study_id_from_name(self._names[arm])

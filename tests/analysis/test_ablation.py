@@ -164,3 +164,8 @@ def test_searched_integers_and_choices_come_back_from_parquet_as_they_were():
     trials = collect([Results(study, found, results.epochs)]).trials
     assert set(trials.loc[trials["arm"] == "dense", "optimiser.batch_size"]) == {256}
     assert set(trials.loc[trials["arm"] == "dense", "loss.detach_teacher"]) == {"no"}
+
+
+def test_auto_and_the_recipe_that_it_comes_to_are_one():
+    frame = both(branches={"taps": ["stage1", "stage2"], "recipe": "paper"})
+    assert set(frame.loc[frame["arm"] == "dense", "branches.recipe"]) == {"paper"}

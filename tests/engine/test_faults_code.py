@@ -25,7 +25,7 @@ def content(folder):
 
 @pytest.mark.slow
 def test_changed_code_is_refused_until_it_is_put_back(space, uninterrupted, half_way, repository):
-    module, before = repository / "dks_study" / "metrics.py", content(half_way)
+    module, before = repository / "dks_study" / "training" / "metrics.py", content(half_way)
     original = module.read_text()
     module.write_text(original + "# another line\n")
     _, _, err = finish(space, half_way.parent, "keep=all", code=2, root=repository, cwd=repository)
@@ -38,9 +38,20 @@ def test_changed_code_is_refused_until_it_is_put_back(space, uninterrupted, half
 
 
 @pytest.mark.slow
+def test_changed_code_that_makes_no_number_goes_on_with_a_note(space, uninterrupted, half_way, repository):
+    for module in ("engine/tuning.py", "watch/display.py", "cli.py"):
+        with (repository / "dks_study" / module).open("a") as file:
+            file.write("# another line\n")
+    _, out, _ = finish(space, half_way.parent, "keep=all", root=repository, cwd=repository)
+    assert "Note: the code changed since this study began (" in out
+    assert "in nothing that makes a number." in out
+    assert same_tables(half_way, uninterrupted[0])
+
+
+@pytest.mark.slow
 def test_changed_code_still_prints_the_table_of_a_finished_study(space, uninterrupted, repository, tmp_path):
     folder = shutil.copytree(uninterrupted[0], tmp_path / "results" / uninterrupted[0].name)
-    with (repository / "dks_study" / "metrics.py").open("a") as module:
+    with (repository / "dks_study" / "training" / "metrics.py").open("a") as module:
         module.write("# another line\n")
     _, out, _ = finish(space, folder.parent, root=repository, cwd=repository)
     assert (uninterrupted[0] / "table.md").read_text() in out
@@ -65,7 +76,7 @@ def test_a_changed_description_has_a_folder_of_its_own_and_the_other_is_named(sp
 @pytest.mark.slow
 def test_code_that_changes_while_a_study_runs_ends_it_and_fails_no_trial(tmp_path, repository):
     space, trapped = trapped_study(tmp_path, "wait", at=STEPS_PER_EPOCH + 1)
-    module = repository / "dks_study" / "metrics.py"
+    module = repository / "dks_study" / "training" / "metrics.py"
     original = module.read_text()
     alone = f"trial.resources.cpus_per_worker={os.cpu_count()}"  # no process that has the old code takes over
     process = start(space, tmp_path / "results", alone, root=repository, cwd=repository)

@@ -1,1 +1,1 @@
-"""Pages: the report of a study (`page.py`, sentences: `prose.py`), all studies (`overview.py`), a plan (`plan.py`)."""
+"""Pages: a study's report (`page.py`, its sentences `prose.py`), all studies (`overview.py`), plans (`plan.py`)."""

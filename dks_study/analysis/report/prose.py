@@ -155,6 +155,7 @@ def provenance(results: Results, sessions: list[dict[str, Any]]) -> tuple[str, .
     """Return study, code, machine and package versions as sentences, the last session's where several ran."""
     study = results.study
     texts = [f"Study {study.name}, profile {study.profile}, content hash {study.content_hash()}."]
+    texts += _adopted(results.trials)
     if sessions:
         last = sessions[-1]
         revision = last.get("git_revision") or "unknown"
@@ -170,6 +171,16 @@ def provenance(results: Results, sessions: list[dict[str, Any]]) -> tuple[str, .
         )
         texts.append("Packages: " + ", ".join(f"{name} {version}" for name, version in last["packages"].items()) + ".")
     return tuple(texts)
+
+
+def _adopted(trials: pd.DataFrame) -> list[str]:
+    """Return how many trials other studies have trained, in a sentence, or nothing."""
+    if "adopted_from" not in trials or not trials["adopted_from"].notna().any():
+        return []
+    trials = trials.drop_duplicates("trial")
+    names = trials["adopted_from"].value_counts()
+    where = ", ".join(f"{name} ({count})" if len(names) > 1 else str(name) for name, count in names.items())
+    return [f"{names.sum()} of {len(trials)} trials were adopted from {where}, whose identity they share."]
 
 
 def _given(values: Mapping[str, Any]) -> str:

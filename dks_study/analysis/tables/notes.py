@@ -8,6 +8,7 @@ from dks_study.analysis.rows import WRITTEN, full_confirmations, left_out, plann
 from dks_study.analysis.statistics.signflip import LEVEL, pairs_to_reach, smallest_p
 from dks_study.analysis.tables.comparisons import CHOSEN
 from dks_study.analysis.tables.settings import edges
+from dks_study.analysis.tables.tries import tried_again
 from dks_study.spec.study import auto_recipes_by_arm
 from dks_study.study.results import Results
 
@@ -27,6 +28,7 @@ def notes(results: Results, reference: str, errors: pd.DataFrame, compared: pd.D
         *edges(results),
         *(f"Recipe auto: {text}." for text in _unpublished(results)),
         *_in_parts(full_confirmations(results)),
+        *tried_again(results),
         *_left_out(results, errors),
     )
 

@@ -1,0 +1,133 @@
+"""A study that grows: dks-study grow FOLDER --seeds 6-9 --arms adjacent --trials +4.
+
+What grows is a new study, in a folder of its own beside the old one, whose finished trials it adopts. The same command
+given again goes on.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from rich.console import Console
+from rich.table import Table
+
+from dks_study import cli
+from dks_study.spec.files import changed_study
+from dks_study.spec.options import OptionParser
+from dks_study.spec.pairing import SCHEMES
+from dks_study.spec.study import StudySpec, arm_trial
+from dks_study.spec.yamldoc import SpecError
+from dks_study.studies import folder_of, reused
+from dks_study.study.adoption import Donor, donors_in
+from dks_study.study.identity import read_origin
+from dks_study.study.ledger import Cell
+from dks_study.study.planner import Planner, planned_trials
+from dks_study.study.results import load_study_of
+from dks_study.study.search import optuna_suggest
+from dks_study.study.sources import TRIALS, code_of
+
+_SEEDS = re.compile(r"(\d+)(?:-(\d+))?")
+
+
+def main(words: Sequence[str]) -> int:
+    """Run the command line; return as `cli.main`.
+
+    Raises:
+        Problem: one line, if the study cannot be read, or not grow like that.
+    """
+    parser = OptionParser(prog="dks-study grow", description="Make a study larger; what is finished is adopted.")
+    parser.add_argument("folder", metavar="FOLDER", help="of the study that grows")
+    parser.add_argument("--seeds", metavar="6-9", help="further report seeds: 6-9, or 6,8")
+    arms = "a further arm: a pairing scheme, or NAME={KEY: VALUE, ...}; may be given again"
+    parser.add_argument("--arms", metavar="ARM", action="append", default=[], help=arms)
+    parser.add_argument("--trials", metavar="+N", help="further search trials in every arm")
+    more = "whatever else is to change, as when a study is started"
+    parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help=more)
+    parser.add_argument("--dry-run", action="store_true", help="print what would be adopted and trained, start nothing")
+    cli.add_where(parser)
+    options = parser.parse_args(list(words))
+    old = load_study_of(Path(options.folder))
+    overrides = [*_changes(old, options.seeds, options.arms, options.trials), *options.set]
+    if not overrides:
+        raise SpecError(f"grow {options.folder}: nothing to change: give --seeds, --arms, --trials or --set")
+    study, options.results = changed_study(old, overrides), str(Path(options.folder).resolve().parent)
+    if not options.dry_run:
+        return cli.run_and_print(study, options)
+    studies = reused(Path(options.results), options.reuse)
+    _show(study, forecast(study, donors_in(studies, folder_of(study, options.results), print)))
+    return 0
+
+
+def _changes(study: StudySpec, seeds: str | None, arms: Sequence[str], trials: str | None) -> Iterator[str]:
+    """Yield as `key=value` what the options ask for."""
+    if seeds is not None:
+        yield f"report_seeds={[*study.report_seeds, *(s for s in _seeds(seeds) if s not in study.report_seeds)]}"
+    for text in arms:
+        name, equals, settings = text.partition("=")
+        if name in study.arms:
+            raise SpecError(f"--arms: must be new, got {name!r}; there are {', '.join(study.arms)}")
+        if not equals and name not in SCHEMES:
+            rule = f"must be a pairing scheme ({', '.join(SCHEMES)}) or NAME={{KEY: VALUE, ...}}"
+            raise SpecError(f"--arms: {rule}, got {text!r}")
+        yield f"arms.{name}={settings if equals else f'{{loss.pairing: {name}}}'}"
+    if trials is not None:
+        if not re.fullmatch(r"\+[1-9]\d*", trials) or not study.search.trials:
+            had = "every cell once" if study.search.trials is None else f"{study.search.trials} trials"
+            raise SpecError(
+                f"--trials: must be +N, for a study whose search has a number of trials ({had}), got {trials!r}"
+            )
+        yield f"search.trials={study.search.trials + int(trials)}"
+
+
+def _seeds(text: str) -> list[int]:
+    found = list[int]()
+    for part in text.split(","):
+        match = _SEEDS.fullmatch(part.strip())
+        if match is None:
+            raise SpecError(f"--seeds: must be seeds such as 6-9 or 6,8, got {text!r}")
+        found += range(int(match[1]), int(match[2] or match[1]) + 1)
+    return found
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What becomes of the trials of an arm that are known by now; others wait for what is trained."""
+
+    adopted: int = 0
+    trained: int = 0
+
+
+def forecast(study: StudySpec, donors: Sequence[Donor]) -> Mapping[str, Forecast]:
+    """Return by arm what would be adopted and trained, if data and machine are those of the donors."""
+    code = code_of(TRIALS)
+    known: dict[str, Donor] = {}
+    for donor in donors:
+        origin = read_origin(donor.folder).origin
+        if origin and origin["code of dks_study"] == code:
+            known.setdefault(donor.record.trial_hash, donor)
+    planner, found = Planner(study, optuna_suggest(study)), {arm: Forecast() for arm in study.arms}
+    while isinstance(cell := planner.next(), Cell):
+        phase: Literal["search", "confirm"] = "confirm" if cell.phase == "confirm" else "search"
+        trial = arm_trial(study, cell.arm, cell.setting, epochs=cell.epochs, phase=phase, seed=cell.seed)
+        match, before = known.get(trial.content_hash()), found[cell.arm]
+        if match:
+            planner.settle(cell.id, match.record.outcome)
+            found[cell.arm] = Forecast(before.adopted + 1, before.trained)
+        else:
+            found[cell.arm] = Forecast(before.adopted, before.trained + 1)
+    return found
+
+
+def _show(study: StudySpec, found: Mapping[str, Forecast]) -> None:
+    table = Table("arm", "adopted", "trained", box=None, pad_edge=False)
+    for arm, each in found.items():
+        table.add_row(arm, str(each.adopted), str(each.trained))
+    console = Console(soft_wrap=True, highlight=False)
+    console.print(table)
+    adopted = sum(each.adopted for each in found.values())
+    print(f"{adopted} of {planned_trials(study)} trials would be adopted, if data and machine are what they were;")
+    print(
+        "trials that depend on what is trained (later ones of a search, confirmations of its choice) are not counted."
+    )

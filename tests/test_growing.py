@@ -1,0 +1,155 @@
+"""A study that grows: more seeds, arms and search trials; what is finished is adopted."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+
+import adoption
+import pytest
+from whole_studies import ROOT, finish, records, same_tables, study_folder
+
+from dks_study import cli
+from dks_study.growing import forecast
+from dks_study.spec.files import changed_study
+from dks_study.study.adoption import donors_in
+from dks_study.study.ledger import read_ledger
+from dks_study.study.results import load_study_of
+
+SIZE = ("random", 2, 4, 3)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A finished study of two arms with four search trials and three seeds each, that trained nothing."""
+    folder = tmp_path_factory.mktemp("results") / "donor-1"
+    adoption.make_up(adoption.study_of(*SIZE), folder)
+    return folder
+
+
+def refused(capsys, *words):
+    assert cli.main(["grow", *map(str, words)]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert len(err.splitlines()) == 1, err
+    return err
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ((), "nothing to change: give --seeds, --arms, --trials or --set"),
+        (("--seeds", "3-"), "--seeds: must be seeds such as 6-9 or 6,8, got '3-'"),
+        (("--arms", "arm0"), "--arms: must be new, got 'arm0'; there are arm0, arm1"),
+        (("--arms", "nonsense"), "--arms: must be a pairing scheme (none, top_down"),
+        (
+            ("--trials", "4"),
+            "--trials: must be +N, for a study whose search has a number of trials (4 trials), got '4'",
+        ),
+        (("--seeds", "1000000"), "search.seed: must not be one of report_seeds, got 1000000"),
+        (("--set", "trial.epochs=0"), "trial.epochs: "),
+        (("--reuse", "nowhere", "--seeds", "4", "--dry-run"), "--reuse nowhere: must be the folder of a study"),
+    ],
+)
+def test_what_cannot_grow_is_said_in_one_line(made, capsys, words, told):
+    assert told in refused(capsys, made, *words)
+
+
+def test_a_folder_that_is_no_study_is_refused(tmp_path, capsys):
+    assert "not the results of a study: provenance.json is missing" in refused(capsys, tmp_path, "--seeds", "4")
+
+
+def grown(made, *overrides):
+    study = changed_study(load_study_of(made), overrides)
+    return forecast(study, donors_in([made], made.parent / "other", print))
+
+
+def counts(found):
+    return {arm: (each.adopted, each.trained) for arm, each in found.items()}
+
+
+def of_arm(made, arm, phase=None):
+    return sum(r.cell.arm == arm and phase in (None, r.cell.phase) for r in read_ledger(made / "ledger.jsonl"))
+
+
+def test_more_seeds_train_these_alone(made):
+    for arm, found in counts(grown(made, "report_seeds=[0,1,2,3,4]")).items():
+        each_seed = of_arm(made, arm, "confirm") // 3
+        assert found == (of_arm(made, arm), 2 * each_seed)
+
+
+def test_another_arm_trains_itself_alone(made):
+    found = counts(grown(made, "arms.adjacent={loss.pairing: adjacent}"))
+    assert found == {"arm0": (of_arm(made, "arm0"), 0), "arm1": (of_arm(made, "arm1"), 0), "adjacent": (0, 1)}
+
+
+def test_more_search_trials_keep_those_before(made):
+    assert counts(grown(made, "search.trials=6")) == {"arm0": (4, 1), "arm1": (4, 1)}
+
+
+def test_another_reference_title_question_and_keep_train_nothing(made):
+    changes = ("table.reference=arm1", "table.title=Other", "question=Why?", "keep=none", "max_failures=3")
+    assert counts(grown(made, *changes)) == {arm: (of_arm(made, arm), 0) for arm in ("arm0", "arm1")}
+
+
+def test_another_recipe_trains_everything(made):
+    assert all(each.adopted == 0 for each in grown(made, "trial.optimiser.momentum=0.8").values())
+
+
+def test_other_code_is_foreseen_as_well(made, tmp_path):
+    folder = shutil.copytree(made, tmp_path / "donor-1")
+    for path in folder.glob("trials/*/origin.json"):
+        content = json.loads(path.read_text())
+        content["origin"]["code of dks_study"] = "other"
+        path.write_text(json.dumps(content))
+    assert all(each.adopted == 0 for each in grown(folder, "report_seeds=[0,1,2,3]").values())
+
+
+def test_a_dry_run_says_what_would_be_adopted_and_starts_nothing(made, capsys):
+    before = sorted(made.parent.rglob("*"))
+    assert cli.main(["grow", str(made), "--seeds", "3-4,2", "--trials", "+1", "--arms", "adjacent", "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"8 of \d+ trials would be adopted, if data and machine are what they were;", out)
+    assert [line.split() for line in out.splitlines()[1:4]] == [
+        ["arm0", "4", "1"],
+        ["arm1", "4", "1"],
+        ["adjacent", "0", "1"],
+    ]
+    assert sorted(made.parent.rglob("*")) == before
+
+
+@pytest.mark.slow
+def test_a_study_that_grew_has_the_table_of_one_that_trained_everything(space, uninterrupted, tmp_path):
+    old = shutil.copytree(uninterrupted[0], tmp_path / "results" / uninterrupted[0].name)
+    words = [sys.executable, str(ROOT / "run_study.py"), "grow", str(old), "--seeds", "3", "--arms", "adjacent"]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stdout + done.stderr
+    trained = len(records(old))
+    assert re.search(rf"{trained} of \d+ trials adopted from {old.name}\.", done.stdout)
+    (folder,) = set((tmp_path / "results").glob("small-*")) - {old}
+    sets = ("report_seeds=[0,1,2,3]", "arms.adjacent={loss.pairing: adjacent}")
+    fresh = finish(space, tmp_path / "fresh", *sets)[0]
+    assert fresh.name == folder.name
+    assert same_tables(folder, fresh)
+    assert json.loads((folder / "provenance.json").read_text())["adopted"] == {old.name: trained}
+    assert sum(record.adopted_from == old.name for record in records(folder)) == trained
+    assert (
+        f"{trained} of {len(records(folder))} trials were adopted from {old.name}"
+        in (folder / "report.html").read_text()
+    )
+    shutil.rmtree(old)  # what was taken is the study's own
+    assert subprocess.run([*words[:3], str(folder), "--seeds", "4"], cwd=ROOT).returncode == 0
+    third = next(set((tmp_path / "results").glob("small-*")) - {folder})
+    assert json.loads((third / "provenance.json").read_text())["adopted"] == {
+        old.name: trained,
+        folder.name: len(records(folder)) - trained,
+    }
+
+
+@pytest.mark.slow
+def test_no_reuse_trains_everything_again(space, uninterrupted, tmp_path):
+    shutil.copytree(uninterrupted[0], tmp_path / "results" / uninterrupted[0].name)
+    _, out, _ = finish(space, tmp_path / "results", "report_seeds=[0]", options=("--no-reuse",))
+    assert "adopted" not in out
+    assert study_folder(tmp_path / "results")
