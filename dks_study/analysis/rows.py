@@ -106,7 +106,7 @@ def left_out(results: Results) -> Iterator[str]:
     """Name each confirmation trial that may not enter a table, and why."""
     trials = results.trials
     confirmed = trials[trials["phase"] == "confirm"] if len(trials) else trials
-    confirmed = confirmed.assign(planned=planned_epochs(results))
+    confirmed = confirmed.assign(planned=planned_epochs(results)[confirmed.index])
     for _, trial in confirmed.drop(full_confirmations(results).index).iterrows():
         short = trial["status"] == "complete"
         reason = f"only {trial['epochs']} of {trial['planned']:g} epochs" if short else trial["error"]

@@ -129,7 +129,10 @@ def fit(
     Raises:
         NonFiniteLossError: if the training loss is not finite; checked once per epoch, so the device is never
             waited for inside one.
+        ValueError: if a confirmation is to go on without its chosen epoch.
     """
+    if trial.phase == "confirm" and resume and chosen is None:
+        raise ValueError("a confirmation goes on with the epoch that validation chose until then, got none")
     if team.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(team.device)
     run = _prepare(trial, data, team, resume)

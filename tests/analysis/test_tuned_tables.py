@@ -6,6 +6,7 @@ import pytest
 from made_tuned import OWN, tuned
 
 from dks_study.analysis.report import prose
+from dks_study.analysis.report.page import write_report
 from dks_study.analysis.rows import TUNED, WRITTEN, confirmed_epochs, left_out, names, table_rows
 from dks_study.analysis.statistics.estimands import effect_of_procedure, effect_of_settings
 from dks_study.analysis.statistics.paired import holm
@@ -184,6 +185,17 @@ def test_the_table_and_what_was_chosen_are_written(tmp_path):
     assert frame["arm"].tolist() == ROWS
     assert {"choice", "estimand", "difference_procedure_low", "test_chosen_error_percent"} <= set(frame)
     assert len(pd.read_csv(tmp_path / "settings.csv")) == 3 * 4
+
+
+def test_a_study_that_is_searched_and_not_confirmed_has_notes_and_a_report(tmp_path):
+    made = tuned(repeats=4)
+    trials = made.trials[made.trials["phase"] == "search"]
+    begun = Results(made.study, trials, made.epochs[made.epochs["trial"].isin(trials["trial"])])
+    notes = arm_table(begun).notes
+    assert [note for note in notes if note.startswith("Left out")] == [
+        f"Left out: arm {arm}: no complete confirmation trial." for arm in ROWS[:3]
+    ]
+    assert "Error over what every arm tunes" in write_report(begun, tmp_path).read_text(encoding="utf-8")
 
 
 def test_trials_shorter_than_what_they_chose_for_are_said():

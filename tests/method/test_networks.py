@@ -15,7 +15,7 @@ from dks_study.spec.cohort import PeerSpec, TeacherSpec
 from dks_study.spec.trial import DataSpec, LossSpec, OptimiserSpec, RunSpec, TrialSpec
 from dks_study.training.cost import count_cost
 from dks_study.training.data import load
-from dks_study.training.trainer import Team, fit
+from dks_study.training.trainer import Chosen, Team, fit
 
 RESNET = ResNetSpec(name="resnet", depth=8, base_channels=4)
 WRN = WRNSpec(name="wrn", depth=10, width=1, dropout=0.3)
@@ -136,7 +136,8 @@ def test_a_cohort_trains_and_resumes_exactly(teacher):
     assert first.metrics.keys() >= {"val/top1/peer1.main", "val/top1/teacher", "train/kl/teacher>main"}
     assert "test/top1/peer1.stage1" in second.metrics
     report = next(iter(fit(trial, data, team)))
-    (resumed,) = fit(trial, data, team, report.state)
+    chosen = Chosen(1, report.metrics["val/top1/main"], copy.deepcopy(report.state.shipped))
+    (resumed,) = fit(trial, data, team, report.state, chosen)
     assert resumed.metrics["test/loss"] == second.metrics["test/loss"]
 
 

@@ -11,7 +11,7 @@ from torch import nn
 from dks_study.training import trainer
 from dks_study.training.checkpoint import load_state
 from dks_study.training.data import load
-from dks_study.training.trainer import fit
+from dks_study.training.trainer import Chosen, fit
 
 ALL_OPTIONS = {
     "sgd": {
@@ -37,9 +37,11 @@ def test_a_resumed_run_is_bit_identical_with_every_option_on(tmp_path, name):
     trial = trial_of(epochs=3, phase="confirm", backbone=backbone, **ALL_OPTIONS[name])
     whole = reports(trial)[-1]
     first = fit(trial, load(trial.data), HERE)
-    next(first).state.save(tmp_path / "last.pt")
+    report = next(first)
+    report.state.save(tmp_path / "last.pt")
     first.close()
-    rest = reports(trial, load_state(tmp_path / "last.pt", trial.content_hash()))[-1]
+    state = load_state(tmp_path / "last.pt", trial.content_hash())
+    rest = reports(trial, state, Chosen(1, report.metrics["val/top1/main"], state.shipped))[-1]
     assert lasting(rest.metrics) == lasting(whole.metrics)
     assert rest.state.scaler == whole.state.scaler
     assert bool(rest.state.scaler) == (name == "sgd")

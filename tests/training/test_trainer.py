@@ -14,7 +14,7 @@ from dks_study.spec.study import arm_trial
 from dks_study.training import trainer
 from dks_study.training.checkpoint import load_state
 from dks_study.training.data import load
-from dks_study.training.trainer import NonFiniteLossError, Team, fit
+from dks_study.training.trainer import Chosen, NonFiniteLossError, Team, fit
 
 HERE = Team.here(torch.device("cpu"))
 
@@ -24,8 +24,8 @@ def trial_of(arm="dense", setting=None, phase="search", seed=0, epochs=2, **tria
     return arm_trial(study, arm, setting or {}, epochs=epochs, phase=phase, seed=seed)
 
 
-def reports(trial, resume=None):
-    return list(fit(trial, load(trial.data), HERE, resume))
+def reports(trial, resume=None, chosen=None):
+    return list(fit(trial, load(trial.data), HERE, resume, chosen))
 
 
 def lasting(metrics):
@@ -155,7 +155,8 @@ def test_a_run_on_files_is_the_same_from_the_first_epoch_or_resumed(tmp_path):
     run = fit(trial, load(trial.data), HERE)
     next(run).state.save(tmp_path / "last.pt")
     run.close()
-    (again,) = reports(trial, load_state(tmp_path / "last.pt", trial.content_hash()))
+    state = load_state(tmp_path / "last.pt", trial.content_hash())
+    (again,) = reports(trial, state, Chosen(1, first.metrics["val/top1/main"], state.shipped))
     assert lasting(again.metrics) == lasting(last.metrics)
 
 
@@ -175,7 +176,12 @@ def whole_run(tmp_path_factory):
 @pytest.mark.parametrize("stop_after", [1, 3])
 def test_a_resumed_run_is_bit_identical(whole_run, stop_after):
     trial, whole, folder = whole_run
-    rest = reports(trial, load_state(folder / f"{stop_after}.pt", trial.content_hash()))
+    accuracy = [report.metrics["val/top1/main"] for report in whole[:stop_after]]
+    best = max(range(stop_after), key=lambda index: (accuracy[index], index))
+    states = [load_state(folder / f"{epoch}.pt", trial.content_hash()) for epoch in (stop_after, best + 1)]
+    with pytest.raises(ValueError, match="goes on with the epoch that validation chose"):
+        reports(trial, states[0])
+    rest = reports(trial, states[0], Chosen(best + 1, accuracy[best], states[1].shipped))
     assert [report.epoch for report in rest] == list(range(stop_after + 1, 5))
     assert lasting(rest[-1].metrics) == lasting(whole[-1].metrics)
     for name, weights in whole[-1].state.network.items():

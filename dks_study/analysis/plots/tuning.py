@@ -48,11 +48,11 @@ def nuisance_errors(results: Results) -> pd.DataFrame:
 def draw_nuisance_errors(results: Results) -> Figure:
     """Draw `nuisance_errors`: two axes as a map for each arm, else error over each axis; rings are what was chosen."""
     frame, axes = nuisance_errors(results), nuisance_axes(results)
-    return _draw_maps(frame, axes) if len(axes) == 2 else _draw_profiles(results, frame, axes)
+    return _draw_maps(results, frame, axes) if len(axes) == 2 else _draw_profiles(results, frame, axes)
 
 
-def _draw_maps(frame: pd.DataFrame, axes: dict[str, AxisSpec]) -> Figure:
-    arms, (across, up) = list(pd.unique(frame["arm"])), axes
+def _draw_maps(results: Results, frame: pd.DataFrame, axes: dict[str, AxisSpec]) -> Figure:
+    arms, (across, up) = [arm for arm in results.study.arms if arm in set(frame["arm"])], axes
     with styled():
         columns = min(3, len(arms))
         rows = math.ceil(len(arms) / columns)
@@ -71,7 +71,7 @@ def _draw_maps(frame: pd.DataFrame, axes: dict[str, AxisSpec]) -> Figure:
             _scales(panel, axes[across], axes[up])
             panel.set_xlabel(across if at + columns >= len(arms) else "")
             panel.set_ylabel(up if at % columns == 0 else "")
-            panel.tick_params(labelbottom=at + columns >= len(arms))
+            panel.tick_params(which="both", labelbottom=at + columns >= len(arms))
         bar = figure.colorbar(points, ax=panels, label="validation error (%)", format=PLAIN)
         bar.ax.yaxis.set_minor_formatter(PLAIN)
     return figure
@@ -132,7 +132,9 @@ def draw_budget_curves(results: Results) -> Figure:
             axes.fill_between(mine["trials"], mine["low"], mine["high"], color=look.colour, alpha=0.12, linewidth=0)
         axes.set_xscale("log", base=2)
         axes.xaxis.set_major_formatter(PLAIN)
-        axes.set(xlabel="search trials", ylabel="expected lowest\nvalidation error (%)", ylim=(0, None))
+        axes.set(xlabel="search trials", ylabel="expected lowest\nvalidation error (%)", yscale="log")
+        axes.yaxis.set_major_formatter(PLAIN)
+        axes.yaxis.set_minor_formatter(SPARSE)
         axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 

@@ -22,16 +22,15 @@ def chosen_settings(results: Results) -> pd.DataFrame:
     trials = results.trials
     keys = [str(key) for key in trials.columns if str(key).startswith(PREFIX)]
     confirmed = trials[trials["phase"] == "confirm"] if len(trials) else trials
+    names = {"row": "arm"} | {key: key.removeprefix(PREFIX) for key in keys}
     if not keys or not len(confirmed):
-        return pd.DataFrame(columns=["arm", "search"])
+        return pd.DataFrame(columns=["arm", "search", *(names[key] for key in keys)])
     tuned = confirmed[choice_of(confirmed) == TUNED]
     lines = tuned.assign(search=repeat_of(tuned)).groupby(["row", "search"], sort=False)[keys].first().reset_index()
     order = [row.name for row in table_rows(results)]
     lines = lines.sort_values(["row", "search"], key=lambda each: each.map(order.index) if each.name == "row" else each)
     searched = lines[lines[keys].notna().any(axis=1)]
-    return searched.rename(columns={"row": "arm"} | {key: key.removeprefix(PREFIX) for key in keys}).reset_index(
-        drop=True
-    )
+    return searched.rename(columns=names).reset_index(drop=True)
 
 
 def setting_grid(settings: pd.DataFrame) -> Grid:
