@@ -57,6 +57,8 @@ def identity(trial: TrialSpec, data: str, origin: Origin) -> str:
 
 def origin_of(trial: TrialSpec, environment: Mapping[str, str]) -> Origin | None:
     """Return what makes the numbers of `trial` in `environment`; None: nobody can say."""
+    if trial.compute.compile:
+        return None  # by a compiler of the machine's, of which PyTorch keeps no record
     try:
         own = {f"code of {module}": code_of((module,)) for module in own_modules(trial)}
         weights = {"teacher.weights": _file_hash(trial.teacher.weights)} if trial.teacher else {}

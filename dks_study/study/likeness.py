@@ -46,7 +46,9 @@ def _reason(
         return Reason((text,), f"{folder}: {text}")
     origin = adoption.origin(trial)
     if origin is None:
-        return Reason(("unknown",), "its own code or weights cannot be read")
+        return Reason(
+            ("unknown",), "what makes its numbers is not known: compiled, or its own code or weights cannot be read"
+        )
     mine = {**flat(trial.model_dump(mode="json")), "data": adoption.data, **origin}
     donor, theirs = min(known, key=lambda each: _distance(mine, each[1]), default=(None, {}))
     keys = tuple(sorted(key for key in {**mine, **theirs} if mine.get(key) != theirs.get(key)))

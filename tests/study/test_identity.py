@@ -1,6 +1,7 @@
 """Whatever can change a number changes the identity of a trial, and nothing else does."""
 
 import json
+import os
 import typing
 from types import UnionType
 
@@ -216,6 +217,26 @@ def test_the_origin_names_code_versions_machine_own_modules_and_weights(tmp_path
     assert origin_of(trial, environment(CPU))["teacher.weights"] != origin["teacher.weights"]
     weights.unlink()
     assert origin_of(trial, environment(CPU)) is None
+
+
+def test_a_compiled_trial_has_no_origin():
+    trial = trial_of(compute={"compile": True})
+    assert origin_of(trial, environment(CPU)) is None
+
+
+def one_of_two(rank, folder, unlike):
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    if unlike and rank:
+        os.environ["MKL_CBWR"] = "COMPATIBLE"
+    keep_origin(folder, trial_of(), Team(rank, 2, CPU), anew=True)
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("unlike", [False, True])
+def test_a_group_has_an_origin_if_all_of_its_workers_are_alike(tmp_path, unlike):
+    torch.multiprocessing.spawn(one_of_two, (tmp_path, unlike), nprocs=2)
+    assert read_origin(tmp_path) == Kept(None if unlike else origin_of(trial_of(), environment(CPU)))
 
 
 def test_networks_of_torchvision_and_timm_are_known_by_version():
