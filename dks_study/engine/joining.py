@@ -205,12 +205,20 @@ def _check_head(address: str) -> None:
 
 
 def is_lost() -> bool:
-    """Has a process of the Ray that was started here ended?"""
+    """Has a process of the Ray that was started here ended, or does the head of a joined one not answer?"""
     try:
         node = ray._private.worker._global_node
-        return bool(node and node.head and node.dead_processes())
+        if node is None:
+            return False
+        if node.head:
+            return bool(node.dead_processes())
+        host, _, port = node.gcs_address.rpartition(":")
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_TIMEOUT_S).close()
     except AttributeError:  # not Ray's public interface: another version may lack it
         return False
+    except OSError:
+        return True
+    return False
 
 
 def _free_port() -> int:

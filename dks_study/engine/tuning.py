@@ -13,8 +13,11 @@ from ray.tune.search import Searcher
 
 from dks_study.engine.cell import NO_MORE, NO_ROOM, run_cell
 from dks_study.engine.cluster import Slots
+from dks_study.engine.interrupts import AGAIN
+from dks_study.engine.joining import is_lost
 from dks_study.engine.naming import NAME, named_trials
 from dks_study.engine.sharing import SharedData
+from dks_study.spec.base import LostError
 from dks_study.spec.study import StudySpec, arm_trial
 from dks_study.spec.trial import TrialSpec
 from dks_study.study import provenance
@@ -169,7 +172,9 @@ class PlannedSearch(Searcher):  # type: ignore[misc]  # Ray has no types
             self.error = unreachable
             return
         outcome = read_outcome(folder)
-        if outcome is None and error:
+        if outcome is None and error and is_lost():  # no fault of the trial's: it goes on next time
+            self.error = LostError(f"Ray was lost or failed: {AGAIN}")
+        elif outcome is None and error:
             status: Status = "out_of_memory" if why and is_out_of_memory(why) else "failed"
             outcome = Outcome(status, {}, read_error(folder, why))
         if outcome is not None:  # else it was stopped by Ctrl-C, or the disk is full: it goes on next time
