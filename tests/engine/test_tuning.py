@@ -16,7 +16,7 @@ def test_tune_can_pickle_its_searcher_whatever_shows_the_study():
     study = small_study()
     display = make_display(study, Console(file=io.StringIO(), force_terminal=True))
     assert type(display) is LiveDisplay, "which cannot be pickled"
-    hands = Hands(*(None,) * 5, display, "code", None)
+    hands = Hands(*(None,) * 5, display, "code", None, None)
     searcher = PlannedSearch(study, Planner(study, optuna_suggest(study)), hands)
     assert vars(cloudpickle.loads(cloudpickle.dumps(searcher))) == {}
 
