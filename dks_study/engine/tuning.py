@@ -72,9 +72,8 @@ class PlannedSearch(Searcher):  # type: ignore[misc]  # Ray has no types
         self._cells: dict[str, Cell] = {}  # running, by Tune's trial id
         self._again: list[Cell] = []  # ran out of memory: to be trained in more parts
         self._errors: dict[str, BaseException] = {}  # by Tune's trial id
-        self._times: dict[
-            str, list[float]
-        ] = {}  # by Tune's trial id: when handed out, and when its epochs were reported
+        # By Tune's trial id: when it was handed out, and when its epochs were reported.
+        self._times: dict[str, list[float]] = {}
         self.stopping = False  # no new trials; those that run end after their epoch
         self.error: Exception | None = None  # to be raised outside of Tune
 
