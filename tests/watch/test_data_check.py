@@ -31,7 +31,7 @@ def check(tmp_path, capsys):
         read_and_split.cache_clear()
         write(tmp_path / "data")
         profile = PROFILE.replace("ROOT", str(tmp_path / "data")).replace("search: {trials: 0}\n", "")
-        space = write_study(tmp_path / "space", profile=profile + "search: {trials: 1, epochs: 1, seed: 9}\n")
+        space = write_study(tmp_path / "space", profile=profile + "search: {trials: 1, seed: 9}\n")
         words = [word for each in overrides for word in ("--set", each)]
         status = main(["--space", str(space), "--results", str(tmp_path / "results"), "--check-data", *words])
         assert not (tmp_path / "results").exists(), "nothing is started"
