@@ -116,7 +116,7 @@ def test_a_study_runs_and_goes_on_from_python(tmp_path):
     """In a process of its own, twice in a row: the second call finds everything done, and Ray is gone in between."""
     code = (
         "import dks_study, numpy, sys\n"
-        "study = dks_study.load('does_it_help', set={'trial.epochs': 1, 'report_seeds': [0, 1]})\n"
+        "study = dks_study.load('does_it_help', set={'search.trials': 0, 'trial.epochs': 1, 'report_seeds': [0, 1]})\n"
         "first, second = (dks_study.run(study, sys.argv[1]) for _ in range(2))\n"
         "assert str(first) == str(second) == (first.folder / 'table.md').read_text()\n"
         "network = first.network('dks')\n"

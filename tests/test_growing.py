@@ -140,7 +140,7 @@ def test_a_study_that_grew_has_the_table_of_one_that_trained_everything(space, u
     )
     shutil.rmtree(old)  # what was taken is the study's own
     assert subprocess.run([*words[:3], str(folder), "--seeds", "4"], cwd=ROOT).returncode == 0
-    third = next(set((tmp_path / "results").glob("small-*")) - {folder})
+    (third,) = set((tmp_path / "results").glob("small-*")) - {folder}
     assert json.loads((third / "provenance.json").read_text())["adopted"] == {
         old.name: trained,
         folder.name: len(records(folder)) - trained,

@@ -93,7 +93,7 @@ class StudySpec(Spec):
 
     @model_validator(mode="after")
     def _every_search_has_report_seeds(self) -> Self:
-        if self.search.repeats > len(self.report_seeds):
+        if self.search.trials != 0 and self.search.repeats > len(self.report_seeds):
             rule = f"must be at most the number of report seeds ({len(self.report_seeds)})"
             raise ValueError(f"search.repeats: {rule}, got {self.search.repeats}")
         return self
@@ -110,7 +110,7 @@ class StudySpec(Spec):
 
     @model_validator(mode="after")
     def _length_has_a_common_maximum(self) -> Self:
-        axis = self.search.axes.get(LENGTH)
+        axis = self.search.axes.get(LENGTH) if self.search.trials != 0 else None
         if axis and max(map(int, axis.ends)) > self.trial.epochs:
             rule = f"must end at trial.epochs ({self.trial.epochs}), the common maximum"
             raise ValueError(f"search.axes.{LENGTH}: {rule}, got {list(axis.ends)}")

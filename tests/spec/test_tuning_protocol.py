@@ -10,6 +10,7 @@ from dks_study.spec.search import AxisSpec, SearchSpec
 from dks_study.spec.space import arm_space
 from dks_study.spec.study import StudySpec, arm_run
 from dks_study.spec.yamldoc import SpecError
+from dks_study.study.planner import planned_trials
 
 LR = "search.axes.optimiser.lr"
 EPOCHS = "search.axes.epochs"
@@ -63,6 +64,11 @@ def test_what_cannot_be_tuned_gets_one_line(override, message):
         load_study("dense_vs_oneway", None, [override])
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_where_nothing_is_searched_no_search_is_in_the_way():
+    study = load_study("does_it_help", None, ["search.trials=0", "trial.epochs=1", "report_seeds=[0, 1]"])
+    assert planned_trials(study) == len(study.arms) * len(study.report_seeds) == 6
 
 
 def test_a_finite_space_needs_a_cell_for_every_finalist():
