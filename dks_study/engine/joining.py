@@ -159,6 +159,9 @@ def _home_keeps_a_token() -> bool:
 def _join(address: str) -> str:
     try:
         found = _answering(address)
+        logging.getLogger("ray").setLevel(logging.ERROR)
+        if address == "auto":  # as Ray does: a token that lies here is for the cluster of this machine, and no other
+            maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
         _check_head(found)
         context = ray.init(address=found, logging_level="ERROR", log_to_driver=False)
     except (OSError, OverflowError, ValueError) as error:
@@ -190,8 +193,6 @@ def _check_head(address: str) -> None:
     Raises:
         ValueError: if it is no Ray head, one of another version, or one that asks for another token.
     """
-    logging.getLogger("ray").setLevel(logging.ERROR)
-    maybe_enable_token_auth_if_token_available(warn_if_disabled=False)  # as Ray does when it joins
     with init_grpc_channel(address) as channel:
         try:
             reply = NodeInfoGcsServiceStub(channel).CheckAlive(CheckAliveRequest(), timeout=CONNECT_TIMEOUT_S)
