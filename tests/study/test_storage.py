@@ -190,7 +190,7 @@ def test_a_study_killed_on_one_machine_goes_on_on_another_from_the_bucket_alone(
     home = home_of(where[1], folder.name)
     assert home.read("table.md") == (folder / "table.md").read_bytes()
     kept = {Path(name).parent.name for name in home.sizes() if name.endswith(".pt")}
-    rows = {record.cell.row for record in records(folder) if record.cell.phase == "confirm"}
+    rows = {(each.cell.arm, each.cell.choice) for each in records(folder) if each.cell.phase == "confirm"}
     assert len(kept) == len(rows), "a checkpoint for each row of the table"
     assert kept == {path.parent.name for path in folder.glob("trials/*/*.pt")}
 
