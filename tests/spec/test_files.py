@@ -1,14 +1,9 @@
 """Files and overrides become a study, or one clear line that names file, key, rule and value."""
 
 import pytest
-import yaml
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from dks_study.spec.files import load_study
 from dks_study.spec.shipped import SPACES
-from dks_study.spec.space import arm_space
-from dks_study.spec.study import arm_run
 from dks_study.spec.yamldoc import SpecError, load_document
 
 SPACE = """question: Does it work?
@@ -209,78 +204,6 @@ def test_a_rule_over_the_whole_study_shows_the_value_that_broke_it():
     assert problem("report_seeds=[1, 1]").endswith("got [1, 1]")
 
 
-def test_space_wins_over_profile_and_set_over_both(tmp_path):
-    path = tmp_path / "mine.yaml"
-    path.write_text(SPACE.replace("trial:\n", "trial:\n  optimiser: {momentum: 0.7}\n"))
-    assert load_study(str(path)).trial.optimiser.momentum == 0.7
-    assert load_study(str(path)).trial.data.label_noise == 0.4, "from the profile"
-    sets = ["trial.optimiser.momentum=0.8", "trial.optimiser.momentum=0.9"]
-    assert load_study(str(path), None, sets).trial.optimiser.momentum == 0.9
-
-
-@pytest.mark.parametrize(
-    ("override", "value_of"),
-    [
-        ("arms.dense.loss.synergy_weight=0.5", lambda s: arm_run(s, "dense", {}).loss.synergy_weight),
-        ("search.axes.optimiser.lr.float=[0.05, 0.5]", lambda s: s.search.axes["optimiser.lr"].float_range[0] * 10),
-        ("trial.loss.branch_weight_by_tap={stage1: 0.5}", lambda s: s.trial.loss.branch_weight_by_tap["stage1"]),
-        ("trial.branches.taps=[stage1]", lambda s: s.trial.branches.taps == ("stage1",) and 0.5),
-        ("trial.data.validation_fraction=0.5", lambda s: s.trial.data.validation_fraction),
-        ("trial.backbone.base_channels=5", lambda s: s.trial.backbone.base_channels / 10),
-        ("trial.resources.cpus_per_worker=5", lambda s: s.trial.resources.cpus_per_worker / 10),
-        ("trial.optimiser.milestones=[0.5]", lambda s: s.trial.optimiser.milestones[0]),
-        ("arms.ds={optimiser.momentum: 0.5}", lambda s: arm_run(s, "ds", {}).optimiser.momentum),
-        ("arms.new.optimiser.momentum=0.5", lambda s: arm_run(s, "new", {}).optimiser.momentum),
-        ("arms.dense.loss.pairing={main>stage1: 0.5}", lambda s: arm_run(s, "dense", {}).loss.pairing["main>stage1"]),
-        ("search.axes.optimiser.momentum={float: [0.5, 0.95]}", lambda s: s.search.axes["optimiser.momentum"].ends[0]),
-        ("search.axes.optimiser.gamma.choice=[0.5, 0.2]", lambda s: s.search.axes["optimiser.gamma"].ends[0]),
-        ("search.axes.loss.synergy_weight={float: [0.5, 2], arms: [dense]}", lambda s: len(s.axes_of("top_down")) / 4),
-        ("search.axes.optimiser.lr.log=false", lambda s: 0.5 - s.search.axes["optimiser.lr"].log),
-        ("search.trials=5", lambda s: s.search.trials / 10),
-        ("search.repeats=5", lambda s: s.search.repeats / 10),
-        ("search.race_seeds=5", lambda s: s.search.race_seeds / 10),
-        ("search.finalists=5", lambda s: s.search.finalists / 10),
-        ("trial.data.label_noise_in=[train, validation]", lambda s: len(s.trial.data.label_noise_in) / 4),
-        ("search.parallel=5", lambda s: s.search.parallel / 10),
-        ("report_seeds=[5, 6, 7, 8]", lambda s: s.report_seeds[0] / 10),
-        ("max_failures=5", lambda s: s.max_failures / 10),
-        ("table.title=Five", lambda s: len(s.table.title) / 8),
-        ("question=a=b?", lambda s: len(s.question) / 8),
-    ],
-)
-def test_set_reaches_every_key(override, value_of):
-    sets = [override] if "by_tap" not in override else [override, "arms.baseline.loss.branch_weight_by_tap={}"]
-    assert value_of(load_study("dense_vs_oneway", None, sets)) == 0.5
-
-
-def test_set_replaces_whatever_stands_at_its_key_a_section_too():
-    assert load_study("dense_vs_oneway").arms["baseline"] == {"branches.taps": [], "loss.pairing": "none"}
-    assert load_study("dense_vs_oneway", None, ["arms.baseline={}"]).arms["baseline"] == {}
-    few = load_study("dense_vs_oneway", None, ["arms={baseline: {branches.taps: [], loss.pairing: none}, dense: {}}",
-                                               "search={}"])  # fmt: skip
-    assert (list(few.arms), few.search.axes, few.search.trials) == (["baseline", "dense"], {}, None)
-    laptop = load_study("dense_vs_oneway").trial
-    assert laptop.optimiser.model_fields_set - {"lr"}, "the profile gives more than the rate"
-    fresh = load_study("dense_vs_oneway", None, ["trial.optimiser={lr: 0.1}"]).trial
-    assert fresh.optimiser.model_fields_set == {"lr"}
-    assert fresh.loss == laptop.loss
-    one = load_study("dense_vs_oneway", None, ["trial.optimiser={lr: 0.1}", "trial.optimiser.momentum=0.8"]).trial
-    assert one.optimiser.model_fields_set == {"lr", "momentum"}, "in the order in which they are given"
-    axis = load_study("dense_vs_oneway", None, ["search.axes.optimiser.lr={choice: [0.1, 0.2]}"]).search.axes
-    assert axis["optimiser.lr"].model_fields_set == {"choice"}
-    assert len(axis) == 2
-
-
-def test_what_set_replaces_does_not_come_back_from_a_recipe():
-    sets = ["recipe=cifar_wrn", "trial.optimiser={lr: 0.1}"]
-    for overrides in (sets, sets[::-1]):
-        assert load_study("dense_vs_oneway", None, overrides).trial.optimiser.model_fields_set == {"lr"}
-
-
-def test_a_key_that_a_replaced_section_lacks_is_not_sought_where_it_was():
-    assert problem("table={title: T}") == "--set: table.reference: the key is missing"
-
-
 @pytest.mark.parametrize(
     ("file", "name"),
     [("frage ü.yaml", "frage_u"), ("My-Question (2).yaml", "my_question_2"), ("a__b.yaml", "a__b"), ("é.yaml", "e")],
@@ -304,64 +227,3 @@ def test_a_file_whose_name_names_no_study_is_to_be_renamed(tmp_path, file):
     assert load_study(str(path)).name == "mine"
     path.write_text(f"name: My own\n{SPACE}")
     assert problem(space=path).startswith(f"{path}:1: name: must be a name of at most 40 of a-z, 0-9 and _")
-
-
-def shuffled(value, draw):
-    if not isinstance(value, dict):
-        return value
-    return {key: shuffled(value[key], draw) for key in draw(st.permutations(sorted(value)))}
-
-
-@settings(max_examples=15, deadline=None, derandomize=True)
-@given(st.data(), st.lists(st.text("abc: #[]{}", max_size=20), max_size=3))
-def test_neither_the_order_of_keys_nor_comments_change_the_hash(tmp_path_factory, data, comments):
-    path = tmp_path_factory.mktemp("hash") / "mine.yaml"
-    path.write_text(SPACE)
-    first = load_study(str(path)).content_hash()
-    text = yaml.safe_dump(shuffled(yaml.safe_load(SPACE), data.draw), sort_keys=False)
-    path.write_text("".join(f"# {line}\n" for line in comments) + text)
-    assert load_study(str(path)).content_hash() == first
-
-
-def test_whatever_changes_the_content_changes_the_hash():
-    changes = [
-        "trial.optimiser.momentum=0.8",
-        "trial.optimiser.gamma=0.3",
-        "trial.data.split_seed=1",
-        "arms.dense.loss.synergy_weight=1.0",
-        "search.axes.optimiser.lr.log=false",
-        "search.seed=1001",
-        "report_seeds=[0, 1, 2, 3, 4, 5, 6, 8]",
-        "question=Another?",
-        "table.reference=ds",
-        "out_of_memory=accumulate",
-    ]
-    studies = [load_study("dense_vs_oneway", None, [change]) for change in changes] + [load_study("dense_vs_oneway")]
-    assert len({study.content_hash() for study in studies}) == len(studies)
-    for same in ("trial.epochs=10", "max_failures=9", "keep=none"):  # what can change while a study runs
-        assert load_study("dense_vs_oneway", None, [same]).content_hash() == studies[-1].content_hash()
-
-
-@pytest.mark.parametrize(
-    "arm", ["{loss: {pairing: dense, branch_weight: 1.0}}", "{loss.branch_weight_by_tap: {stage1: 1.0}}"]
-)
-def test_a_searched_value_never_stays_in_the_study(tmp_path, arm):
-    key = "loss.branch_weight" if "pairing" in arm else "loss.branch_weight_by_tap.stage1"
-    path = tmp_path / "mine.yaml"
-    text = SPACE.replace("dense: {loss.pairing: dense}", f"dense: {arm}")
-    path.write_text(text.replace("optimiser.lr: {float: [0.01, 0.3]", f"{key}: {{arms: [dense], float: [0.25, 2.0]"))
-    study = load_study(str(path))
-    before = study.content_hash()
-    assert arm_space(study, "dense").completed({})[key] == 1.0
-    arm_run(study, "dense", {key: 0.5})
-    assert arm_space(study, "dense").completed({})[key] == 1.0
-    assert study.content_hash() == before
-
-
-def test_another_backbone_leaves_nothing_of_the_one_below():
-    study = load_study("dense_vs_oneway", None, ["trial.backbone={name: wrn, depth: 10, width: 1}"])
-    assert study.trial.backbone.model_dump(exclude_unset=True) == {"name": "wrn", "depth": 10, "width": 1}
-    deeper = load_study("dense_vs_oneway", None, ["trial.backbone.depth=14"]).trial.backbone
-    assert (deeper.depth, deeper.base_channels) == (14, 8)
-    wrong = problem("trial.backbone={name: wrn, depth: 10, widht: 1}")
-    assert "trial.backbone.widht: unknown key, did you mean width?; known here: depth, dropout, name, width" in wrong

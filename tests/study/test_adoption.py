@@ -10,10 +10,10 @@ import torch
 from studies import small_study
 
 from dks_study.spec.study import arm_trial
-from dks_study.study.adoption import Adoption, Donor, donors_in, studies_in
+from dks_study.study.adoption import Adoption, donors_in, studies_in
 from dks_study.study.home import Home
 from dks_study.study.identity import environment, identity, read_origin
-from dks_study.study.ledger import Cell, Ledger, Outcome, Record, read_epochs, read_outcome
+from dks_study.study.ledger import LOST, Cell, Ledger, Record, read_epochs, read_outcome
 from dks_study.study.likeness import why_not
 from dks_study.study.stopping import Watch
 from dks_study.study.storage import Files
@@ -160,7 +160,9 @@ def test_the_next_donor_is_taken_where_one_is_damaged(donor, files, trained):
     assert len(list(read_epochs(files.trial(CELL.id)))) == 3
 
 
-@pytest.mark.parametrize("outcome", [{"status": "stopped"}, {"accumulate": 2}])
+@pytest.mark.parametrize(
+    "outcome", [{"status": "stopped"}, {"accumulate": 2}, *({"status": each, "metrics": {}} for each in LOST)]
+)
 def test_only_complete_trials_in_one_piece_are_taken(donor, files, outcome):
     rewritten(donor, **outcome)
     assert not adoption(files, donor).take(CELL, TRIAL, None)
@@ -296,10 +298,3 @@ def test_why_a_damaged_trial_was_not_taken_is_said(donor, files):
     taken = adoption(files, donor)
     taken.take(CELL, TRIAL, None)
     assert "epochs.jsonl is damaged" in next(why_not(taken, [(CELL, TRIAL)]))
-
-
-def test_lost_outcomes_are_never_taken(donor, files):
-    for status in ("failed", "diverged", "out_of_memory"):
-        rewritten(donor, status=status, metrics={})
-        assert not adoption(files, donor).take(CELL, TRIAL, None)
-    assert isinstance(Donor(donor, Ledger(donor / "ledger.jsonl").records[0]).record.outcome, Outcome)
