@@ -36,7 +36,7 @@ def draw_forest(results: Results) -> Figure:
         several = [f"{row['arm']} - {row['base']}" for row in frame.to_dict("records")]
         axes.set_yticks(range(len(frame)), several if len(bases) > 1 else list(frame["arm"]))
         what = "difference in test error" if len(bases) > 1 else f"test error minus that of {bases.pop()}"
-        axes.set(ylim=(len(frame) - 0.5, -0.5), xlabel=f"{what}\n(points; left is better)")
+        axes.set(ylim=(len(frame) - 0.5, -0.5), xlabel=f"{what} (points)\nleft is better")
         axes.grid(axis="y", visible=False)
     return figure
 
