@@ -15,7 +15,7 @@ from types import FrameType
 from typing import NoReturn
 
 EXIT_LOST, INTERRUPTED = 3, 130
-DIRECT, FORWARDED = (signal.SIGINT, signal.SIGTERM), signal.SIGUSR1
+DIRECT, FORWARDED = (signal.SIGINT, signal.SIGTERM), signal.SIGUSR2  # Tune takes SIGUSR1 for itself
 SIGNALS = (*DIRECT, FORWARDED)
 LOOKED_EVERY_S = 0.5
 AGAIN = "nothing that finished is lost. Run the same command again to go on."

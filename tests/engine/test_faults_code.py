@@ -66,7 +66,7 @@ def test_a_changed_description_has_a_folder_of_its_own_and_the_other_is_named(sp
     wait_until(lambda: "Note:" in log.read_text() or "Ray dashboard" in log.read_text())
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    note = "has results of this question by another description: trial.optimiser.lr 0.05 there, 0.06 here;"
+    note = "has results of this question by another description: trial.optimiser.lr 0.01 there, 0.06 here;"
     assert f"Note: {folder} {note} trial.epochs 6 there, 7 here." in log.read_text()
     assert content(folder) == before
     assert study_folder(folder.parent)

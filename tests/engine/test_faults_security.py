@@ -63,10 +63,10 @@ def test_a_study_listens_to_this_machine_alone_and_tells_no_secret(tmp_path, mon
 @pytest.mark.slow
 def test_the_password_of_a_database_is_not_told(space, tmp_path):
     url = f"postgresql://me:{SECRET}@127.0.0.1:1/studies"
-    folder, out, err = finish(space, tmp_path, code=2, options=("--optuna-storage", url))
+    _, out, err = finish(space, tmp_path, code=2, options=("--optuna-storage", url))
     assert SECRET not in out + err
     assert len(err.splitlines()) == 1
-    assert all(SECRET.encode() not in path.read_bytes() for path in folder.rglob("*") if path.is_file())
+    assert all(SECRET.encode() not in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
 
 
 def test_a_password_with_special_characters_is_not_told_either(tmp_path):

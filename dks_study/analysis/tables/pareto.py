@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from dks_study.analysis.rows import TUNED, choice_of
 from dks_study.analysis.tables.grid import Cell, Grid
 from dks_study.spec.objectives import MAXIMISED, front, gains
 from dks_study.study.results import Results
@@ -20,7 +21,7 @@ def pareto_table(results: Results) -> pd.DataFrame:
         return pd.DataFrame(columns=["arm", "row", "seeds", *objectives])
     settings = [key for key in trials.columns.astype(str) if key.startswith("setting/")]
     searched = trials[(trials["phase"] == "search") & (trials["status"] == "complete")]
-    confirmed = trials[trials["phase"] == "confirm"]
+    confirmed = trials[(trials["phase"] == "confirm") & (choice_of(trials) == TUNED)]
     members = []
     for arm in results.study.arms:
         mine = searched[searched["arm"] == arm].sort_values("index")
