@@ -1,7 +1,8 @@
 """The command, as two processes: one that works, and one that waits for it and says how it ended.
 
 Ray's core ends the process that it runs in from C++, with exit status 1 and without a word to Python, when its node or
-its head is lost or when its own shutdown goes wrong. Who waits outside can tell that from what the work itself said.
+its head is lost or when its own shutdown goes wrong. Who waits outside can tell that from what the work itself said,
+and can end at once what else the work has started: some of Ray's processes take minutes to notice that they are alone.
 """
 
 import math
@@ -16,7 +17,8 @@ from dks_study.watch.output import outlive_the_reader
 
 EXIT_OUR_ERROR = 70
 MERGED_S = 0.05  # `timeout` sends one signal twice: to the process, and to its group
-_DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
+PATIENCE_S = 5  # with a process that was killed and has not ended: it waits for a disk
+_DIE_WITH_PARENT, _ADOPT_ORPHANS = 1, 36  # PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER
 _OURS = "This is an error of dks_study: please report it with the lines above. Nothing that finished is lost."
 
 
@@ -29,6 +31,7 @@ def main(program: str = "dks-study") -> int:
     reading, writing = os.pipe()
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # until both processes know what to do with them
     waiting = os.getpid()
+    _prctl(_ADOPT_ORPHANS, 1)
     child = os.fork()
     if child:
         os.close(writing)
@@ -58,16 +61,39 @@ def _work(program: str) -> int:
 
 def _die_with(parent: int) -> None:
     """Have this process killed when its parent is: who kills a command means all of it."""
-    if sys.platform == "linux":
-        import ctypes
-
-        ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
+    _prctl(_DIE_WITH_PARENT, signal.SIGKILL)
     if os.getppid() != parent:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+def _prctl(option: int, value: int) -> None:
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(option, value)
+
+
+def _end_the_rest() -> None:
+    """Kill what the work has started and left behind, which has become a child of this process."""
+    import psutil
+
+    while rest := psutil.Process().children(recursive=True):
+        for each in rest:
+            with suppress(psutil.NoSuchProcess):
+                each.kill()
+        _, alive = psutil.wait_procs(rest, timeout=PATIENCE_S)
+        if alive:
+            return
+
+
 def _wait(child: int, told: int) -> int:
-    forwarded_at, said = -math.inf, b""
+    forwarded_at, said, hung_up = -math.inf, b"", False
+
+    def hang_up(_signal: int, _frame: object) -> None:
+        nonlocal hung_up
+        hung_up = True
+        with suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
 
     def forward(_signal: int, _frame: object) -> None:
         nonlocal forwarded_at
@@ -79,6 +105,8 @@ def _wait(child: int, told: int) -> int:
 
     for number in DIRECT:
         signal.signal(number, forward)
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as `nohup` sets it
+        signal.signal(signal.SIGHUP, hang_up)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     while True:
         ended, status = os.wait()  # of a container's first process also those whose parents have ended
@@ -87,6 +115,10 @@ def _wait(child: int, told: int) -> int:
     os.set_blocking(told, False)  # should a process that it began live on, with a copy of the other end
     with suppress(BlockingIOError):
         said = os.read(told, 1)
+    _end_the_rest()
+    if hung_up:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGHUP)
     code = os.waitstatus_to_exitcode(status)
     if said or code == INTERRUPTED:
         return said[0] if said else code

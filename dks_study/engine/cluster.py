@@ -83,13 +83,14 @@ def check_node(place: Place, code: str) -> None:
 
 
 def check_nodes(files: Files, code: str, check_data: Callable[[], None]) -> None:
-    """Try on every node but this one whether it can write the study's files and has the driver's code and data.
+    """Try on every node of a cluster whether it can write the study's files and has the driver's code and data.
+
+    The node that the driver is connected to is among them: on one machine it may be in another container.
 
     Raises:
         StudyError: names the node.
     """
-    own = ray.get_runtime_context().get_node_id()
-    for node in (node["NodeID"] for node in ray.nodes() if node["Alive"] and node["NodeID"] != own):
+    for node in (node["NodeID"] for node in ray.nodes() if node["Alive"]):
         there = ray.remote(_probe).options(num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node, False))
         place = files.place(f"probe-{node}")
         try:

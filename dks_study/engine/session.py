@@ -143,7 +143,7 @@ def _run(study: StudySpec, files: Files, display: Display, where: Where, undo: E
         shared = SharedData((arm_run(study, arm, {}).data for arm in study.arms), data)
         adoption = adoption_for(study, files, where.reuse, shared.fingerprint.digest, display.note)
         hands = Hands(files, record, slots, checkpoints, mirror, display, provenance.code_hash(), shared, adoption)
-        _run_session(study, hands, data)
+        _run_session(study, hands, data, joined=where.address is not None)
         for trial in checkpoints.held if files.home else ():
             files.fetch(trial, without=())
     for trial in write_results(folder):
@@ -156,7 +156,7 @@ def _is_complete(study: StudySpec, record: Ledger) -> bool:
     return Planner(study, optuna_suggest(study), record.records).next() is Step.DONE
 
 
-def _run_session(study: StudySpec, hands: Hands, data: StudyData) -> None:
+def _run_session(study: StudySpec, hands: Hands, data: StudyData, *, joined: bool) -> None:
     folder = hands.files.folder
     earlier = provenance.read_sessions(folder)
     session = provenance.new_session(int(present().get("GPU", 0)))
@@ -167,7 +167,8 @@ def _run_session(study: StudySpec, hands: Hands, data: StudyData) -> None:
     adopted = adopted_from(hands.record.records)
     provenance.write_provenance(folder, study, earlier, session, data.record, adopted)
     hands.files.save(provenance.PROVENANCE)
-    check_nodes(hands.files, hands.code, hands.data.check_here)
+    if joined:  # and not one that sees what this process sees
+        check_nodes(hands.files, hands.code, hands.data.check_here)
     hands.files.clear_scratch()
     searcher = PlannedSearch(study, Planner(study, optuna_suggest(study), hands.record.records), hands)
 

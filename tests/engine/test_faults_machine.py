@@ -146,8 +146,7 @@ def test_a_hangup_ends_it_as_if_killed_and_nothing_is_left(tmp_path, calm, hangu
     family = psutil.Process(process.pid).children(recursive=True)
     os.kill(process.pid, signal.SIGHUP)
     assert process.wait(timeout=PATIENCE_S) == -signal.SIGHUP
-    # Ray's agents look for their node's process now and then: some minutes may go by.
-    assert psutil.wait_procs(family, timeout=PATIENCE_S)[1] == []
+    assert psutil.wait_procs(family, timeout=1)[1] == [], "Ray's agents by themselves live on for minutes"
     (trapped / "go").touch()
     finish(space, tmp_path / "results")
     assert same_tables(study_folder(tmp_path / "results"), calm(0))

@@ -44,6 +44,15 @@ def wait_until_it_listens(port, process):
     raise TimeoutError("the head node did not start")
 
 
+def wait_until_it_has_joined(process):
+    said = []
+    for line in process.stdout:
+        said.append(line)
+        if b"Ray runtime started" in line:
+            return
+    raise RuntimeError(b"".join(said))
+
+
 @contextmanager
 def two_nodes(mount):
     """Give out the address of a cluster of two nodes of one CPU; the second has done `mount`, which is its own."""
@@ -56,6 +65,7 @@ def two_nodes(mount):
         address = f"{socket.gethostbyname(socket.gethostname())}:{port}"
         behind = ["unshare", "-m", "sh", "-c", f'{mount} && exec "$@"', "sh"]
         nodes.append(start_node(f"--address={address}", behind=behind))
+        wait_until_it_has_joined(nodes[-1])
         yield address
     finally:
         for node in reversed(nodes):  # SIGTERM to `ray start --block` ends all processes of its node
