@@ -4,11 +4,19 @@ import os
 import shutil
 import signal
 
+import psutil
 import pytest
 import torch
-from early import begin_all
 from faulty import calm_study
 from whole_studies import end_what_was_started, finish, in_confirmation, start, wait_for, write_study
+
+
+MOST_PROCESSES = 4  # each takes half a GiB
+
+
+def pytest_xdist_auto_num_workers(config):
+    """Run the quick tests beside one another, and the slow ones, which have Ray use the whole machine, one by one."""
+    return 0 if config.option.markexpr == "slow" else min(MOST_PROCESSES, psutil.cpu_count())
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -41,12 +49,6 @@ def one_thread():
     And networks as small as those of tests take three times the CPU time with two, which mostly wait for one another.
     """
     torch.set_num_threads(1)
-
-
-@pytest.fixture(autouse=True, scope="session")
-def begun_early(request, tmp_path_factory, cache_of_its_own):
-    """Let the other core work on what later tests wait for."""
-    begin_all(request.session.items, tmp_path_factory.mktemp)
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,6 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from early import Early
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [*(ROOT / name for name in ("README.md", "CONTRIBUTING.md")), *ROOT.glob("benchmarks/*.md")]
@@ -115,30 +114,19 @@ def write_copy(target):
             shutil.copyfile(ROOT / name, target / name)
 
 
-def begin_commands(folder):
+@pytest.fixture(scope="module")
+def commands(tmp_path_factory):
+    """By command of a study, or script with its options: exit status and what was said; and the copy they ran in."""
+    folder = tmp_path_factory.mktemp("commands")
     write_copy(folder)
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     every = [list(words) for words in OF_STUDIES], [list(words) for words in SCRIPTS]
-    process = subprocess.Popen(
+    done = subprocess.run(
         [sys.executable, "-c", DRIVER, json.dumps(every)],
-        cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        cwd=folder, env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
-
-    def answers():
-        out, err = process.communicate()
-        assert process.returncode == 0, err
-        return dict(zip([*OF_STUDIES, *SCRIPTS], json.loads(out.splitlines()[-1]), strict=True)), folder
-
-    return answers
-
-
-COMMANDS = Early("commands", begin_commands)
-
-
-@pytest.fixture(scope="module")
-def commands():
-    """By command of a study, or script with its options: exit status and what was said; and the copy they ran in."""
-    return COMMANDS.result()
+    assert done.returncode == 0, done.stderr
+    return dict(zip([*OF_STUDIES, *SCRIPTS], json.loads(done.stdout.splitlines()[-1]), strict=True)), folder
 
 
 @pytest.fixture

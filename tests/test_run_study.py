@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from early import Early
 from studies import plain_profile
 
 import run_study
@@ -192,7 +191,10 @@ def test_an_unknown_option_is_status_2_without_a_traceback():
     assert "Traceback" not in done.stderr
 
 
-def begin_refused(folder):
+@pytest.fixture(scope="module")
+def refused(tmp_path_factory):
+    """Return (status, stderr) by name of the case, and the folder of the results; Ray never starts."""
+    folder = tmp_path_factory.mktemp("refused")
     (folder / "file").write_text("")
     missing = [*SPACE, "--set", "trial.data.name=cifar10", "--set", "trial.data.root=nowhere", "--results"]
     batch = ["--set", "trial.optimiser.batch_size=5000", "--set", "trial.optimiser.keep_partial_batch=false"]
@@ -214,23 +216,9 @@ def begin_refused(folder):
     (folder / "there" / f"{there.name}-{there.content_hash()}").mkdir(parents=True)
     (folder / "there" / f"{there.name}-{there.content_hash()}" / "kept").write_text("")
     words = [sys.executable, "-c", DRIVER, json.dumps(list(cases.values()))]
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
-
-    def answers():
-        out, err = process.communicate()
-        assert process.returncode == 0, err
-        return dict(zip(cases, json.loads(out.splitlines()[-1]), strict=True)), folder
-
-    return answers
-
-
-REFUSED = Early("refused", begin_refused)
-
-
-@pytest.fixture(scope="module")
-def refused():
-    """Return (status, stderr) by name of the case, and the folder of the results; Ray never starts."""
-    return REFUSED.result()
+    done = subprocess.run(words, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+    return dict(zip(cases, json.loads(done.stdout.splitlines()[-1]), strict=True)), folder
 
 
 @pytest.mark.parametrize(

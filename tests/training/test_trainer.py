@@ -4,7 +4,6 @@ import itertools
 
 import pytest
 import torch
-from early import Early
 from pictures import write_folders
 from plain import Plain, plain_trial
 from studies import small_study
@@ -240,27 +239,13 @@ def _train_in_a_group(rank, size, folder, trials):
 PLAIN_OPTIONS = {"clip_norm": 1.0, "ema_decay": 0.9}
 
 
-def begin_group(folder):
-    trials = {"usual": trial_of(phase="confirm"), "plain": plain_trial(accumulate=3, **PLAIN_OPTIONS)}
-    workers = torch.multiprocessing.spawn(_train_in_a_group, (2, str(folder), trials), nprocs=2, join=False)
-
-    def ends():
-        while not workers.join():
-            pass
-        return {
-            name: [torch.load(folder / f"{name}{rank}.pt", weights_only=True) for rank in (0, 1)] for name in trials
-        }
-
-    return ends
-
-
-GROUP = Early("group", begin_group)
-
-
 @pytest.fixture(scope="module")
-def group():
+def group(tmp_path_factory):
     """Two workers train two trials; the end of each, by name and rank."""
-    return GROUP.result()
+    folder = tmp_path_factory.mktemp("group")
+    trials = {"usual": trial_of(phase="confirm"), "plain": plain_trial(accumulate=3, **PLAIN_OPTIONS)}
+    torch.multiprocessing.spawn(_train_in_a_group, (2, str(folder), trials), nprocs=2)
+    return {name: [torch.load(folder / f"{name}{rank}.pt", weights_only=True) for rank in (0, 1)] for name in trials}
 
 
 def test_two_workers_train_one_network_and_report_over_both(group):
