@@ -10,7 +10,6 @@ import torch
 from faulty import calm_study
 from whole_studies import end_what_was_started, finish, in_confirmation, start, wait_for, write_study
 
-
 MOST_PROCESSES = 4  # each takes half a GiB
 
 
