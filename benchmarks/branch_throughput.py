@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 from measuring.alternating import alternate, machine, ratios, seconds_of, show
+from measuring.loops import bare
 from measuring.setups import OPTIMISER, RESNET_8, WRN_16_2, digits, made_up, trial_of
-from train_step import bare
 
 from dks_study.method.networks import build_network
 from dks_study.training.cost import count_cost

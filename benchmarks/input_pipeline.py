@@ -9,13 +9,13 @@
 Both yield float32 [128, 3, 32, 32]: shifted by up to 4 pixels with black borders, mirrored by a coin.
 """
 
-import itertools
 import statistics
 import time
 from collections.abc import Callable, Iterator
 
 import torch
 from measuring.alternating import alternate, machine, seconds_of, show
+from measuring.loops import input_batches
 from measuring.setups import BATCH, made_up
 from PIL import Image
 from torch import Tensor
@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from dks_study.spec.data import DataSpec
-from dks_study.training.data import DataSet, Split, train_batches
+from dks_study.training.data import DataSet, Split
 
 ROUNDS, BATCHES, PAD_PIXELS = 15, 20, 4
 SPEC = DataSpec(name="cifar100", root="none", flip=True, crop_pad_pixels=PAD_PIXELS, crop_pad_mode="zero")
@@ -51,16 +51,8 @@ class Pictures(Dataset[tuple[Tensor, int]]):
         return self._transform(Image.fromarray(self._pixels[index])), self._labels[index]
 
 
-def ours(data: DataSet) -> Iterator[Tensor]:
-    """Yield the images of one epoch after another, a batch at a time."""
-    sizes = [BATCH] * (len(data.train) // BATCH)
-    for epoch in itertools.count(1):
-        for images, _ in train_batches(data.train, SPEC, sizes, seed=0, epoch=epoch, rank=0, workers=1):
-            yield data.normalise(images)
-
-
 def torchvision(data: DataSet) -> Iterator[Tensor]:
-    """Yield the same by torchvision."""
+    """Yield what `input_batches` does, by torchvision."""
     loader = DataLoader(Pictures(data), BATCH, shuffle=True, drop_last=True)
     while True:
         for images, _ in loader:
@@ -76,7 +68,9 @@ def main() -> None:
     def timed(batches: Iterator[Tensor]) -> Callable[[], float]:
         return lambda: seconds_of(lambda: next(batches), BATCHES, time.process_time)
 
-    seconds = alternate({"ours": timed(ours(data)), "torchvision": timed(torchvision(data))}, ROUNDS)
+    seconds = alternate(
+        {"ours": timed(input_batches(data, SPEC, BATCH)), "torchvision": timed(torchvision(data))}, ROUNDS
+    )
     print("per batch of 128:")
     show(seconds, "ours", "torchvision", round(1 / 15, 3))
     for name, values in seconds.items():

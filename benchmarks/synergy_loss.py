@@ -14,10 +14,10 @@ from collections.abc import Callable
 
 import torch
 from measuring.alternating import alternate, machine, ratios, seconds_of, show
+from measuring.loops import bare
 from measuring.published import SMOOTHING, published_loss
 from measuring.setups import BATCH, CLASSES, WRN_16_2, made_up, trial_of
 from torch import Tensor
-from train_step import bare
 
 from dks_study.method.synergy import objective_for
 from dks_study.spec.trial import LossSpec

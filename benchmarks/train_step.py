@@ -11,68 +11,17 @@ study's network), in turn in one process, in CPU time of the process:
 
 import argparse
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from measuring.alternating import alternate, machine, seconds_of, show
-from measuring.published import published_step
-from measuring.setups import BATCH, RESNET_8, WRN_16_2, digits, labelled, made_up, trial_of
-from torch import Tensor
+from measuring.loops import bare, ours, published
+from measuring.setups import BATCH, RESNET_8, WRN_16_2, digits, made_up, trial_of
 
-from dks_study.method.networks import Network, build_network
-from dks_study.method.synergy import objective_for
-from dks_study.spec.trial import TrialSpec
-from dks_study.training.data import DataSet, batch_sizes, train_batches
-from dks_study.training.optim import build_optimiser
-from dks_study.training.trainer import EpochReport, Team, fit
+from dks_study.training.data import DataSet
 
 ROUNDS = 15
-
-
-def ours(trial: TrialSpec, data: DataSet) -> Callable[[], EpochReport]:
-    """Return what trains the next epoch by `fit`."""
-    run = fit(trial, data, Team.here(torch.device("cpu")))
-    return lambda: next(run)
-
-
-def bare(trial: TrialSpec, data: DataSet) -> Callable[[], Network]:
-    """Return what trains the next epoch in a loop written by hand, with our loss and optimiser."""
-    network = build_network(trial, data.image_shape[0], data.classes, trial.seed).train()
-    optimiser = build_optimiser(network.parameters(), trial.optimiser)
-    objective, epochs = objective_for(trial.loss, trial.classifiers), _epochs(trial, data)
-
-    def epoch() -> Network:
-        for images, targets in next(epochs):
-            objective(network(images), targets).total.backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
-            optimiser.zero_grad()
-        return network
-
-    return epoch
-
-
-def published(trial: TrialSpec, data: DataSet) -> Callable[[], Network]:
-    """Return what trains the next epoch with the published loss, in PyTorch's default layout and with its SGD."""
-    network = build_network(trial, data.image_shape[0], data.classes, trial.seed).train()
-    spec, epochs = trial.optimiser, _epochs(trial, data)
-    optimiser = torch.optim.SGD(network.parameters(), spec.lr, spec.momentum, weight_decay=spec.weight_decay)
-
-    def epoch() -> Network:
-        published_step(network, optimiser, next(epochs))
-        return network
-
-    return epoch
-
-
-def _epochs(trial: TrialSpec, data: DataSet) -> Iterator[Iterator[tuple[Tensor, Tensor]]]:
-    """Yield the normalised batches of one epoch after another, the same as in `fit`."""
-    train, number = labelled(data, trial), 0
-    sizes = batch_sizes(len(train), trial.optimiser.batch_size, False, workers=1)
-    while True:
-        number += 1
-        raw = train_batches(train, trial.data, sizes, seed=trial.seed, epoch=number, rank=0, workers=1)
-        yield ((data.normalise(images), targets) for images, targets in raw)
 
 
 def sides(values: dict[str, Any], data: DataSet, compute: dict[str, bool]) -> dict[str, Callable[[], object]]:

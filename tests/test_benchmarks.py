@@ -10,7 +10,10 @@ import seeds_together
 import synergy_loss
 import torch
 import train_step
+from measuring import loops
+from measuring.loops import input_batches
 from measuring.setups import OPTIMISER, RESNET_8, made_up, trial_of
+from measuring.stacked import difference
 from PIL import Image
 from torchvision.transforms import functional
 
@@ -41,7 +44,7 @@ def test_ours_and_the_published_loss_have_the_same_gradient():
 
 def test_fit_trains_what_the_loops_written_by_hand_train(data):
     trial = trial_of(small())
-    ours, bare, published = (side(trial, data)() for side in (train_step.ours, train_step.bare, train_step.published))
+    ours, bare, published = (side(trial, data)() for side in (loops.ours, loops.bare, loops.published))
     for name, weights in bare.state_dict().items():
         assert torch.equal(ours.state.network[name], weights), name
         torch.testing.assert_close(published.state_dict()[name], weights, rtol=1e-3, atol=1e-4)
@@ -54,7 +57,7 @@ def test_all_sides_of_a_step_are_measured(data):
 
 def test_ours_and_torchvision_yield_the_same_kind_of_batches():
     data = made_up(256)
-    for batches in (input_pipeline.ours(data), input_pipeline.torchvision(data)):
+    for batches in (input_batches(data, input_pipeline.SPEC, 128), input_pipeline.torchvision(data)):
         for images in islice(batches, 3):
             assert (images.shape, images.dtype) == ((128, 3, 32, 32), torch.float32)
             assert images.min() == -2
@@ -83,7 +86,7 @@ def test_branches_are_measured_against_the_backbone_alone(data):
 
 
 def test_seeds_trained_together_take_the_steps_that_they_take_apart():
-    _, most = seeds_together.difference(torch.float64, steps=2)
+    _, most = difference(seeds_together.seeds(2, torch.float64), steps=2)
     assert most < 1e-12
 
 
