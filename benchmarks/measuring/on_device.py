@@ -1,0 +1,45 @@
+"""Seconds and memory on a GPU, which works on while the host goes ahead; on a CPU as well."""
+
+from collections.abc import Callable
+
+import torch
+
+from measuring.alternating import seconds_of
+
+MIB = 2**20
+
+
+def seconds_on(device: torch.device, action: Callable[[], object], calls: int = 1) -> float:
+    """Return how long one call of `action` takes, in seconds: the mean of `calls`, until the device has done them."""
+
+    def every() -> None:
+        for _ in range(calls):
+            action()
+        wait_for(device)
+
+    wait_for(device)
+    return seconds_of(every) / calls
+
+
+def wait_for(device: torch.device) -> None:
+    """Return once all that was asked of `device` is done."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def forget_peak(device: torch.device) -> None:
+    """Give back memory that nobody holds, and let `peak_mib` be that of what comes now."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def peak_mib(device: torch.device) -> float | None:
+    """Return the most memory that tensors have taken on a GPU, in MiB; None: on a CPU it is not counted."""
+    return torch.cuda.max_memory_allocated(device) / MIB if device.type == "cuda" else None
+
+
+def use_tf32(on: bool) -> None:
+    """Let float32 products and convolutions on GPUs be computed in TF32 or not: PyTorch's convolutions are unasked."""
+    for part in (torch.backends.cuda.matmul, torch.backends.cudnn.conv):
+        part.fp32_precision = "tf32" if on else "ieee"
