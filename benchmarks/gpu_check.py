@@ -28,6 +28,7 @@ sys.path.append(str(ROOT))  # not only where dks_study is installed
 from dks_study.study.machine import processor, versions  # noqa: E402
 
 WITHIN_S = 360.0
+PATIENCE = 5  # times as long may a rehearsal take: two busy cores are no GPU
 REHEARSE = "--rehearse"
 
 
@@ -169,8 +170,8 @@ def gpu_here() -> str | None:
 def main() -> int:
     """Run the command line; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--note", type=Path, default=ROOT / "benchmarks" / "gpu_check.md", help="the file to write")
-    parser.add_argument("--within", type=float, default=WITHIN_S, metavar="SECONDS", help="for all steps together")
+    parser.add_argument("--note", type=Path, help="the file to write (benchmarks/gpu_check.md, or gpu_rehearsal.md)")
+    parser.add_argument("--within", type=float, metavar="SECONDS", help=f"for all steps together ({WITHIN_S:.0f})")
     parser.add_argument(REHEARSE, action="store_true", help="on the CPU, with small networks")
     options = parser.parse_args()
     gpu = None if options.rehearse else gpu_here()
@@ -179,8 +180,15 @@ def main() -> int:
             "gpu_check: PyTorch sees no CUDA device here (see nvidia-smi); --rehearse runs on the CPU", file=sys.stderr
         )
         return 2
-    steps = [replace(step, words=(*step.words, REHEARSE)) for step in STEPS] if options.rehearse else STEPS
-    return run_all(steps, Note(options.note, steps, heading(gpu)), options.within)
+    steps = [rehearsed(step) for step in STEPS] if options.rehearse else STEPS
+    name = "gpu_rehearsal.md" if options.rehearse else "gpu_check.md"  # never in the place of a real one
+    note = Note(options.note or ROOT / "benchmarks" / name, steps, heading(gpu))
+    return run_all(steps, note, options.within or WITHIN_S * (PATIENCE if options.rehearse else 1))
+
+
+def rehearsed(step: Step) -> Step:
+    """Return `step` as it is rehearsed."""
+    return replace(step, words=(*step.words, REHEARSE), limit_s=PATIENCE * step.limit_s)
 
 
 if __name__ == "__main__":

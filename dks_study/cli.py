@@ -40,6 +40,7 @@ COMMANDS = {
     "bundle": "dks_study.analysis.tables.bundle",
     "grow": "dks_study.growing",
     "diff": "dks_study.analysis.differing",
+    "doctor": "dks_study.engine.doctor",
     "clean": "dks_study.study.cleaning",
 }
 

@@ -58,7 +58,7 @@ def device_in(folder: Path) -> str:
 def shared(folder: Path, device: torch.device, verdicts: Verdicts) -> None:
     """Two trials at a time, each with half of the GPU."""
     half = {"gpus_per_worker": 0.5} if device.type == "cuda" else {}
-    epochs = 60 if half else 6
+    epochs = 60 if half else 20
     records = run(folder, {**TRIAL, "epochs": epochs, "resources": half}, {"dense": DENSE}, seeds=2)
     judge(records, 2, folder, device, verdicts)
     times = [(lines[0][0], lines[-1][0]) for lines in logs(folder) if lines]

@@ -1,0 +1,138 @@
+"""The command for a GPU, without one: rehearsed on the CPU, cut, and killed."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import gpu_check
+import psutil
+import pytest
+import torch
+from gpu_check import STEPS, Note, Step, run_all
+from gpu_steps.networks import CASES
+from gpu_steps.saying import Verdicts
+from whole_studies import ROOT, wait_until
+
+SCRIPT = [sys.executable, str(ROOT / "benchmarks" / "gpu_check.py")]
+
+
+def python(title, code, limit_s=60.0):
+    return Step(title, (sys.executable, "-c", code), limit_s)
+
+
+def states(note):
+    """By step: how it ended, as the table says it."""
+    rows = [line.split("|") for line in note.read_text().splitlines() if line.startswith("| ")]
+    return {cells[1].strip(): cells[2].strip() for cells in rows if cells[1].strip() != "step" and len(cells) == 6}
+
+
+def test_a_step_that_hangs_is_cut_with_what_it_started_and_the_note_says_so(tmp_path):
+    child = f"import subprocess, sys; print(subprocess.Popen(['sleep', '{60}']).pid, flush=True); sys.stdin.read()"
+    hangs = f"import subprocess, sys; print('begun', flush=True); {child.removeprefix('import subprocess, sys; ')}"
+    waits = hangs.replace("sys.stdin.read()", "__import__('time').sleep(60)")
+    steps = [python("hangs", waits, 2), python("after it", "print('still here')")]
+    note, started = tmp_path / "note.md", time.monotonic()
+    assert run_all(steps, Note(note, steps, "# Title"), within_s=60) == 1
+    assert time.monotonic() - started < 30
+    assert states(note) == {"hangs": "**cut** after 2 s", "after it": "done"}
+    text = note.read_text()
+    assert "begun" in text
+    assert "still here" in text
+    pid = int(text.split("begun")[1].split()[0])
+    assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_step_that_fails_leaves_its_last_words_and_the_others_run(tmp_path):
+    steps = [python("fails", "raise SystemExit('no such kernel')"), python("works", "print('fine')")]
+    note = tmp_path / "note.md"
+    assert run_all(steps, Note(note, steps, "# Title"), within_s=60) == 1
+    assert states(note) == {"fails": "**failed** (status 1)", "works": "done"}
+    assert "no such kernel" in note.read_text()
+
+
+def test_what_time_is_not_left_for_is_said(tmp_path):
+    steps = [python("long", "import time; time.sleep(60)", 60), python("never", "print('no')")]
+    note = tmp_path / "note.md"
+    assert run_all(steps, Note(note, steps, "# Title"), within_s=1) == 1
+    assert states(note) == {"long": "**cut** after 1 s", "never": "**not run**: 1 s were over"}
+
+
+def test_a_note_is_whole_whenever_the_command_is_killed(tmp_path):
+    note = tmp_path / "note.md"
+    code = f"""
+import sys
+from pathlib import Path
+from gpu_check import Note, Step, run_all
+steps = [Step(f"step {{i}}", (sys.executable, "-c", "print('x' * 10**6)"), 60) for i in range(2)]
+steps.append(Step("sleeps", (sys.executable, "-c", "import time; time.sleep(60)"), 60))
+run_all(steps, Note(Path({str(note)!r}), steps, "# Title"), 600)
+"""
+    paths = {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "benchmarks")])}
+    process = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, **paths}, stdout=subprocess.DEVNULL)
+    wait_until(lambda: note.exists() and states(note).get("sleeps") == "running", process)
+    (sleeper,) = psutil.Process(process.pid).children()
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    sleeper.kill()
+    assert states(note) == {"step 0": "done", "step 1": "done", "sleeps": "running"}
+    assert note.read_text().count("x" * 10**6) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["note.md"]
+
+
+def test_a_note_that_cannot_be_written_whole_leaves_the_one_before(tmp_path, monkeypatch):
+    steps = [python("one", "pass")]
+    note = Note(tmp_path / "note.md", steps, "# Title")
+    note.keep(steps[0], gpu_check.Done("done"))
+    before = note.path.read_text()
+    monkeypatch.setattr(Note, "_text", lambda self: "\udc80")  # no UTF-8: ends in the middle of writing
+    with pytest.raises(UnicodeEncodeError):
+        note.keep(steps[0], gpu_check.Done("failed"))
+    assert note.path.read_text() == before
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu_one_line_says_what_is_missing(tmp_path):
+    done = subprocess.run([*SCRIPT, "--note", str(tmp_path / "note.md")], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("gpu_check: PyTorch sees no CUDA device here")
+    assert len(done.stderr.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_does_not_hold_or_raises_fails_a_step_at_its_end(capsys):
+    verdicts = Verdicts()
+    assert verdicts.attempt(lambda: ["1.0 ms"]) == ["1.0 ms"]
+    assert verdicts.check(True, "one is one")
+    with pytest.raises(SystemExit, match="0"):
+        verdicts.end()
+    assert verdicts.attempt(lambda: 1 / 0) == ("**ZeroDivisionError** division by zero",)
+    with pytest.raises(SystemExit, match="1"):
+        verdicts.end()
+    assert "holds: one is one" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("plain", [True, False])
+def test_the_real_networks_are_ones_that_can_be_described(name, plain):
+    trial = CASES[name].trial(plain=plain, compute={"precision": "float16", "channels_last": True})
+    assert len(trial.classifiers) == (1 if plain else 3)
+    assert trial.optimiser.batch_size == CASES[name].batch
+
+
+def test_the_limits_of_the_steps_leave_time_for_each_that_is_not_compiled():
+    assert sum(step.limit_s for step in STEPS if "Compiled" not in step.title) < 2 * gpu_check.WITHIN_S
+    assert len({step.title for step in STEPS}) == len(STEPS)
+
+
+@pytest.mark.slow
+def test_every_step_can_be_rehearsed(tmp_path):
+    note = tmp_path / "note.md"
+    done = subprocess.run([*SCRIPT, "--rehearse", "--note", str(note)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, note.read_text()
+    assert states(note) == {step.title: "done" for step in STEPS}
+    text = note.read_text()
+    assert "a rehearsal on the CPU" in text
+    assert "DOES NOT HOLD" not in text
+    assert text.count("- holds: ") >= 12
