@@ -29,10 +29,10 @@ def states(note):
 
 
 def test_a_step_that_hangs_is_cut_with_what_it_started_and_the_note_says_so(tmp_path):
-    child = f"import subprocess, sys; print(subprocess.Popen(['sleep', '{60}']).pid, flush=True); sys.stdin.read()"
-    hangs = f"import subprocess, sys; print('begun', flush=True); {child.removeprefix('import subprocess, sys; ')}"
-    waits = hangs.replace("sys.stdin.read()", "__import__('time').sleep(60)")
-    steps = [python("hangs", waits, 2), python("after it", "print('still here')")]
+    begins = (
+        "import subprocess, time; print('begun', subprocess.Popen(['sleep', '60']).pid, flush=True); time.sleep(60)"
+    )
+    steps = [python("hangs", begins, 2), python("after it", "print('still here')")]
     note, started = tmp_path / "note.md", time.monotonic()
     assert run_all(steps, Note(note, steps, "# Title"), within_s=60) == 1
     assert time.monotonic() - started < 30
@@ -121,8 +121,7 @@ def test_the_real_networks_are_ones_that_can_be_described(name, plain):
     assert trial.optimiser.batch_size == CASES[name].batch
 
 
-def test_the_limits_of_the_steps_leave_time_for_each_that_is_not_compiled():
-    assert sum(step.limit_s for step in STEPS if "Compiled" not in step.title) < 2 * gpu_check.WITHIN_S
+def test_no_two_steps_have_one_row():
     assert len({step.title for step in STEPS}) == len(STEPS)
 
 

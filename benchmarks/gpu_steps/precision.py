@@ -1,7 +1,7 @@
 """Step time and memory by number format and memory layout: plain, DKS, and the published loop; one network.
 
-Through `fit` on made-up images, with its validation of two of them: median of two epochs after a first one. The published
-loop is PyTorch's default layout and SGD, with and without TF32.
+Through `fit` on made-up images, with its validation of two of them: median of two epochs after a first one. The
+published loop is PyTorch's default layout and SGD, with and without TF32.
 """
 
 import statistics
