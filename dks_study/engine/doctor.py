@@ -76,7 +76,7 @@ def examine(results: Path) -> Findings:
     found.tell("limits", _limits())
     software = versions(("dks_study", "torch", "torchvision", "ray", "optuna"))
     found.tell("versions", ", ".join(f"{name} {version}" for name, version in software.items()))
-    computes = found.attempt("CPU", lambda: _computes("cpu"))
+    computes = found.attempt("cpu", lambda: _training("cpu"))
     gpus = _look_at_gpus(found) if computes else 0
     if found.attempt("Ray", _starts_ray):
         _tell_choice(found, {"CPU": cores, "GPU": gpus})
@@ -121,8 +121,26 @@ def _limits() -> str:
     return ", ".join(told)
 
 
-def _computes(device: str, precision: str = "float32") -> str:
-    """Take a training step of a small network on `device`."""
+def _training(device: str) -> str:
+    """Return in which number formats a training step of a small network works on `device`; in float32 it must."""
+    train_step(device, "float32")
+    works = ["float32"]
+    for name in ("bfloat16", "float16"):
+        try:
+            train_step(device, name)
+        except (RuntimeError, Problem):
+            continue
+        works.append(name)
+    return f"takes training steps; compute.precision: {', '.join(works)}"
+
+
+def train_step(device: str, precision: str) -> None:
+    """Take a training step of a small network on `device`, in a number format of `compute.precision`.
+
+    Raises:
+        Problem: if its loss is not finite.
+        RuntimeError: what PyTorch raises.
+    """
     import torch
 
     from dks_study.spec.compute import ComputeSpec
@@ -136,8 +154,7 @@ def _computes(device: str, precision: str = "float32") -> str:
     loss = torch.nn.functional.cross_entropy(logits.float(), torch.tensor([0, 1], device=where))
     loss.backward()  # type: ignore[no-untyped-call]
     if not torch.isfinite(loss).item():
-        raise Problem(f"{device}: a training step must give a finite loss, got {loss.item()}")
-    return "torch computes a training step"
+        raise Problem(f"{device}: a training step in {precision} must have a finite loss, got {loss.item()}")
 
 
 def _look_at_gpus(found: Findings) -> int:
@@ -154,23 +171,10 @@ def _look_at_gpus(found: Findings) -> int:
         card = torch.cuda.get_device_properties(number)
         device = f"cuda:{number}"
         found.tell(device, f"{card.name}, {card.total_memory / GIB:.1f} GiB, CUDA {torch.version.cuda}")
-        if found.attempt(device, lambda device=device: _computes(device)):  # type: ignore[misc]
-            convolutions = torch.backends.cudnn.conv.fp32_precision
-            formats = ", ".join(_precisions(device))
-            found.tell(device, f"compute.precision: {formats} (convolutions of float32 by {convolutions})")
+        convolutions = torch.backends.cudnn.conv.fp32_precision  # type: ignore[attr-defined]
+        found.tell(device, f"convolutions of float32 by {convolutions}")
+        found.attempt(device, lambda device=device: _training(device))  # type: ignore[misc]
     return torch.cuda.device_count()
-
-
-def _precisions(device: str) -> list[str]:
-    """Return the number formats in which a training step works."""
-    works = []
-    for name in ("float32", "bfloat16", "float16"):
-        try:
-            _computes(device, name)
-        except (RuntimeError, Problem):
-            continue
-        works.append(name)
-    return works
 
 
 def _starts_ray() -> str:

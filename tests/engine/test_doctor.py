@@ -9,6 +9,7 @@ from whole_studies import ROOT
 
 from dks_study import cli
 from dks_study.engine import doctor
+from dks_study.spec.base import Problem
 
 
 def doctor_says(folder, *options, **environment):
@@ -26,7 +27,7 @@ def test_a_machine_that_can_run_a_study_is_told_so(tmp_path):
     assert (status, problems) == (0, [])
     cores = len(os.sched_getaffinity(0))
     assert f"{cores} cores" in lines["machine"]
-    assert "torch computes" in lines["CPU"]
+    assert "takes training steps; compute.precision: float32" in lines["cpu"]
     assert "starts in" in lines["Ray"]
     assert lines["results"].startswith(f"{tmp_path}: can be written")
     assert list(tmp_path.iterdir()) == [], "it leaves nothing"
@@ -40,16 +41,22 @@ def test_each_thing_that_is_broken_is_told_in_a_line_and_the_rest_is_looked_at(t
     assert problems[0].startswith("dks-study doctor: --results: must be a folder that can be written, got /proc (")
     assert "Ray cannot start here: TMPDIR: /proc/ray" in problems[1]
     assert lines["results"] == lines["Ray"] == "does not work"
-    assert "torch computes" in lines["CPU"]
+    assert "takes training steps; compute.precision: float32" in lines["cpu"]
 
 
 def test_a_training_step_is_really_tried_in_every_format():
-    assert doctor._precisions("cpu") == ["float32", "bfloat16", "float16"]
+    assert doctor._training("cpu") == "takes training steps; compute.precision: float32, bfloat16, float16"
+
+
+def test_a_training_step_whose_loss_is_not_finite_is_a_problem(monkeypatch):
+    monkeypatch.setattr("torch.nn.functional.cross_entropy", lambda logits, _: logits.sum() * float("nan"))
+    with pytest.raises(Problem, match="cpu: a training step in float32 must have a finite loss, got nan"):
+        doctor.train_step("cpu", "float32")
 
 
 def test_a_device_that_is_not_there_is_a_problem_and_no_traceback():
     found = doctor.Findings()
-    assert not found.attempt("cuda:9", lambda: doctor._computes("cuda:9"))
+    assert not found.attempt("cuda:9", lambda: doctor._training("cuda:9"))
     (problem,) = found.problems
     assert problem.startswith("cuda:9: ")
     assert found.lines == [("cuda:9", "does not work")]
