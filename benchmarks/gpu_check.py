@@ -5,7 +5,7 @@ that a run that is cut still says what it found. At most 8 minutes with the inst
 --within seconds is cut or left out, and said. --rehearse runs every step on the CPU with small networks: it shows that
 they run, its times mean nothing.
 
-Exit status: 0 all steps done, 1 some failed or were cut, 2 there is no GPU.
+Exit status: 0 all steps done, 1 some failed or were cut, 2 there is no GPU, or no folder for the note.
 """
 
 import argparse
@@ -181,9 +181,15 @@ def main() -> int:
         )
         return 2
     steps = [rehearsed(step) for step in STEPS] if options.rehearse else STEPS
-    name = "gpu_rehearsal.md" if options.rehearse else "gpu_check.md"  # never in the place of a real one
-    note = Note(options.note or ROOT / "benchmarks" / name, steps, heading(gpu))
-    return run_all(steps, note, options.within or WITHIN_S * (PATIENCE if options.rehearse else 1))
+    return run_all(
+        steps, Note(path, steps, heading(gpu)), options.within or WITHIN_S * (PATIENCE if options.rehearse else 1)
+    )
+
+
+def refuse(why: str) -> int:
+    """Say in a line why nothing runs; return the exit status."""
+    print(f"gpu_check: {why}", file=sys.stderr)
+    return 2
 
 
 def rehearsed(step: Step) -> Step:

@@ -101,6 +101,13 @@ def test_without_a_gpu_one_line_says_what_is_missing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_note_that_has_no_folder_is_refused_before_anything_runs(tmp_path):
+    words = [*SCRIPT, "--rehearse", "--note", str(tmp_path / "nowhere" / "note.md")]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"gpu_check: --note: must be in a folder that is there, got {tmp_path}/nowhere/note.md\n"
+
+
 def test_what_does_not_hold_or_raises_fails_a_step_at_its_end(capsys):
     verdicts = Verdicts()
     assert verdicts.attempt(lambda: ["1.0 ms"]) == ["1.0 ms"]
