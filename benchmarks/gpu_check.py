@@ -174,16 +174,16 @@ def main() -> int:
     parser.add_argument("--within", type=float, metavar="SECONDS", help=f"for all steps together ({WITHIN_S:.0f})")
     parser.add_argument(REHEARSE, action="store_true", help="on the CPU, with small networks")
     options = parser.parse_args()
+    name = "gpu_rehearsal.md" if options.rehearse else "gpu_check.md"  # never in the place of a real one
+    path = options.note or ROOT / "benchmarks" / name
+    if not path.parent.is_dir():
+        return refuse(f"--note: must be in a folder that is there, got {path}")
     gpu = None if options.rehearse else gpu_here()
     if gpu is None and not options.rehearse:
-        print(
-            "gpu_check: PyTorch sees no CUDA device here (see nvidia-smi); --rehearse runs on the CPU", file=sys.stderr
-        )
-        return 2
+        return refuse("PyTorch sees no CUDA device here (see nvidia-smi); --rehearse runs on the CPU")
     steps = [rehearsed(step) for step in STEPS] if options.rehearse else STEPS
-    return run_all(
-        steps, Note(path, steps, heading(gpu)), options.within or WITHIN_S * (PATIENCE if options.rehearse else 1)
-    )
+    within_s = options.within or WITHIN_S * (PATIENCE if options.rehearse else 1)
+    return run_all(steps, Note(path, steps, heading(gpu)), within_s)
 
 
 def refuse(why: str) -> int:
