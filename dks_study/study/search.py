@@ -53,7 +53,7 @@ def optuna_suggest(study: StudySpec) -> Suggest:
         if kind in _REPLAYED:
             return _first_new(study, arm, space, _replayed(study, space, tried, sampler).ask, tried)
         history = histories.setdefault((search, tuple(widened)), _Growing(study, space))
-        with history.asked(tried, sampler) as ask:
+        with history.asked(() if kind == "random" else tried, sampler) as ask:  # which looks at nothing
             return _first_new(study, arm, space, ask, tried)
 
     return suggest
