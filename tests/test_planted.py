@@ -124,7 +124,7 @@ def outcome_of(folder, tests):
     """Return pytest's exit status (1: a test failed) and what it said; the package is the one in `folder`."""
     words = [f"tests/{word}" for word in tests.split()]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *words],
+        [sys.executable, "-m", "pytest", "-x", "-q", "-n", "0", "-p", "no:cacheprovider", *words],
         cwd=folder, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     return done.returncode, done.stdout[-2000:] + done.stderr[-2000:]
