@@ -205,9 +205,14 @@ def test_what_fails_meanwhile_is_raised_and_what_came_before_is_kept(folder):
     notes = []
     mirror = Mirror(STUDY, folder, None, notes.append)
     mirror.restore([])
-    with pytest.raises(OSError, match="full"), mirror.together():
-        mirror.settled(RECORDS[0].cell, RECORDS[0].outcome)
-        raise OSError("full")
+
+    def adopt():
+        with mirror.together():
+            mirror.settled(RECORDS[0].cell, RECORDS[0].outcome)
+            raise OSError("full")
+
+    with pytest.raises(OSError, match="full"):
+        adopt()
     assert read(folder) == EXPECTED[:1]
     assert notes == []
 
