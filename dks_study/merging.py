@@ -32,22 +32,23 @@ def main(words: Sequence[str]) -> int:
     with building(target) as folder:
         merged = merge(study, sides, folder)
         Mirror(study, folder, None, print).restore(merged.records)
-        table = None if merged.left else _write(folder)
+        shown = () if merged.left else _written(folder, target)
     print(f"results: {target}\n{in_words(study, merged)}")
     if processors := own_processors(sides):
         print(f"Note: the processors are not the same, which can change numbers: {processors}.")
     _tell("Not taken", merged.unfit)
     _tell("Not used, as the merged study has no such trial by now", unused(sides, merged))
     _tell("To be trained, by the study's command with these seeds and --results", [cell.name for cell in merged.left])
-    if table is not None:
-        print(table)
+    for text in shown:
+        print(text)
     return cli.EXIT_FAILED_TRIALS if any(record.outcome.lost for record in merged.records) else 0
 
 
-def _write(folder: Path) -> str:
-    """Write the results, table and report of a study; return its table."""
+def _written(folder: Path, target: Path) -> tuple[str, str]:
+    """Write results, table and report into `folder`; return the table, and where the report is once it is `target`."""
     write_results(folder)
-    return read(folder).write()[0]
+    table, report = read(folder).write()
+    return table, report.replace(str(folder), str(target))
 
 
 def _tell(what: str, found: Sequence[str]) -> None:

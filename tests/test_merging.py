@@ -11,7 +11,6 @@ import sys
 import time
 from collections import Counter
 from dataclasses import asdict, replace
-from pathlib import Path
 
 import adoption
 import pytest
@@ -27,7 +26,9 @@ SEEDS = (0, 1, 2, 3, 4)
 
 
 def study_of(*seeds, arms=2, searches=4):
-    return changed_study(adoption.study_of("random", arms, searches, 3), [f"report_seeds={list(seeds)}"])
+    """Return a study of which no arm is best as written."""
+    changes = [f"report_seeds={list(seeds)}", "trial.optimiser.lr=0.03"]
+    return changed_study(adoption.study_of("random", arms, searches, 3), changes)
 
 
 def make(place, *seeds, **size):
@@ -221,6 +222,23 @@ def test_lost_trials_stay_lost(sides, tmp_path, capsys):
     assert (mine.cell.id, mine.outcome.error) == (lost.cell.id, "why")
 
 
+def test_trials_that_the_merged_study_does_not_ask_for_are_named(tmp_path, capsys):
+    """Of two searches of an arm the first two seeds confirm one each, so another place asks for another setting."""
+    sides = []
+    for place, seeds in (("a", (0, 1, 2)), ("b", (3, 4))):
+        study = changed_study(study_of(*seeds), ["search.repeats=2"])
+        sides.append(folder_of(study, tmp_path / place))
+        adoption.make_up(study, sides[-1])
+    folder = merge(*sides, into=tmp_path / "results")
+    out, taken = capsys.readouterr().out, {record.cell.id for record in records(folder)}
+    tuned = {f"arm{arm}-confirm-seed{seed}" for arm in (0, 1) for seed in (3, 4)}
+    assert tuned & taken == set()
+    assert {record.cell.id for record in records(sides[1])} - taken == tuned
+    for trial in tuned:
+        assert re.search(rf"Not taken: 4 .*{trial}: it trained something else than this study asks for", out)
+    assert "To be trained, by the study's command with these seeds and --results: 4 (arm0/confirm/seed3" in out
+
+
 def test_another_description_is_refused_by_its_key(made, tmp_path, capsys):
     other = make(tmp_path / "other", 3, 4, searches=3)
     assert "merge: the description must be the same in all studies: search.trials 4 in donor-" in refused(
@@ -264,7 +282,7 @@ def test_another_choice_of_a_search_is_refused_with_both_settings(sides, tmp_pat
     for trial in [r.cell.id for r in records(sides[1]) if r.cell.arm == "arm1" and r.cell.phase == "confirm"]:
         in_ledger(sides[1], trial, lambda r: replace(r, cell=replace(r.cell, setting=other)))
     err = refused(capsys, *sides, into=tmp_path / "results")
-    assert "merge: what a search chose must be the same in all studies: arm arm1 [{" in err
+    assert "merge: what a search chose must be the same in all studies: arm arm1 {" in err
     assert "'optimiser.lr': 0.123" in err
 
 
@@ -344,9 +362,12 @@ def test_real_halves_have_the_table_of_one_study_and_go_on_with_its_command(spac
     assert folder.name == uninterrupted[0].name
     assert same_tables(folder, uninterrupted[0])
     assert lasting(folder) == lasting(uninterrupted[0])
+    report = (folder / "report.html").read_text()
     before = (folder / "ledger.jsonl").read_bytes()
     again = finish(space, tmp_path / "merged")
     assert again[0] == folder
     assert (folder / "ledger.jsonl").read_bytes() == before
     assert same_tables(folder, uninterrupted[0])
-    assert "were adopted from" in Path(folder / "report.html").read_text()
+    assert f"report: {folder}/report.html" in done.stdout
+    assert "were adopted from" in report
+    assert ".merging" not in report

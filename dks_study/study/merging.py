@@ -7,6 +7,7 @@ command begins it anew. The studies that are merged are only read.
 
 import fcntl
 import json
+import os
 import shutil
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -120,6 +121,7 @@ def building(target: Path) -> Iterator[Path]:
                 raise MergeError(f"merge: {target}: must not be there, as it would be written anew")
             try:
                 yield scratch
+                os.sync()  # should power fail, what is there under its name is whole
                 scratch.rename(target)
             except BaseException:
                 shutil.rmtree(scratch, ignore_errors=True)

@@ -8,6 +8,7 @@ Processors may differ, and that is said: the arms of one seed were trained on th
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,15 @@ class Side:
     recorded: Mapping[str, Any]
     records: tuple[Record, ...]
 
+    @cached_property
+    def origins(self) -> Mapping[str, str]:
+        """What made the numbers of each arm, by `arm: key`; several values where it changed under the study."""
+        found = defaultdict[str, set[str]](set)
+        for record in self.records:
+            for key, value in (read_origin(self.folder / "trials" / record.cell.id).origin or {}).items():
+                found[f"{record.cell.arm}: {key}"].add(value)
+        return {key: " and ".join(sorted(values)) for key, values in found.items()}
+
 
 def read_sides(folders: Sequence[Path]) -> list[Side]:
     """Read the studies in `folders`, finished or not.
@@ -74,13 +84,12 @@ def refuse_mixing(sides: Sequence[Side]) -> None:
     Raises:
         MergeError: names what differs, and how.
     """
-    origins = {side.name: _origins(side) for side in sides}
     for one, other in combinations(sides, 2):
         names = one.name, other.name
         _refuse("the description", names, _description(one), _description(other))
         _refuse("the data", names, _data(one), _data(other))
         _refuse("the code", names, _code(one), _code(other))
-        mine, theirs = (_without_own(origins[name]) for name in names)
+        mine, theirs = (_without_own(side.origins) for side in (one, other))
         both = mine.keys() & theirs.keys()
         _refuse("what makes numbers", names, {key: mine[key] for key in both}, {key: theirs[key] for key in both})
         choices = [_choices(side) for side in (one, other)]
@@ -92,10 +101,7 @@ def refuse_mixing(sides: Sequence[Side]) -> None:
 
 def own_processors(sides: Sequence[Side]) -> str:
     """Return in words which processors trained which study, if these are not the same; "" if they are."""
-    found = {side.name: _origins(side) for side in sides}
-    named = {
-        name: {value for key, value in origins.items() if key.endswith("processor")} for name, origins in found.items()
-    }
+    named = {side.name: {value for key, value in side.origins.items() if key.endswith(": processor")} for side in sides}
     kinds = {name: " and ".join(sorted(values)) for name, values in named.items() if values}
     return "; ".join(f"{kind} in {name}" for name, kind in kinds.items()) if len(set(kinds.values())) > 1 else ""
 
@@ -122,29 +128,18 @@ def _code(side: Side) -> Mapping[str, object]:
     return {"numbers": last.get("numbers", last.get("code"))}
 
 
-def _origins(side: Side) -> Mapping[str, str]:
-    """Return what made the numbers of each arm, by `arm: key`; several values where it changed under a study."""
-    found = defaultdict[str, set[str]](set)
-    for record in side.records:
-        for key, value in (read_origin(side.folder / "trials" / record.cell.id).origin or {}).items():
-            found[f"{record.cell.arm}: {key}"].add(value)
-    return {key: " and ".join(sorted(values)) for key, values in found.items()}
-
-
 def _without_own(origins: Mapping[str, str]) -> Mapping[str, str]:
     return {key: value for key, value in origins.items() if key.rpartition(": ")[2] not in _OWN}
 
 
 def _choices(side: Side) -> Mapping[str, object]:
-    """Return what the searches of each arm chose, in the order of its front."""
-    found = defaultdict[tuple[str, int], dict[int, object]](dict)
+    """Return what the searches of each arm chose; several settings where that is a front."""
+    found = dict[str, object]()
     for cell in (record.cell for record in side.records if record.cell.phase == "confirm"):
         if "tuned" in cell.rows:
-            found[cell.arm, cell.repeat][cell.member] = dict(cell.setting)
-    return {
-        f"arm {arm}" + (f", search {repeat}" if repeat else ""): [setting for _, setting in sorted(members.items())]
-        for (arm, repeat), members in found.items()
-    }
+            search = f", search {cell.repeat}" if cell.repeat else ""
+            found[f"arm {cell.rows['tuned']}{search}"] = dict(cell.setting)
+    return found
 
 
 def _unlike_trials(one: Side, other: Side) -> Iterator[str]:
