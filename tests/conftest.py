@@ -8,8 +8,11 @@ import psutil
 import pytest
 import torch
 from faulty import calm_study
+from hypothesis import settings
 from whole_studies import end_what_was_started, finish, in_confirmation, start, wait_for, write_study
 
+settings.register_profile("tests", deadline=None)  # other work may share the machine
+settings.load_profile("tests")
 MOST_PROCESSES = 4  # each takes half a GiB
 
 

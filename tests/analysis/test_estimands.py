@@ -82,7 +82,7 @@ def test_too_little_is_refused(differences, repeats):
         _ = effect(differences, repeats).claim
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.integers(-20, 20), min_size=4, max_size=9), st.integers(2, 3), st.integers(-9, 9))
 def test_intervals_move_with_the_differences_whatever_the_searches_are_called(values, searches, by):
     groups = [at % searches for at in range(len(values))]

@@ -20,7 +20,7 @@ def all_flips(differences, mean=0.0):
     return np.mean([each >= abs(moved.sum()) - 1e-9 for each in sums])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(DIFFERENCES)
 def test_p_is_the_share_of_all_sign_patterns(differences):
     assert sign_flip(np.array(differences)).p == pytest.approx(all_flips(differences))
@@ -33,7 +33,7 @@ def test_p_is_that_of_scipy(pairs):
     assert sign_flip(differences).p == pytest.approx(other.pvalue)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.integers(-30, 30), min_size=6, max_size=9, unique=True))
 def test_the_interval_holds_what_the_test_does_not_reject(differences):
     """Just inside of either end p is above 0.05, just outside below: by flipping every sign at that mean."""

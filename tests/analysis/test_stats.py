@@ -96,7 +96,7 @@ def test_holm_by_hand(raw, adjusted):
     assert holm(raw) == pytest.approx(adjusted)
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(st.lists(st.floats(1e-6, 1), min_size=1, max_size=8))
 def test_holm_keeps_the_order_and_never_lowers_a_p(raw):
     adjusted = holm(raw)

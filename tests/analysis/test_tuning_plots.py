@@ -18,7 +18,7 @@ from dks_study.analysis.statistics.budget import best_of, budget_curve
 ERRORS = st.lists(st.integers(0, 20).map(float), min_size=1, max_size=8)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(ERRORS, st.data())
 def test_the_expectation_is_the_mean_over_all_subsets(errors, data):
     trials = data.draw(st.integers(1, len(errors)))
@@ -36,7 +36,7 @@ def test_the_expectation_has_no_bias():
     assert np.mean(found) == pytest.approx(0.2, abs=3 * np.std(found) / 4000**0.5)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.floats(0, 100), min_size=2, max_size=20))
 def test_more_trials_never_expect_more_error(errors):
     expected = [point.expected for point in budget_curve(errors)]

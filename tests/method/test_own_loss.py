@@ -65,7 +65,7 @@ KEYS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(KEYS, st.floats(0, 1), st.integers(0, 99))
 def test_it_is_the_objective_of_a_study(keys, progress, seed):
     mine, theirs = logits(seed=seed), logits(seed=seed)

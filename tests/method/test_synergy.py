@@ -170,7 +170,7 @@ tables = st.lists(
 )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(tables, st.sampled_from([torch.float32, torch.float64]))
 def test_kl_is_not_negative_and_zero_on_the_diagonal(values, dtype):
     kl = pairwise_kl(torch.tensor(values, dtype=dtype))
@@ -178,7 +178,7 @@ def test_kl_is_not_negative_and_zero_on_the_diagonal(values, dtype):
     assert torch.equal(kl.diagonal(), torch.zeros(len(values), dtype=dtype))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(tables, st.randoms(use_true_random=False))
 def test_permuting_classifiers_permutes_the_matrix(values, random):
     order = list(range(len(values)))
@@ -188,7 +188,7 @@ def test_permuting_classifiers_permutes_the_matrix(values, random):
     torch.testing.assert_close(pairwise_kl(logits[order]), expected, rtol=1e-9, atol=1e-12)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(tables, st.floats(-50, 50))
 def test_adding_a_constant_to_the_logits_changes_nothing(values, shift):
     logits = torch.tensor(values, dtype=torch.float64)

@@ -62,7 +62,7 @@ def says_at_most_one_line(*overrides):
     assert len(said.splitlines()) <= 1
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=25, derandomize=True)
 @given(st.sampled_from(KEYS), st.lists(st.sampled_from(FRAGMENTS) | st.text(max_size=4), max_size=6).map("".join))
 @example("report_seeds", "&a [*a]")
 @example("question", "!!binary aGVsbG8=")
@@ -73,7 +73,7 @@ def test_no_text_gets_more_than_one_line(key, text):
     says_at_most_one_line(f"{key}={text}")
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=25, derandomize=True)
 @given(st.sampled_from(KEYS), JUNK | AXES)
 @example("search.axes.loss.branch_weight_by_tap.stage1", {"float": [0.5, 1.0]})
 @example("search.axes.data.label_noise.x", {"int": [1, 2]})
@@ -81,14 +81,14 @@ def test_no_value_gets_more_than_one_line(key, value):
     says_at_most_one_line(f"{key}={json.dumps(value)}")
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=25, derandomize=True)
 @given(ODD_KEYS, JUNK)
 @example("trial.epo\nchs", 3)
 def test_no_key_gets_more_than_one_line(key, value):
     says_at_most_one_line(f"{key}={json.dumps(value)}")
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=150, derandomize=True)
 @given(st.lists(st.sampled_from([*FRAGMENTS, "a: ", "\n- ", "\n  b: "]), max_size=10).map("".join))
 def test_no_file_gets_more_than_one_line(tmp_path_factory, text):
     path = tmp_path_factory.getbasetemp() / "junk.yaml"

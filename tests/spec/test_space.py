@@ -215,7 +215,7 @@ def test_whatever_a_constraint_is_it_is_read_or_refused(text):
         assert parse_constraint(text).keys
 
 
-@settings(max_examples=12, deadline=None, derandomize=True)
+@settings(max_examples=12, derandomize=True)
 @given(st.integers(0, 2**20), st.integers(1, 3), st.integers(0, 22), st.sampled_from([CONDITION, ORDERED, FINITE]))
 def test_any_prefix_of_the_ledger_leads_to_the_same_trials(tmp_path_factory, seed, parallel, cut, search):
     folder = tmp_path_factory.mktemp("replay")

@@ -17,7 +17,7 @@ def shuffled(value, draw):
     return {key: shuffled(value[key], draw) for key in draw(st.permutations(sorted(value)))}
 
 
-@settings(max_examples=15, deadline=None, derandomize=True)
+@settings(max_examples=15, derandomize=True)
 @given(st.data(), st.lists(st.text("abc: #[]{}", max_size=20), max_size=3))
 def test_neither_the_order_of_keys_nor_comments_change_the_hash(tmp_path_factory, data, comments):
     path = tmp_path_factory.mktemp("hash") / "mine.yaml"

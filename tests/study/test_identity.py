@@ -192,7 +192,7 @@ def made(study):
     return arm_trial(spec, study["arm"], {}, epochs=2, phase="confirm", seed=study["seed"])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(STUDIES, STUDIES)
 def test_equal_identity_means_equal_trial_data_and_code_whatever_the_study_is_called(one, other):
     trials = made(one), made(other)

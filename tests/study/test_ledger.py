@@ -60,7 +60,7 @@ RECORDS = st.builds(
 )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(RECORDS, max_size=4))
 def test_any_record_comes_back_as_it_was_on_a_line_of_its_own(tmp_path_factory, records):
     path = tmp_path_factory.mktemp("ledger") / "ledger.jsonl"

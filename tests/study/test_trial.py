@@ -45,6 +45,24 @@ def end(folder):
     return outcome.status, {key: v for key, v in outcome.metrics.items() if "time/" not in key and "per_s" not in key}
 
 
+SIX = {"epochs": 6, "optimiser": {"lr": 0.6, "batch_size": 128, "schedule": "constant"}}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """How the trial ends that nothing interrupts."""
+    folder = tmp_path_factory.mktemp("whole")
+    run(folder)
+    return end(folder)
+
+
+@pytest.fixture(scope="module")
+def whole_of_six(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("six")
+    run(folder, trial_of(**SIX))
+    return end(folder)
+
+
 def test_a_folder_tells_the_whole_trial(tmp_path):
     run(tmp_path)
     assert json.loads((tmp_path / "trial.json").read_text())["seed"] == 1
@@ -55,28 +73,26 @@ def test_a_folder_tells_the_whole_trial(tmp_path):
     assert state["epoch"] == 3
 
 
-def test_a_trial_goes_on_after_its_last_whole_epoch(tmp_path):
-    run(tmp_path / "whole")
+def test_a_trial_goes_on_after_its_last_whole_epoch(tmp_path, whole):
     with pytest.raises(CrashError):
         run(tmp_path / "cut", crash_after=2)
     assert read_outcome(tmp_path / "cut") is None
     assert [metrics["epoch"] for metrics in run(tmp_path / "cut")] == [3]
-    assert end(tmp_path / "cut") == end(tmp_path / "whole")
+    assert end(tmp_path / "cut") == whole
     assert [line["epoch"] for line in read_epochs(tmp_path / "cut")] == [1, 2, 3]
 
 
 @pytest.mark.parametrize("crash_after", [2, 4, 5])
 @pytest.mark.parametrize("damage", [None, "best.pt"])
-def test_the_chosen_epoch_is_the_same_after_a_crash(tmp_path, crash_after, damage):
-    trial = trial_of(epochs=6, optimiser={"lr": 0.6, "batch_size": 128, "schedule": "constant"})
-    run(tmp_path / "whole", trial)
+def test_the_chosen_epoch_is_the_same_after_a_crash(tmp_path, whole_of_six, crash_after, damage):
+    trial = trial_of(**SIX)
     with pytest.raises(CrashError):
         run(tmp_path / "cut", trial, crash_after=crash_after)
     if damage:
         (tmp_path / "cut" / damage).write_bytes(b"damaged")
     run(tmp_path / "cut", trial)
-    assert end(tmp_path / "cut") == end(tmp_path / "whole")
-    assert end(tmp_path / "whole")[1]["chosen_epoch"] < 6, "or this test tells nothing"
+    assert end(tmp_path / "cut") == whole_of_six
+    assert whole_of_six[1]["chosen_epoch"] < 6, "or this test tells nothing"
 
 
 def damage_checkpoint(folder):
@@ -99,13 +115,12 @@ def leave_a_line_without_its_checkpoint(folder):
 
 
 @pytest.mark.parametrize("fault", [damage_checkpoint, lose_checkpoint, leave_a_line_without_its_checkpoint])
-def test_what_a_crash_leaves_behind_changes_nothing(tmp_path, fault):
-    run(tmp_path / "whole")
+def test_what_a_crash_leaves_behind_changes_nothing(tmp_path, whole, fault):
     with pytest.raises(CrashError):
         run(tmp_path / "cut", crash_after=2)
     fault(tmp_path / "cut")
     run(tmp_path / "cut")
-    assert end(tmp_path / "cut") == end(tmp_path / "whole")
+    assert end(tmp_path / "cut") == whole
     lines = list(read_epochs(tmp_path / "cut"))
     assert [line["epoch"] for line in lines] == [1, 2, 3]
     assert lines[-1]["train/loss"] > 0

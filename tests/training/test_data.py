@@ -85,7 +85,6 @@ def test_each_channel_is_normalised_with_the_numbers_of_the_training_images():
     assert normalised.std(dim=(0, 2, 3)).tolist() == pytest.approx([1] * 3, abs=1e-5)
 
 
-@settings(deadline=None)
 @given(st.integers(1, 300), st.integers(2, 12), st.sampled_from([0.0, 0.1, 0.25, 0.6, 0.99]), st.integers(0, 99))
 def test_noise_changes_exactly_its_share_to_other_classes(count, classes, fraction, seed):
     labels = torch.arange(count) % classes
@@ -107,7 +106,6 @@ def test_noise_falls_on_all_other_classes_alike():
     assert torch.bincount(noisy, minlength=4)[1:].tolist() == pytest.approx([3000] * 3, rel=0.05)
 
 
-@settings(deadline=None)
 @given(
     images=st.integers(2, 200),
     batch=st.integers(8, 64),
@@ -134,7 +132,7 @@ def test_the_shares_of_all_workers_are_the_batches_of_one(images, batch, workers
     assert len(seen.unique()) == len(seen) == sum(sizes), "no image twice in an epoch"
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(images=st.integers(2, 90), batch=st.integers(2, 64), seed=st.integers(0, 9), epoch=st.integers(1, 5))
 def test_a_kept_partial_batch_completes_the_epoch(images, batch, seed, epoch):
     split = Split(torch.arange(images).to(torch.uint8).view(-1, 1, 1, 1), torch.arange(images))
@@ -198,7 +196,7 @@ def test_augmentation_is_a_reflected_crop_and_a_flip_of_each_image():
     assert len({(y, x) for y, x, _ in moves}) > 10
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     count=st.integers(1, 4),
     channels=st.integers(1, 3),

@@ -36,7 +36,7 @@ def batches(split, spec, sizes, rank=0, workers=1, seed=5, epoch=1):
     return list(train_batches(split, spec, sizes, **where, classes=10, mean=MEAN))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     images=st.integers(8, 40),
     batch=st.integers(8, 20),
@@ -76,7 +76,7 @@ def test_switching_one_augmentation_on_moves_no_other():
     assert torch.equal(erased[changed].view(-1), COLOUR.view(1, 3, 1, 1).expand_as(images)[changed])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(pad=st.integers(0, 12), height=st.integers(3, 9), width=st.integers(3, 9), seed=st.integers(0, 999))
 def test_a_zero_padded_crop_is_that_of_one_padded_image_after_another(pad, height, width, seed):
     spec = DataSpec(name="digits", crop_pad_pixels=pad, crop_pad_mode="zero", flip=True)
@@ -91,7 +91,7 @@ def test_a_zero_padded_crop_is_that_of_one_padded_image_after_another(pad, heigh
     assert torch.equal(moved, torch.stack(slow))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(boxes=st.lists(st.tuples(*[st.integers(-5, 14)] * 4), min_size=1, max_size=5))
 def test_what_is_erased_is_the_box_and_nothing_else(boxes):
     images = pictures(len(boxes))
@@ -195,7 +195,7 @@ def test_mixup_is_a_weighted_mean_of_images_and_labels():
         assert targets[i].tolist() == pytest.approx(target.tolist(), abs=1e-6)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 999), height=st.integers(4, 12), width=st.integers(4, 12), alpha=st.floats(0.1, 4))
 def test_cutmix_pastes_a_box_and_labels_by_its_area(seed, height, width, alpha):
     images, partners = pictures(4, height, width, seed=1), pictures(4, height, width, seed=2)
@@ -225,7 +225,7 @@ def test_mixing_fractions_follow_beta_and_both_kinds_take_turns():
     assert draw_mix(both, (32, 32), 1, 1, 0) != drawn[0]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(images=st.integers(2, 70), workers=st.integers(1, 8), mixes=st.booleans())
 def test_every_image_has_another_as_its_partner_and_no_worker_reads_more_than_it_must(images, workers, mixes):
     partner_of = {}

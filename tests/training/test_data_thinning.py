@@ -18,7 +18,7 @@ def counts(labels, classes=5):
     return torch.bincount(labels, minlength=classes)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(LABELS, st.data(), st.integers(0, 9))
 def test_a_subset_has_every_class_in_its_share(labels, data, seed):
     count = data.draw(st.integers(1, len(labels)))
@@ -31,7 +31,7 @@ def test_a_subset_has_every_class_in_its_share(labels, data, seed):
     assert np.array_equal(kept, subset(labels, 5, count, seed))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(LABELS, st.floats(1, 4), st.floats(1, 4), st.integers(0, 9))
 def test_a_long_tail_falls_from_class_to_class_and_a_longer_one_is_part_of_it(labels, ratio, more, seed):
     try:
@@ -92,7 +92,7 @@ def test_cifar10_is_confused_as_the_literature_has_it():
     assert [names[c] for c in CIFAR10_CONFUSIONS] == [usual.get(name, name) for name in names]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=200).map(torch.tensor), st.floats(0, 0.99), st.integers(0, 9))
 def test_asymmetric_noise_takes_its_share_of_the_classes_that_can_be_confused(labels, fraction, seed):
     noisy = noisy_labels(labels, 10, fraction, seed, CIFAR10_CONFUSIONS)

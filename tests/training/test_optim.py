@@ -31,7 +31,7 @@ def test_the_rate_changes_between_two_epochs_and_nowhere_else(steps):
     assert sorted(set(rates), reverse=True) == pytest.approx([0.1, 0.02, 0.004, 0.0008])
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     milestones=st.lists(st.floats(0.01, 0.99), max_size=4, unique=True).map(sorted).map(tuple),
     gamma=st.floats(0.01, 1),
