@@ -70,7 +70,7 @@ def _numbers(one: Mapping[str, Record], other: Mapping[str, Record]) -> Iterator
             more = ", ..." if len(only) > SHOWN else ""
             yield f"trials of the {side} alone: {len(only)} ({', '.join(only[:SHOWN])}{more})"
     both = [trial for trial in one if trial in other]
-    unlike = [line for trial in both if (line := unlike(one[trial], other[trial]))]
-    yield from unlike[:SHOWN]
-    if unlike:
-        yield f"{len(unlike)} of {len(both)} trials that both have differ in what they are or in their numbers"
+    told = [line for trial in both if (line := unlike(one[trial], other[trial]))]
+    yield from told[:SHOWN]
+    if told:
+        yield f"{len(told)} of {len(both)} trials that both have differ in what they are or in their numbers"
