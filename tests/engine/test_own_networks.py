@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from faulty import group_of
 from whole_studies import PROFILE, SPACE, command, finish, records, write_study
 
 from dks_study.cli import main
@@ -27,7 +28,7 @@ def test_the_plan_says_what_auto_comes_to(space, tmp_path, capfd):
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_it_is_searched_confirmed_and_exported(space, tmp_path, workers):
-    folder, out, _ = finish(space, tmp_path / "results", f"trial.resources={{workers: {workers}}}", "keep=all")
+    folder, out, _ = finish(space, tmp_path / "results", *group_of(workers), "keep=all")
     assert {record.outcome.status for record in records(folder)} == {"complete"}
     assert "Recipe auto: bottleneck at a, b (dense)." in (folder / "table.md").read_text()
     assert "Left out: nothing." in out

@@ -43,7 +43,7 @@ def test_a_display_that_outlives_ray_ends_the_process(address):
     out, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 1
     assert len(out.splitlines()) < 10
-    assert "The core worker has already been shutdown" in err
+    assert "Traceback" not in err, "Python is told nothing of it; nor is Ray's own message always there"
 
 
 @pytest.mark.slow
