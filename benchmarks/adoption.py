@@ -35,6 +35,7 @@ from dks_study.watch.mirror import Mirror
 from dks_study.watch.progress import Tracker
 
 CPU, DATA, TARGET_S = torch.device("cpu"), "made up", 5.0
+COSTS = {f"cost/{what}_{when}": 1.0 for what in ("params", "macs") for when in ("train", "inference")}
 SIZES = {"random": (20, 50, 50), "tpe": (20, 50, 50)}  # by sampler: arms, search trials and seeds of each
 
 
@@ -52,7 +53,7 @@ def make_up(study: StudySpec, folder: Path) -> int:
     weights = {"weights": torch.zeros(20_000)}
     while isinstance(cell := planner.next(), Cell):
         trial = arm_trial(study, cell.arm, cell.setting, epochs=cell.epochs, phase=cell.phase, seed=cell.seed)
-        metrics = {"epoch": 1.0, **instant_metrics(trial), "test/top1/main": 90.0 - cell.seed % 7}
+        metrics = {"epoch": 1.0, **instant_metrics(trial), "test/top1/main": 90.0 - cell.seed % 7, **COSTS}
         steps = [metrics["val/top1/main"]] if cell.phase == "search" else []
         outcome, place = Outcome("complete", metrics, steps=steps), folder / "trials" / cell.id
         place.mkdir(parents=True)

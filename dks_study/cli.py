@@ -39,6 +39,7 @@ COMMANDS = {
     "overview": "dks_study.analysis.report.overview",
     "bundle": "dks_study.analysis.tables.bundle",
     "grow": "dks_study.growing",
+    "merge": "dks_study.merging",
     "diff": "dks_study.analysis.differing",
     "doctor": "dks_study.engine.doctor",
     "clean": "dks_study.study.cleaning",

@@ -8,7 +8,6 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from rich.console import Console
 from rich.table import Table
@@ -17,13 +16,13 @@ from dks_study import cli
 from dks_study.spec.files import changed_study
 from dks_study.spec.options import OptionParser
 from dks_study.spec.pairing import SCHEMES
-from dks_study.spec.study import StudySpec, arm_trial
+from dks_study.spec.study import StudySpec
 from dks_study.spec.yamldoc import SpecError
 from dks_study.studies import folder_of, reused
 from dks_study.study.adoption import Donor, donors_in
 from dks_study.study.identity import read_origin
 from dks_study.study.ledger import Cell
-from dks_study.study.planner import Planner, planned_trials
+from dks_study.study.planner import Planner, planned_trials, trial_of
 from dks_study.study.results import load_study_of
 from dks_study.study.search import optuna_suggest
 from dks_study.study.sources import TRIALS, code_of
@@ -109,8 +108,7 @@ def forecast(study: StudySpec, donors: Sequence[Donor]) -> Mapping[str, Forecast
             known.setdefault(donor.record.trial_hash, donor)
     planner, found = Planner(study, optuna_suggest(study)), {arm: Forecast() for arm in study.arms}
     while isinstance(cell := planner.next(), Cell):
-        phase: Literal["search", "confirm"] = "confirm" if cell.phase == "confirm" else "search"
-        trial = arm_trial(study, cell.arm, cell.setting, epochs=cell.epochs, phase=phase, seed=cell.seed)
+        trial = trial_of(study, cell)
         match, before = known.get(trial.content_hash()), found[cell.arm]
         if match:
             planner.settle(cell.id, match.record.outcome)

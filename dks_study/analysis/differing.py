@@ -6,12 +6,12 @@ from typing import Any
 
 from dks_study.spec.options import OptionParser
 from dks_study.spec.study import UNHASHED
+from dks_study.study.agreement import unlike
 from dks_study.study.ledger import Record, read_ledger
 from dks_study.study.provenance import flat, read_provenance
 from dks_study.study.results import load_study_of
 
 SHOWN = 10  # trials with other numbers
-_MEASURED = ("time/", "per_s", "memory")  # not the same in two runs of anything
 
 
 def main(words: Sequence[str]) -> int:
@@ -70,23 +70,7 @@ def _numbers(one: Mapping[str, Record], other: Mapping[str, Record]) -> Iterator
             more = ", ..." if len(only) > SHOWN else ""
             yield f"trials of the {side} alone: {len(only)} ({', '.join(only[:SHOWN])}{more})"
     both = [trial for trial in one if trial in other]
-    unlike = [line for trial in both if (line := _unlike(one[trial], other[trial]))]
-    yield from unlike[:SHOWN]
-    if unlike:
-        yield f"{len(unlike)} of {len(both)} trials that both have differ in what they are or in their numbers"
-
-
-def _unlike(one: Record, other: Record) -> str | None:
-    """Return in words in what two trials of one name differ, leaving out what is measured anew every time."""
-    if one.cell != other.cell:
-        return f"{one.cell.id}: {dict(one.cell.setting)} -> {dict(other.cell.setting)} (setting or place in the plan)"
-    if one.outcome.status != other.outcome.status:
-        return f"{one.cell.id}: {one.outcome.status} -> {other.outcome.status}"
-    metrics = (one.outcome.metrics, other.outcome.metrics)
-    names = [name for name in {**metrics[0], **metrics[1]} if not any(kind in name for kind in _MEASURED)]
-    changed = [name for name in names if metrics[0].get(name) != metrics[1].get(name)]
-    if not changed:
-        return None
-    told = next((name for name in ("test/top1/main", "val/top1/main") if name in changed), changed[0])
-    more = f", and {len(changed) - 1} more metrics" if len(changed) > 1 else ""
-    return f"{one.cell.id}: {told} {metrics[0].get(told)} -> {metrics[1].get(told)}{more}"
+    told = [line for trial in both if (line := unlike(one[trial], other[trial]))]
+    yield from told[:SHOWN]
+    if told:
+        yield f"{len(told)} of {len(both)} trials that both have differ in what they are or in their numbers"

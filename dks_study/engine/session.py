@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from dks_study.engine.adopting import adopted_from, adoption_for, in_words
+from dks_study.engine.adopting import adoption_for
 from dks_study.engine.cluster import Slots, check_nodes, grows, present
 from dks_study.engine.interrupts import AGAIN, ending_on_interrupt
 from dks_study.engine.joining import ending_ray, is_lost, join
@@ -20,6 +20,7 @@ from dks_study.engine.tuning import Hands, PlannedSearch, tune_study
 from dks_study.spec.base import LostError, Problem
 from dks_study.spec.study import StudySpec, arm_run
 from dks_study.study import provenance
+from dks_study.study.adoption import adopted_from, in_words
 from dks_study.study.began_with import CONTENTS, StudyData, keep_contents, look_at_data
 from dks_study.study.beside import announced
 from dks_study.study.failures import first_line, is_disk_full

@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from ray import cloudpickle, tune
 from ray.tune.experiment import Trial
@@ -18,7 +18,7 @@ from dks_study.engine.joining import is_lost
 from dks_study.engine.naming import NAME, named_trials
 from dks_study.engine.sharing import SharedData
 from dks_study.spec.base import LostError
-from dks_study.spec.study import StudySpec, arm_trial
+from dks_study.spec.study import StudySpec
 from dks_study.spec.trial import TrialSpec
 from dks_study.study import provenance
 from dks_study.study.adoption import Adoption
@@ -26,7 +26,7 @@ from dks_study.study.failures import is_out_of_memory
 from dks_study.study.identity import identity, read_origin
 from dks_study.study.keeping import Checkpoints
 from dks_study.study.ledger import ERROR, Cell, Ledger, Outcome, Record, Status, read_outcome
-from dks_study.study.planner import Planner, Step
+from dks_study.study.planner import Planner, Step, trial_of
 from dks_study.study.search import SearchError, optuna_suggest
 from dks_study.study.storage import Files
 from dks_study.study.trial import in_parts, most_parts, read_error, read_parts, train_in_parts
@@ -72,6 +72,7 @@ class PlannedSearch(Searcher):  # type: ignore[misc]  # Ray has no types
         self._cells: dict[str, Cell] = {}  # running, by Tune's trial id
         self._again: list[Cell] = []  # ran out of memory: to be trained in more parts
         self._errors: dict[str, BaseException] = {}  # by Tune's trial id
+        self._described: dict[str, TrialSpec] = {}  # not settled, by id of the cell: to make one takes a millisecond
         # By Tune's trial id: when it was handed out, and when its epochs were reported.
         self._times: dict[str, list[float]] = {}
         self.stopping = False  # no new trials; those that run end after their epoch
@@ -128,10 +129,11 @@ class PlannedSearch(Searcher):  # type: ignore[misc]  # Ray has no types
             SearchError, OSError: as the planner and the study's files.
         """
         trained = list[tuple[Cell, TrialSpec]]()
-        with self._hands.record.together():
+        with self._hands.record.together(), self._hands.mirror.together():
             while not self.stopping and isinstance(step := self._next(), Cell):
                 trained.append((step, self._trial(step)))  # it counts as running, so that the planner goes on to others
         self._planner = Planner(self._study, optuna_suggest(self._study), self._hands.record.records)
+        self._described.clear()
         return trained
 
     def _start(self, cell: Cell) -> dict[str, Any]:
@@ -206,6 +208,7 @@ class PlannedSearch(Searcher):  # type: ignore[misc]  # Ray has no types
         name = identity(trial, data, kept.origin or {}) if whole else None
         tries = self._hands.record.tries(cell.id)
         record = Record(cell, outcome, trial.content_hash(), provenance.now(), data, name, kept.adopted_from, tries)
+        del self._described[cell.id]
         self._hands.record.append(record)
         self._hands.files.save(self._hands.record.path.name)
         self._hands.checkpoints.settled(record)
@@ -215,8 +218,9 @@ class PlannedSearch(Searcher):  # type: ignore[misc]  # Ray has no types
         self._hands.display.settled(cell, outcome, earlier=record.adopted_from is not None)
 
     def _trial(self, cell: Cell) -> TrialSpec:
-        phase: Literal["search", "confirm"] = "confirm" if cell.phase == "confirm" else "search"
-        trial = arm_trial(self._study, cell.arm, cell.setting, epochs=cell.epochs, phase=phase, seed=cell.seed)
+        if cell.id not in self._described:
+            self._described[cell.id] = trial_of(self._study, cell)
+        trial = self._described[cell.id]
         parts = read_parts(self._hands.files.trial(cell.id))
         return in_parts(trial, parts) if parts else trial
 

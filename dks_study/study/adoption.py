@@ -10,7 +10,8 @@ before that leaves nothing, one after it a trial that is settled as any other wh
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -84,6 +85,20 @@ def donors_in(studies: Iterable[Path], own: Path, note: Callable[[str], None]) -
     return found
 
 
+def adopted_from(records: Iterable[Record]) -> Mapping[str, int]:
+    """Return how many trials were trained by each other study, the one with the most first."""
+    return dict(Counter(record.adopted_from for record in records if record.adopted_from).most_common())
+
+
+def in_words(records: Sequence[Record], planned: int) -> str:
+    """Return how many trials are adopted, and from where; "" if none is."""
+    names = adopted_from(records)
+    if not names:
+        return ""
+    where = ", ".join(names if len(names) == 1 else (f"{count} from {name}" for name, count in names.items()))
+    return f"{sum(names.values())} of {planned} trials adopted from {where}."
+
+
 class Adoption:
     """Takes trials from donors into the files of a study."""
 
@@ -149,10 +164,11 @@ class Adoption:
         copy.mkdir(parents=True)
         there, here = str(donor.folder), str(copy)
         for name in _COPIED:
-            shutil.copyfile(os.path.join(there, name), os.path.join(here, name))
+            content = Path(os.path.join(there, name)).read_bytes()  # small: shutil.copyfile asks more of the disk
+            Path(os.path.join(here, name)).write_bytes(content)
         for name in _LINKED:
             if os.path.exists(os.path.join(there, name)):
-                _link(os.path.join(there, name), os.path.join(here, name))
+                link(os.path.join(there, name), os.path.join(here, name))
         return copy
 
 
@@ -170,22 +186,36 @@ def verified(folder: Path, record: Record, trial: TrialSpec, origin: Origin, wat
         UnfitError: says what is wrong.
         OSError: if a file is not there.
     """
-    if not _is_trial(folder / "trial.json", trial):
-        raise UnfitError("trial.json is not that of the trial")
+    epochs = checked(folder, record, trial)
     if read_origin(folder).origin != origin:
         raise UnfitError("origin.json is not that of the trial")
     if record.outcome.status != "complete" or record.outcome.accumulate:
         raise UnfitError("it did not complete in one piece")
-    if read_outcome(folder) != replace(record.outcome, seconds=None):  # which the driver alone has measured
-        raise UnfitError("outcome.json is not what its ledger says")
-    epochs = list(read_epochs(folder))
-    lines = (folder / "epochs.jsonl").read_bytes().count(b"\n")
-    whole = [epoch.get("epoch") for epoch in epochs] == list(range(1, trial.epochs + 1)) and lines == len(epochs)
-    if not whole or epochs[-1] != record.outcome.metrics:
-        raise UnfitError("epochs.jsonl is damaged")
     if watch and watch.costs and not any(name.startswith("cost/") for name in epochs[-1]):
         raise UnfitError("search.objectives needs costs, which it did not count")
     return replace(record.outcome, steps=_replayed(epochs, watch))
+
+
+def checked(folder: Path, record: Record, trial: TrialSpec) -> list[dict[str, float]]:
+    """Return the epochs of a trial with a result, whose files in `folder` are whole and those that its ledger means.
+
+    Raises:
+        UnfitError: says what is wrong.
+        OSError: if a file is not there.
+    """
+    if not _is_trial(folder / "trial.json", trial):
+        raise UnfitError("trial.json is not that of the trial")
+    ended = read_outcome(folder)
+    # The driver alone knows how long it took, and in how many parts.
+    if ended is None or ended != replace(record.outcome, seconds=None, accumulate=ended.accumulate):
+        raise UnfitError("outcome.json is not what its ledger says")
+    epochs = list(read_epochs(folder))
+    lines = (folder / "epochs.jsonl").read_bytes().count(b"\n")
+    trained = trial.epochs if record.outcome.status == "complete" else len(record.outcome.steps)
+    whole = [epoch.get("epoch") for epoch in epochs] == list(range(1, trained + 1)) and lines == len(epochs)
+    if not whole or epochs[-1] != record.outcome.metrics:
+        raise UnfitError("epochs.jsonl is damaged")
+    return epochs
 
 
 def _replayed(epochs: list[dict[str, float]], watch: Watch | None) -> list[float]:
@@ -208,7 +238,7 @@ def _is_trial(path: Path, trial: TrialSpec) -> bool:
         return False
 
 
-def _link(source: str, target: str) -> None:
+def link(source: str, target: str) -> None:
     """Link or copy a checkpoint, which is replaced where it changes, and never written into."""
     try:
         os.link(source, target)

@@ -76,7 +76,7 @@ def own_modules(trial: TrialSpec) -> list[str]:
 def environment(device: torch.device) -> Mapping[str, str]:
     """Return what this process computes with: versions, processor and device, settings."""
     found = {**versions(PACKAGES), **settings(), "processor": processor(), "instructions": instructions()}
-    found["torch"] = torch.__version__  # with its build, such as +cpu
+    found["torch"] = str(torch.__version__)  # with its build, such as +cpu; a version compares slowly
     found["kernels"] = torch.backends.cpu.get_cpu_capability()
     found["device"] = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     if device.type == "cuda":

@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -177,7 +177,7 @@ class Ledger:
 
     def append(self, record: Record) -> None:
         """Write `record` and wait until it is on disk."""
-        self._write(asdict(record))
+        self._write({**vars(record), "cell": vars(record.cell), "outcome": vars(record.outcome)})
         self.records.append(record)
 
     def tries(self, trial: str) -> int:
@@ -264,7 +264,7 @@ def write_outcome(folder: Path, outcome: Outcome) -> None:
 
 def outcome_text(outcome: Outcome) -> str:
     """Return what a trial's outcome file holds."""
-    return json.dumps(asdict(outcome))
+    return json.dumps(vars(outcome))
 
 
 def read_epochs(folder: Path) -> Iterator[dict[str, float]]:

@@ -9,11 +9,11 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from enum import Enum
 from itertools import count, islice
-from typing import Protocol
+from typing import Literal, Protocol
 
 from dks_study.spec.space import ArmSpace, arm_space, sampler_of, searched
-from dks_study.spec.study import StudySpec
-from dks_study.spec.trial import Scalar, Setting
+from dks_study.spec.study import StudySpec, arm_trial
+from dks_study.spec.trial import Scalar, Setting, TrialSpec
 from dks_study.study.choosing import Tried, chosen, confirmed, finalists, ranked, tried
 from dks_study.study.ledger import Cell, Choice, Outcome, Phase, Record, search_id
 from dks_study.study.stopping import Watch, watch
@@ -221,6 +221,12 @@ class Planner:
 
     def _tried_all(self, search: Search) -> list[Tried]:
         return [self._tried(search, index) for index in range(self._trials[search[0]])]
+
+
+def trial_of(study: StudySpec, cell: Cell) -> TrialSpec:
+    """Return what the trial of `cell` trains."""
+    phase: Literal["search", "confirm"] = "confirm" if cell.phase == "confirm" else "search"
+    return arm_trial(study, cell.arm, cell.setting, epochs=cell.epochs, phase=phase, seed=cell.seed)
 
 
 def search_seed(study: StudySpec, repeat: int, position: int) -> int:

@@ -118,11 +118,14 @@ def write_provenance(
     folder: Path,
     study: StudySpec,
     earlier: list[dict[str, Any]],
-    session: Session,
+    session: Session | None,
     data: Mapping[str, str | int] | None = None,
     adopted: Mapping[str, int] | None = None,
 ) -> None:
-    """Write provenance.json: the resolved spec, the data it runs on, what was adopted from where, and all sessions."""
+    """Write provenance.json: the resolved spec, the data it runs on, what was adopted from where, and all sessions.
+
+    Without `session` nothing was run: what there is comes from the sessions before.
+    """
     content = {
         # As written, so that it can be loaded again: defaults of one backbone family would not fit another.
         "study": study.model_dump(mode="json", by_alias=True, exclude_unset=True),
@@ -131,7 +134,7 @@ def write_provenance(
         "study_hash": study.content_hash(),
         **({"data": data} if data else {}),
         **({"adopted": adopted} if adopted else {}),
-        "sessions": [*earlier, asdict(session)],
+        "sessions": [*earlier, *([asdict(session)] if session else [])],
     }
     write_whole(folder / PROVENANCE, json.dumps(content, indent=1) + "\n")
 

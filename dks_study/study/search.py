@@ -52,8 +52,10 @@ def optuna_suggest(study: StudySpec) -> Suggest:
             sampler = _SAMPLERS[kind](study, arm, space, derive(study.search.seed, *stream) % 2**32)
         if kind in _REPLAYED:
             return _first_new(study, arm, space, _replayed(study, space, tried, sampler).ask, tried)
-        history = histories.setdefault((search, tuple(widened)), _Growing(study, space))
-        with history.asked(tried, sampler) as ask:
+        key = search, tuple(widened)
+        if key not in histories:
+            histories[key] = _Growing(study, space)
+        with histories[key].asked(() if kind == "random" else tried, sampler) as ask:  # which looks at nothing
             return _first_new(study, arm, space, ask, tried)
 
     return suggest

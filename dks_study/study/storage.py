@@ -233,14 +233,20 @@ class Files:
             home.clear()
             for name in sorted((path.name for path in folder.iterdir()), key=lambda name: name == OUTCOME):
                 home.push(folder, name)
-        self.trial(trial).parent.mkdir(parents=True, exist_ok=True)
-        folder.rename(self.trial(trial))
+        target = self.trial(trial)
+        try:
+            folder.rename(target)
+        except FileNotFoundError:  # the study's first trial
+            target.parent.mkdir(parents=True, exist_ok=True)
+            folder.rename(target)
 
     def drop_checkpoints(self, trial: str) -> None:
         """Delete the checkpoints of a trial."""
+        folder, home = str(self.trial(trial)), self._of(trial)
         for name in CHECKPOINTS:
-            (self.trial(trial) / name).unlink(missing_ok=True)
-            if home := self._of(trial):
+            with suppress(FileNotFoundError):
+                os.unlink(os.path.join(folder, name))
+            if home:
                 home.delete(name)
 
     def checkpoint_bytes(self, trial: str) -> int:

@@ -11,8 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import optuna
-from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from dks_study.spec.base import Problem
@@ -20,6 +19,7 @@ from dks_study.spec.space import arm_space
 from dks_study.spec.study import StudySpec
 from dks_study.study.ledger import Cell, Outcome, Record
 from dks_study.study.search import directions, frozen
+from dks_study.watch.journal import Journal
 from dks_study.watch.urls import error_line, without_password
 
 JOURNAL = "optuna.journal"
@@ -68,7 +68,7 @@ def _journal(path: Path) -> BaseStorage:
     content = path.read_bytes()
     if not content.endswith(b"\n"):  # cut in half by a crash: what is appended next would spoil it for good
         os.truncate(path, content.rfind(b"\n") + 1)
-    return JournalStorage(JournalFileBackend(str(path)))
+    return Journal(path)
 
 
 class Mirror:
@@ -92,7 +92,7 @@ class Mirror:
     def restore(self, records: Iterable[Record]) -> None:
         """Make the storage say what the ledger says."""
         known = {record.cell.id: record for record in records if record.cell.phase == "search"}
-        with self._guarded() as storage:
+        with self.together(), self._guarded() as storage:
             if storage is None:
                 return
             for arm in self._spaces:
@@ -106,6 +106,20 @@ class Mirror:
                 for name, record in sorted(mine.items(), key=lambda item: (item[1].cell.index, item[1].cell.repeat)):
                     if name not in ended:
                         self._put(storage, record.cell, record.outcome)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Write what happens in the block at its end: the journal waits for the disk once, not for every trial."""
+        journal = self._storage if isinstance(self._storage, Journal) else None
+        with self._guarded():
+            if journal:
+                journal.file.hold()
+        try:
+            yield
+        finally:
+            with self._guarded():
+                if journal:
+                    journal.file.write()
 
     def started(self, cell: Cell) -> None:
         """A trial begins, or goes on."""

@@ -229,10 +229,9 @@ def test_a_trial_that_has_begun_here_goes_on_here(donor, files):
 
 
 def test_a_crash_while_copying_leaves_nothing_and_the_next_session_takes_it(donor, files, monkeypatch):
-    for at in ("copyfile", "rename"):
-        module = shutil if at == "copyfile" else type(files.folder)
+    for at in ("write_bytes", "rename"):
         with monkeypatch.context() as patch:
-            patch.setattr(module, at, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+            patch.setattr(type(files.folder), at, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
             with pytest.raises(KeyboardInterrupt):
                 adoption(files, donor).take(CELL, TRIAL, None)
         assert not files.trial(CELL.id).exists()
@@ -253,7 +252,7 @@ def test_a_full_disk_is_not_taken_for_a_damaged_donor(donor, files, monkeypatch)
     def full(*_):
         raise OSError(28, os.strerror(28))
 
-    monkeypatch.setattr(shutil, "copyfile", full)
+    monkeypatch.setattr(type(files.folder), "write_bytes", full)
     with pytest.raises(OSError, match="No space left"):
         adoption(files, donor).take(CELL, TRIAL, None)
 

@@ -182,3 +182,48 @@ def test_postgresql_holds_the_same_and_goes_on(folder, postgres):
     mirror.settled(RUNNING, ENDS[0])
     assert read(folder, postgres)[3][2] is TrialState.COMPLETE
     assert read(folder, postgres)[:3] == EXPECTED[:3]
+
+
+def test_what_happens_together_is_written_at_the_end(folder):
+    notes = []
+    mirror = Mirror(STUDY, folder, None, notes.append)
+    mirror.restore(RECORDS[:1])
+    before = (folder / JOURNAL).read_bytes()
+    with mirror.together():
+        mirror.settled(RECORDS[1].cell, RECORDS[1].outcome)
+        mirror.started(RECORDS[2].cell)
+        mirror.settled(RECORDS[2].cell, RECORDS[2].outcome)
+        assert (folder / JOURNAL).read_bytes() == before
+    assert (folder / JOURNAL).read_bytes().startswith(before)
+    assert read(folder) == EXPECTED[:3]
+    mirror.started(RUNNING)
+    assert read(folder) == EXPECTED
+    assert notes == []
+
+
+def test_what_fails_meanwhile_is_raised_and_what_came_before_is_kept(folder):
+    notes = []
+    mirror = Mirror(STUDY, folder, None, notes.append)
+    mirror.restore([])
+
+    def adopt():
+        with mirror.together():
+            mirror.settled(RECORDS[0].cell, RECORDS[0].outcome)
+            raise OSError("full")
+
+    with pytest.raises(OSError, match="full"):
+        adopt()
+    assert read(folder) == EXPECTED[:1]
+    assert notes == []
+
+
+def test_a_journal_that_cannot_be_written_at_the_end_takes_nothing_with_it(folder):
+    notes = []
+    mirror = Mirror(STUDY, folder, None, notes.append)
+    mirror.restore([])
+    with mirror.together():
+        mirror.settled(RECORDS[0].cell, RECORDS[0].outcome)
+        shutil.rmtree(folder)
+    mirror.settled(RECORDS[1].cell, RECORDS[1].outcome)
+    assert len(notes) == 1
+    assert "Optuna's storage cannot be written" in notes[0]
