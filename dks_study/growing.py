@@ -84,9 +84,10 @@ def _seeds(text: str) -> list[int]:
     found = list[int]()
     for part in text.split(","):
         match = _SEEDS.fullmatch(part.strip())
-        if match is None:
+        seeds = range(int(match[1]), int(match[2] or match[1]) + 1) if match else ()
+        if not seeds:
             raise SpecError(f"--seeds: must be seeds such as 6-9 or 6,8, got {text!r}")
-        found += range(int(match[1]), int(match[2] or match[1]) + 1)
+        found += seeds
     return found
 
 

@@ -41,6 +41,7 @@ def refused(capsys, *words):
     [
         ((), "nothing to change: give --seeds, --arms, --trials or --set"),
         (("--seeds", "3-"), "--seeds: must be seeds such as 6-9 or 6,8, got '3-'"),
+        (("--seeds", "9-6"), "--seeds: must be seeds such as 6-9 or 6,8, got '9-6'"),
         (("--arms", "arm0"), "--arms: must be new, got 'arm0'; there are arm0, arm1"),
         (("--arms", "nonsense"), "--arms: must be a pairing scheme (none, top_down"),
         (
