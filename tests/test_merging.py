@@ -1,4 +1,4 @@
-"""Studies that are the same but for their report seeds become one, if nothing in them must not be mixed."""
+"""Studies that are the same but for their report seeds become one, whatever comes between."""
 
 import json
 import os
@@ -14,94 +14,23 @@ from dataclasses import asdict, replace
 
 import adoption
 import pytest
+from halves import SEEDS, copies, everything, finished, in_ledger, made_apart, make, merge, refused, study_of
 from whole_studies import ROOT, finish, lasting, records, same_tables, study_folder
 
-from dks_study import cli
 from dks_study.spec.files import changed_study
-from dks_study.studies import folder_of, read
+from dks_study.studies import folder_of
 from dks_study.study.ledger import read_ledger, read_outcome
-from dks_study.study.results import load_study_of, write_results
-
-SEEDS = (0, 1, 2, 3, 4)
-
-
-def study_of(*seeds, arms=2, searches=4):
-    """Return a study of which no arm is best as written."""
-    changes = [f"report_seeds={list(seeds)}", "trial.optimiser.lr=0.03"]
-    return changed_study(adoption.study_of("random", arms, searches, 3), changes)
-
-
-def make(place, *seeds, **size):
-    """Make up a finished study with these seeds in its folder in `place`."""
-    study = study_of(*seeds, **size)
-    folder = folder_of(study, place)
-    adoption.make_up(study, folder)
-    return folder
-
-
-def finished(folder):
-    write_results(folder)
-    read(folder).write()
-    return folder
+from dks_study.study.results import load_study_of
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    place = tmp_path_factory.mktemp("made")
-    return make(place / "a", 0, 1, 2), make(place / "b", 3, 4), finished(make(place / "all", *SEEDS))
+    return made_apart(tmp_path_factory.mktemp("made"))
 
 
 @pytest.fixture
 def sides(made, tmp_path):
-    """Copies of the halves that may be spoiled."""
-    return [shutil.copytree(side, tmp_path / side.parent.name / side.name) for side in made[:2]]
-
-
-def merge(*folders, into, code=0):
-    assert cli.main(["merge", *map(str, folders), "--results", str(into)]) == code
-    return next(into.glob("donor-*"), None)
-
-
-def refused(capsys, *folders, into):
-    merge(*folders, into=into, code=2)
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert len(err.splitlines()) == 1, err
-    assert not into.exists()
-    return err
-
-
-def everything(folder):
-    """All that a folder is, down to when its files were changed."""
-    return {
-        path.relative_to(folder): (path.stat().st_mtime_ns, path.is_file() and path.read_bytes())
-        for path in sorted(folder.rglob("*"))
-    }
-
-
-def changed(path, edit):
-    content = json.loads(path.read_text())
-    edit(content)
-    path.write_text(json.dumps(content))
-
-
-def in_ledger(folder, trial, edit):
-    """Let ledger, outcome and epochs of a trial agree on something else."""
-    lines = []
-    for record in records(folder):
-        if record.cell.id == trial:
-            record = edit(record)
-            place = folder / "trials" / trial
-            (place / "outcome.json").write_text(json.dumps(asdict(record.outcome)))
-            (place / "epochs.jsonl").write_text(json.dumps(record.outcome.metrics) + "\n")
-        lines.append(json.dumps(asdict(record)) + "\n")
-    (folder / "ledger.jsonl").write_text("".join(lines))
-
-
-def with_metric(name, value):
-    return lambda record: replace(
-        record, outcome=replace(record.outcome, metrics={**record.outcome.metrics, name: value})
-    )
+    return copies(made[:2], tmp_path)
 
 
 def test_two_halves_are_the_study_that_trained_all_seeds(made, tmp_path, capsys):
@@ -237,65 +166,6 @@ def test_trials_that_the_merged_study_does_not_ask_for_are_named(tmp_path, capsy
     for trial in tuned:
         assert re.search(rf"Not taken: 4 .*{trial}: it trained something else than this study asks for", out)
     assert "To be trained, by the study's command with these seeds and --results: 4 (arm0/confirm/seed3" in out
-
-
-def test_another_description_is_refused_by_its_key(made, tmp_path, capsys):
-    other = make(tmp_path / "other", 3, 4, searches=3)
-    assert "merge: the description must be the same in all studies: search.trials 4 in donor-" in refused(
-        capsys, made[0], other, into=tmp_path / "results"
-    )
-
-
-def test_other_data_or_code_is_refused(sides, tmp_path, capsys):
-    kept = sides[1] / "provenance.json"
-    before = kept.read_text()
-    changed(kept, lambda content: content.update(data={"fingerprint": "other"}))
-    assert "the data must be the same in all studies: fingerprint None in" in refused(
-        capsys, *sides, into=tmp_path / "r"
-    )
-    kept.write_text(before)
-    changed(kept, lambda content: content["sessions"][-1].update(numbers="other"))
-    assert "the code must be the same in all studies: numbers " in refused(capsys, *sides, into=tmp_path / "r")
-
-
-@pytest.mark.parametrize("key", ["torch", "python", "device", "code of dks_study"])
-def test_other_versions_devices_and_code_of_trials_are_refused(sides, tmp_path, capsys, key):
-    for path in sides[1].glob("trials/*/origin.json"):
-        changed(path, lambda content: content["origin"].update({key: "other"}))
-    err = refused(capsys, *sides, into=tmp_path / "results")
-    assert f"what makes numbers must be the same in all studies: arm0: {key} " in err
-    assert f"'other' in {sides[1].name}" in err
-
-
-def test_another_processor_is_noted(sides, made, tmp_path, capsys):
-    for path in sides[1].glob("trials/*/origin.json"):
-        changed(path, lambda content: content["origin"].update(processor="abacus"))
-    folder = merge(*sides, into=tmp_path / "results")
-    assert same_tables(folder, made[2])
-    note = "Note: the processors are not the same, which can change numbers: "
-    assert re.search(rf"{note}.* in {sides[0].name}; abacus in {sides[1].name}\.", capsys.readouterr().out)
-
-
-def test_another_choice_of_a_search_is_refused_with_both_settings(sides, tmp_path, capsys):
-    chosen = next(r.cell.setting for r in records(sides[1]) if r.cell.phase == "confirm" and "tuned" in r.cell.rows)
-    other = {**chosen, "optimiser.lr": 0.123}
-    for trial in [r.cell.id for r in records(sides[1]) if r.cell.arm == "arm1" and r.cell.phase == "confirm"]:
-        in_ledger(sides[1], trial, lambda r: replace(r, cell=replace(r.cell, setting=other)))
-    err = refused(capsys, *sides, into=tmp_path / "results")
-    assert "merge: what a search chose must be the same in all studies: arm arm1 {" in err
-    assert "'optimiser.lr': 0.123" in err
-
-
-def test_a_trial_of_both_with_other_numbers_is_refused_by_name(sides, tmp_path, capsys):
-    in_ledger(sides[1], "arm1-search-2", with_metric("val/top1/main", 12.5))
-    err = refused(capsys, *sides, into=tmp_path / "results")
-    assert "merge: trials of both must be alike: arm1-search-2: val/top1/main " in err
-    assert f"-> 12.5 ({sides[0].name} -> {sides[1].name})" in err
-
-
-def test_other_times_are_no_other_numbers(sides, made, tmp_path):
-    in_ledger(sides[1], "arm1-search-2", with_metric("time/train_s", 12.5))
-    assert same_tables(merge(*sides, into=tmp_path / "results"), made[2])
 
 
 def test_what_is_no_study_or_given_twice_or_there_already_is_refused(made, tmp_path, capsys):
