@@ -18,7 +18,8 @@ from dks_study.spec.files import load_study
 from dks_study.spec.study import StudySpec, arm_trial
 from dks_study.study.results import load_results
 from dks_study.training.data import load
-from dks_study.training.trainer import Team, fit
+from dks_study.training.team import Team
+from dks_study.training.trainer import fit
 
 LARGEST_EXCESS = 1.0  # points, of a tuned row above the best cell
 

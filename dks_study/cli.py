@@ -209,6 +209,7 @@ def _dry_run(study: StudySpec, folder: Path) -> int:
     gpus = f", with {resources.gpus:g} GPU each, which are counted at the start" if resources.gpus else ""
     at_once = cpus // resources.cpus
     console.print(f"a trial takes {resources.cpus} of the {cpus} CPUs here: {at_once} at a time{gpus}")
+    console.print(f"computed in {study.trial.computation}")
     for line in _what_it_shows(study, folder.parent):
         console.print(line)
     print(f"results: {folder}")

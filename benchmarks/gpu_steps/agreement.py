@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dks_study.method.networks import build_network
 from dks_study.method.synergy import objective_for
+from dks_study.spec.compute import Computation, Precision
 from dks_study.training.compute import precision
 from gpu_steps.saying import Verdicts, asked, device_of, header, row, say
 
@@ -22,15 +23,14 @@ TRIAL = trial_of(WRN_16_2)
 
 
 def loss_and_gradients(
-    device: torch.device, dtype: torch.dtype, autocast: str, images: int
+    device: torch.device, dtype: torch.dtype, autocast: Precision, images: int
 ) -> tuple[float, Mapping[str, Tensor]]:
     """Return the loss and the gradient of each weight, float64 on the CPU."""
     random = torch.Generator().manual_seed(0)
     x = torch.randn(images, 3, 32, 32, generator=random, dtype=torch.float64).to(device, dtype)
     targets = torch.randint(0, CLASSES, (images,), generator=random).to(device)
     network = build_network(TRIAL, 3, CLASSES, seed=0).to(device, dtype).train()
-    compute = trial_of(WRN_16_2, compute={"precision": autocast}).compute
-    with precision(compute, device):
+    with precision(Computation(autocast, channels_last=False), device):
         logits = network(x)
     total = objective_for(TRIAL.loss, TRIAL.classifiers)(logits, targets).total
     total.backward()  # type: ignore[no-untyped-call]
@@ -55,12 +55,13 @@ def main() -> None:
     say(f"WRN-16-2, {images} images: loss {loss:.12f} on the CPU in float64.")
     header("on the device", "loss", "its difference", "gradients' difference")
     found = {}
-    for name in ("float64", "float32", "TF32", "bfloat16", "float16"):
+    halves: dict[str, Precision] = {"bfloat16": "bfloat16", "float16": "float16"}
+    for name in ("float64", "float32", "TF32", *halves):
         use_tf32(name == "TF32")
         dtype = torch.float64 if name == "float64" else torch.float32
-        autocast = name if name.endswith("16") else "float32"
+        autocast = halves.get(name, "float32")
 
-        def cells(name: str = name, dtype: torch.dtype = dtype, autocast: str = autocast) -> list[str]:
+        def cells(name: str = name, dtype: torch.dtype = dtype, autocast: Precision = autocast) -> list[str]:
             own, theirs = loss_and_gradients(device, dtype, autocast, images)
             found[name] = distance(theirs, gradients)
             return [f"{own:.9f}", f"{abs(own - loss) / loss:.1e}", f"{found[name]:.1e}"]

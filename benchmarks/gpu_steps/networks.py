@@ -11,6 +11,7 @@ WRN: dict[str, Any] = {"backbone": {"name": "wrn", "depth": 28, "width": 10}}
 RESNET_50: dict[str, Any] = {"backbone": {"name": "torchvision:resnet50"}}
 SMALL_WRN: dict[str, Any] = {"backbone": {"name": "wrn", "depth": 10, "width": 1}}
 SMALL_RESNET: dict[str, Any] = {"backbone": {"name": "resnet", "depth": 8, "base_channels": 4}}
+GPU = {"gpus_per_worker": 1}  # tf32 is of GPUs; a rehearsal says where it trains all the same
 PLAIN: dict[str, Any] = {"branches": {"taps": []}, "loss": {"pairing": "none"}}
 
 
@@ -30,7 +31,9 @@ class Case:
         branches = PLAIN if plain else {"branches": {"taps": taps}}
         optimiser = {**OPTIMISER, "lr": 0.01, "batch_size": self.batch}
         data = {"name": "cifar100", "root": "none"}  # not read: images are made up
-        return trial_of({**self.values, **branches, "data": data, "optimiser": optimiser, "compute": compute})
+        return trial_of(
+            {**self.values, **branches, "data": data, "optimiser": optimiser, "compute": compute, "resources": GPU}
+        )
 
 
 CASES = {"wrn": Case("WRN-28-10", WRN, 128, 32, 8), "resnet": Case("ResNet-50", RESNET_50, 64, 224, 8)}

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from measuring.on_device import use_tf32
 from measuring.setups import RESNET_8, trial_of
 from torch import Tensor
 
@@ -82,7 +81,6 @@ def main() -> None:
     options = asked(__doc__)
     os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # what cuBLAS wants to be deterministic
     device, verdicts = device_of(options), Verdicts()
-    use_tf32(False)
     say(f"ResNet-8 on digits, two branches, dense: {EPOCHS} epochs, cut in the report of epoch {CUT_AFTER}.")
     say()
     for precision in ("float16",) if options.rehearse else ("float32", "bfloat16", "float16"):

@@ -25,7 +25,8 @@ from dks_study.study import trial
 from dks_study.study.ledger import Cell, Outcome
 from dks_study.training.checkpoint import State
 from dks_study.training.data import DataSet
-from dks_study.training.trainer import Chosen, EpochReport, Team
+from dks_study.training.team import Team
+from dks_study.training.trainer import Chosen, EpochReport
 from dks_study.watch.display import make_display
 from dks_study.watch.event_files import EventFiles
 from dks_study.watch.gauges import StudyGauges

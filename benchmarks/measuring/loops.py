@@ -9,9 +9,11 @@ from dks_study.method.networks import Network, build_network
 from dks_study.method.synergy import objective_for
 from dks_study.spec.data import DataSpec
 from dks_study.spec.trial import TrialSpec
+from dks_study.training.compute import lay_out, place
 from dks_study.training.data import DataSet, batch_sizes, train_batches
 from dks_study.training.optim import build_optimiser
-from dks_study.training.trainer import EpochReport, Team, fit
+from dks_study.training.team import Team
+from dks_study.training.trainer import EpochReport, fit
 from measuring.published import published_step
 from measuring.setups import labelled
 
@@ -26,13 +28,14 @@ def ours(trial: TrialSpec, data: DataSet, device: torch.device = CPU) -> Callabl
 
 def bare(trial: TrialSpec, data: DataSet) -> Callable[[], Network]:
     """Return what trains the next epoch in a loop written by hand, with our loss and optimiser."""
-    network = _network(trial, data)
+    compute = trial.computation
+    network = place(_network(trial, data), compute, CPU)
     optimiser = build_optimiser(network.parameters(), trial.optimiser)
     objective, epochs = objective_for(trial.loss, trial.classifiers), _epochs(trial, data, CPU)
 
     def epoch() -> Network:
         for images, targets in next(epochs):
-            objective(network(images), targets).total.backward()  # type: ignore[no-untyped-call]
+            objective(network(lay_out(images, compute)), targets).total.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             optimiser.zero_grad()
         return network

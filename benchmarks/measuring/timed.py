@@ -15,7 +15,8 @@ from dks_study.spec.trial import TrialSpec
 from dks_study.study import trial
 from dks_study.training.checkpoint import State
 from dks_study.training.data import DataSet
-from dks_study.training.trainer import Chosen, EpochReport, Team
+from dks_study.training.team import Team
+from dks_study.training.trainer import Chosen, EpochReport
 
 _RUN_CELL, _FIT = cell.run_cell, trial.fit  # type: ignore[attr-defined]
 SPANS = "spans.jsonl"

@@ -17,6 +17,7 @@ import psutil
 
 from dks_study.engine.ray_settings import use_ray_settings
 from dks_study.spec.base import Problem
+from dks_study.spec.compute import Computation, ComputeSpec, Precision
 from dks_study.spec.options import OptionParser
 from dks_study.spec.trial import ResourceSpec
 from dks_study.study.machine import processor, versions
@@ -124,8 +125,9 @@ def _limits() -> str:
 def _training(device: str) -> str:
     """Return in which number formats a training step of a small network works on `device`; in float32 it must."""
     train_step(device, "float32")
-    works = ["float32"]
-    for name in ("bfloat16", "float16"):
+    works: list[Precision] = ["float32"]
+    others: tuple[Precision, ...] = ("bfloat16", "float16")
+    for name in others:
         try:
             train_step(device, name)
         except (RuntimeError, Problem):
@@ -134,7 +136,7 @@ def _training(device: str) -> str:
     return f"takes training steps; compute.precision: {', '.join(works)}"
 
 
-def train_step(device: str, precision: str) -> None:
+def train_step(device: str, precision: Precision) -> None:
     """Take a training step of a small network on `device`, in a number format of `compute.precision`.
 
     Raises:
@@ -143,13 +145,12 @@ def train_step(device: str, precision: str) -> None:
     """
     import torch
 
-    from dks_study.spec.compute import ComputeSpec
     from dks_study.training.compute import precision as number_format
 
     where = torch.device(device)
     layers = torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.Flatten(), torch.nn.Linear(4 * 36, 5)
     network = torch.nn.Sequential(*layers).to(where)
-    with number_format(ComputeSpec.model_validate({"precision": precision}), where):
+    with number_format(Computation(precision, channels_last=False), where):
         logits = network(torch.ones(2, 3, 8, 8, device=where))
     loss = torch.nn.functional.cross_entropy(logits.float(), torch.tensor([0, 1], device=where))
     loss.backward()  # type: ignore[no-untyped-call]
@@ -171,8 +172,6 @@ def _look_at_gpus(found: Findings) -> int:
         card = torch.cuda.get_device_properties(number)
         device = f"cuda:{number}"
         found.tell(device, f"{card.name}, {card.total_memory / GIB:.1f} GiB, CUDA {torch.version.cuda}")
-        convolutions = torch.backends.cudnn.conv.fp32_precision  # type: ignore[attr-defined]
-        found.tell(device, f"convolutions of float32 by {convolutions}")
         found.attempt(device, lambda device=device: _training(device))  # type: ignore[misc]
     return torch.cuda.device_count()
 
@@ -198,10 +197,12 @@ def _tell_choice(found: Findings, present: Mapping[str, float]) -> None:
         trials = concurrency(resources, present)
         return "one trial at a time" if trials == 1 else f"{trials} trials at a time"
 
-    found.tell("a study", f"trains on CPUs unless told otherwise, resources.workers 0: {at_a_time(ResourceSpec())}")
+    here, there = (ComputeSpec().chosen(on_gpu=on_gpu) for on_gpu in (False, True))
+    alone = f"resources.workers 0: {at_a_time(ResourceSpec())}, in {here}"
+    found.tell("a study", f"trains on CPUs unless told otherwise, {alone}")
     for share in (1, 0.5) if present["GPU"] else ():
         asked = ResourceSpec(gpus_per_worker=share)
-        found.tell("on GPUs", f"--set trial.resources.gpus_per_worker={share:g}: {at_a_time(asked)}")
+        found.tell("on GPUs", f"--set trial.resources.gpus_per_worker={share:g}: {at_a_time(asked)}, in {there}")
     compiler = shutil.which("g++") or shutil.which("clang++")
     found.tell(
         "compile", f"compute.compile can be used ({compiler})" if compiler else "there is no C++ compiler for it"

@@ -14,7 +14,7 @@ from dks_study.spec.backbone import BackboneSpec, check_module_name, check_tap, 
 from dks_study.spec.base import Fraction, Seed, Spec
 from dks_study.spec.branches import BranchSpec, branch_layout
 from dks_study.spec.cohort import PeerSpec, TeacherSpec, classifier_names
-from dks_study.spec.compute import ComputeSpec
+from dks_study.spec.compute import Computation, ComputeSpec
 from dks_study.spec.data import DataSpec
 from dks_study.spec.optimiser import OptimiserSpec
 from dks_study.spec.pairing import MAIN, SCHEMES, TEACHER, Pairing, pairing_matrix, parse_pair
@@ -143,6 +143,12 @@ class RunSpec(Spec):
         return self
 
     @model_validator(mode="after")
+    def _tf32_is_of_gpus(self) -> Self:
+        if self.compute.precision == "tf32" and not self.resources.gpus_per_worker:
+            raise ValueError("compute.precision: must not be tf32 on CPUs (resources.gpus_per_worker 0), got 'tf32'")
+        return self
+
+    @model_validator(mode="after")
     def _taps_are_there(self) -> Self:
         _check_branches(self.backbone, self.branches, "")
         for index, peer in enumerate(self.peers):
@@ -159,6 +165,11 @@ class RunSpec(Spec):
             if name not in self.classifiers or name.rpartition(".")[2] in (MAIN, TEACHER):
                 raise ValueError(f"loss.branch_weight_by_tap: must name taps that carry a branch, got {name!r}")
         return self
+
+    @property
+    def computation(self) -> Computation:
+        """How it is computed with its resources, with nothing left to `auto`."""
+        return self.compute.chosen(on_gpu=self.resources.gpus_per_worker > 0)
 
     @property
     def classifiers(self) -> tuple[str, ...]:

@@ -26,7 +26,7 @@ from dks_study.spec.trial import TrialSpec
 from dks_study.study.ledger import write_whole
 from dks_study.study.machine import instructions, processor, settings, versions
 from dks_study.study.sources import DIGITS, TRIALS, UnknownSourceError, code_of
-from dks_study.training.trainer import Team
+from dks_study.training.team import Team
 
 ORIGIN = "origin.json"
 PACKAGES = ("torchvision", "numpy", "pillow", "scikit-learn", "timm")

@@ -131,6 +131,7 @@ def write_provenance(
         "study": study.model_dump(mode="json", by_alias=True, exclude_unset=True),
         "resolved": study.model_dump(mode="json", by_alias=True),
         "recipe_auto": auto_recipes_by_arm(study),
+        "computed_in": str(study.trial.computation),
         "study_hash": study.content_hash(),
         **({"data": data} if data else {}),
         **({"adopted": adopted} if adopted else {}),

@@ -35,7 +35,8 @@ from dks_study.study.stopping import Watch
 from dks_study.training.checkpoint import State, load_state
 from dks_study.training.compute import keep_to_share
 from dks_study.training.data import DataSet, load
-from dks_study.training.trainer import Chosen, EpochReport, NonFiniteLossError, Team, fit
+from dks_study.training.team import NonFiniteLossError, Team
+from dks_study.training.trainer import Chosen, EpochReport, fit
 
 FENCE_TIMEOUT_S = 120.0
 _PARTS = "parts.json"

@@ -1,4 +1,4 @@
-"""Number format, memory layout and compilation of a network, as ComputeSpec describes them; a trial's share."""
+"""Number format, memory layout and compilation of a network, as a Computation describes them; a trial's share."""
 
 from contextlib import AbstractContextManager, nullcontext
 from typing import TypeVar
@@ -6,43 +6,48 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from dks_study.spec.compute import ComputeSpec
+from dks_study.spec.compute import Computation
 from dks_study.spec.trial import ResourceSpec, TrialSpec
 
 _HALF = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 Network = TypeVar("Network", bound=nn.Module)
 
 
-def place(network: Network, spec: ComputeSpec, device: torch.device) -> Network:
-    """Return `network` on `device`, in the memory layout and with the batch norm of `spec`; names stay as they are."""
+def place(network: Network, how: Computation, device: torch.device) -> Network:
+    """Return `network` on `device`, in the memory layout and with the batch norm of `how`; names stay as they are.
+
+    On a GPU the process rounds products of float32 as `how` says from then on: backward passes go by that as well.
+    """
     network = network.to(device)
-    if spec.channels_last:
+    if device.type == "cuda":
+        for part in (torch.backends.cuda.matmul, torch.backends.cudnn.conv):  # type: ignore[attr-defined]
+            part.fp32_precision = "ieee" if how.precision == "float32" else "tf32"
+    if how.channels_last:
         network = network.to(memory_format=torch.channels_last)
-    if spec.sync_batch_norm:
+    if how.sync_batch_norm:
         network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
     return network
 
 
-def lay_out(images: Tensor, spec: ComputeSpec) -> Tensor:
-    """Return images [B, C, H, W] in the memory layout of `spec`, the same values."""
-    return images.contiguous(memory_format=torch.channels_last) if spec.channels_last else images
+def lay_out(images: Tensor, how: Computation) -> Tensor:
+    """Return images [B, C, H, W] in the memory layout of `how`, the same values."""
+    return images.contiguous(memory_format=torch.channels_last) if how.channels_last else images
 
 
-def precision(spec: ComputeSpec, device: torch.device) -> AbstractContextManager[object]:
-    """Return the context for forward passes; with float32 it does nothing."""
-    if spec.precision == "float32":
-        return nullcontext()
-    return torch.autocast(device.type, dtype=_HALF[spec.precision])
+def precision(how: Computation, device: torch.device) -> AbstractContextManager[object]:
+    """Return the context for forward passes; with float32 and tf32 it does nothing."""
+    half = _HALF.get(how.precision)
+    return nullcontext() if half is None else torch.autocast(device.type, dtype=half)
 
 
-def loss_scaler(spec: ComputeSpec, device: torch.device) -> torch.amp.GradScaler:
+def loss_scaler(how: Computation, device: torch.device) -> torch.amp.GradScaler:
     """Return what keeps float16 gradients from vanishing; with other precisions it passes everything through."""
-    return torch.amp.GradScaler(device.type, enabled=spec.precision == "float16")
+    return torch.amp.GradScaler(device.type, enabled=how.precision == "float16")
 
 
-def compiled(model: nn.Module, spec: ComputeSpec) -> nn.Module:
-    """Return `model` to train with: itself, or compiled if `spec` says so (the same parameters, compiled on use)."""
-    if not spec.compile:
+def compiled(model: nn.Module, how: Computation) -> nn.Module:
+    """Return `model` to train with: itself, or compiled if `how` says so (the same parameters, compiled on use)."""
+    if not how.compile:
         return model
     # A process trains one trial after another: past some compilations of the same code PyTorch would stop compiling.
     torch.compiler.reset()

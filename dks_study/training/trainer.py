@@ -17,6 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 from dks_study.method.networks import Network, build_network
 from dks_study.method.streams import derive, generator, seed_step
 from dks_study.method.synergy import Objective, objective_for
+from dks_study.spec.compute import Computation
 from dks_study.spec.objectives import ACCURACY
 from dks_study.spec.trial import TrialSpec
 from dks_study.training.averaging import Average
@@ -34,26 +35,7 @@ from dks_study.training.data import (
 )
 from dks_study.training.metrics import Tally
 from dks_study.training.optim import build_optimiser, prepare_step, take_step
-
-
-class NonFiniteLossError(ArithmeticError):
-    """The training loss became infinite or NaN; the message names epoch and step."""
-
-
-@dataclass(frozen=True)
-class Team:
-    """One process among those that train together, as torch.distributed knows it."""
-
-    rank: int
-    size: int
-    device: torch.device
-
-    @classmethod
-    def here(cls, device: torch.device) -> "Team":
-        """Return the team of this process: itself alone unless a process group was set up."""
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            return cls(torch.distributed.get_rank(), torch.distributed.get_world_size(), device)
-        return cls(0, 1, device)
+from dks_study.training.team import Team, check_finite, share_buffers
 
 
 @dataclass(frozen=True)
@@ -86,12 +68,14 @@ class Run:
     Attributes:
         network: what is trained.
         model: `network`, or DDP around it, or either compiled: the same parameters.
+        compute: how.
         average: of the weights of `network`, if the optimiser keeps one.
     """
 
     trial: TrialSpec
     data: DataSet
     team: Team
+    compute: Computation
     network: Network
     model: nn.Module
     objective: Objective
@@ -206,7 +190,7 @@ def _train_epoch(run: Run, epoch: int) -> dict[str, float]:
             run.average.update()
         losses.append(loss)
     metrics = tally.read("train")
-    _check_finite(torch.stack(losses), epoch)
+    check_finite(torch.stack(losses), epoch)
     seconds = time.perf_counter() - started
     lr = run.optimiser.param_groups[0]["lr"]
     return metrics | {"train/lr": lr, "time/train_s": seconds, "train/images_per_s": sum(sizes) / seconds}
@@ -215,7 +199,7 @@ def _train_epoch(run: Run, epoch: int) -> dict[str, float]:
 @torch.inference_mode()
 def _evaluate(run: Run, network: nn.Module, split: AnySplit, prefix: str) -> dict[str, float]:
     network.eval()
-    _share_buffers(network, run.team)
+    share_buffers(network, run.team)
     tally = _tally(run)
     for images, targets in evaluation_batches(split, run.team.rank, run.team.size):
         logits = _forward(run, network, images)
@@ -226,7 +210,8 @@ def _evaluate(run: Run, network: nn.Module, split: AnySplit, prefix: str) -> dic
 def _prepare(trial: TrialSpec, data: DataSet, team: Team, resume: State | None) -> Run:
     channels, *pixels = data.image_shape
     network = build_network(trial, channels, data.classes, trial.seed, (pixels[0], pixels[1]))
-    network = place(network, trial.compute, team.device)
+    compute = trial.compute.chosen(on_gpu=team.device.type == "cuda")
+    network = place(network, compute, team.device)
     on_device = replace(
         data,
         train=data.train.with_labels(training_labels(data, trial.data, trial.seed)).to(team.device),
@@ -234,7 +219,7 @@ def _prepare(trial: TrialSpec, data: DataSet, team: Team, resume: State | None) 
         test=data.test.to(team.device),
     )
     optimiser = build_optimiser(network.parameters(), trial.optimiser)
-    scaler = loss_scaler(trial.compute, team.device)
+    scaler = loss_scaler(compute, team.device)
     average = Average(network, trial.optimiser.ema_decay) if trial.optimiser.ema_decay else None
     if resume:
         network.load_state_dict(resume.network)
@@ -242,15 +227,15 @@ def _prepare(trial: TrialSpec, data: DataSet, team: Team, resume: State | None) 
         scaler.load_state_dict(resume.scaler)
         if average and resume.averaged:
             average.network.load_state_dict(resume.averaged)
-    model = compiled(DistributedDataParallel(network) if team.size > 1 else network, trial.compute)
+    model = compiled(DistributedDataParallel(network) if team.size > 1 else network, compute)
     objective = objective_for(trial.loss, trial.classifiers)
-    return Run(trial, on_device, team, network, model, objective, optimiser, scaler, average)
+    return Run(trial, on_device, team, compute, network, model, objective, optimiser, scaler, average)
 
 
 def _forward(run: Run, model: nn.Module, images: Tensor) -> dict[str, Tensor]:
     """Return logits [B, classes] by classifier of images uint8 [B, C, H, W]."""
-    with precision(run.trial.compute, run.team.device):
-        logits: dict[str, Tensor] = model(lay_out(run.data.normalise(images), run.trial.compute))
+    with precision(run.compute, run.team.device):
+        logits: dict[str, Tensor] = model(lay_out(run.data.normalise(images), run.compute))
     return logits
 
 
@@ -266,23 +251,6 @@ def _averaged_gradients(model: nn.Module, last: bool) -> AbstractContextManager[
 
 def _tally(run: Run) -> Tally:
     return Tally(run.trial.classifiers, run.data.classes, run.team.device)
-
-
-def _check_finite(losses: torch.Tensor, epoch: int) -> None:
-    """Look at the losses [steps] of an epoch, at all workers' together: either all of them raise or none."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.all_reduce(losses)
-    finite = torch.isfinite(losses)
-    if not finite.all():
-        step = int((~finite).nonzero()[0]) + 1
-        raise NonFiniteLossError(f"the training loss is not finite in epoch {epoch}, step {step}")
-
-
-def _share_buffers(network: nn.Module, team: Team) -> None:
-    """Give every worker rank 0's batch-norm statistics: what is evaluated is what a checkpoint holds."""
-    if team.size > 1:
-        for buffer in network.buffers():
-            torch.distributed.broadcast(buffer, src=0)
 
 
 def _cost(run: Run) -> dict[str, float]:

@@ -66,9 +66,9 @@ def test_what_is_chosen_follows_from_cores_and_gpus():
     found = doctor.Findings()
     doctor._tell_choice(found, {"CPU": 16, "GPU": 1})
     told = [text for _, text in found.lines]
-    assert told[0].endswith("16 trials at a time")
-    assert told[1].endswith("gpus_per_worker=1: one trial at a time")
-    assert told[2].endswith("gpus_per_worker=0.5: 2 trials at a time")
+    assert told[0].endswith("16 trials at a time, in float32, channels_last")
+    assert told[1].endswith("gpus_per_worker=1: one trial at a time, in tf32, channels_last")
+    assert told[2].endswith("gpus_per_worker=0.5: 2 trials at a time, in tf32, channels_last")
 
 
 def test_a_disk_without_room_is_a_problem(tmp_path, monkeypatch):

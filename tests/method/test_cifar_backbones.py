@@ -10,7 +10,8 @@ from dks_study.spec.backbone import DenseNetSpec, MobileNetSpec, PreActResNetSpe
 from dks_study.spec.branches import BranchSpec
 from dks_study.spec.trial import DataSpec, OptimiserSpec, TrialSpec
 from dks_study.training.data import Split, load
-from dks_study.training.trainer import Team, fit
+from dks_study.training.team import Team
+from dks_study.training.trainer import fit
 
 THREE, FIVE = ("stage1", "stage2"), ("stage3", "stage4")
 # name -> (backbone, taps, recipe, training images): fewer for the large ones

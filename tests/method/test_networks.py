@@ -15,7 +15,8 @@ from dks_study.spec.cohort import PeerSpec, TeacherSpec
 from dks_study.spec.trial import DataSpec, LossSpec, OptimiserSpec, RunSpec, TrialSpec
 from dks_study.training.cost import count_cost
 from dks_study.training.data import load
-from dks_study.training.trainer import Chosen, Team, fit
+from dks_study.training.team import Team
+from dks_study.training.trainer import Chosen, fit
 
 RESNET = ResNetSpec(name="resnet", depth=8, base_channels=4)
 WRN = WRNSpec(name="wrn", depth=10, width=1, dropout=0.3)

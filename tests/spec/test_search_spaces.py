@@ -14,7 +14,8 @@ from dks_study.spec.study import arm_run, arm_trial
 from dks_study.spec.yamldoc import load_document
 from dks_study.study.search import distribution
 from dks_study.training.data import load
-from dks_study.training.trainer import Team, fit
+from dks_study.training.team import Team
+from dks_study.training.trainer import fit
 
 QUESTIONS = sorted(path.stem for path in SPACES.glob("*.yaml"))
 PROFILES = sorted(path.stem for path in (SPACES / "profiles").glob("*.yaml"))

@@ -29,7 +29,7 @@ from dks_study.study.identity import (
     write_origin,
 )
 from dks_study.study.trial import run_trial
-from dks_study.training.trainer import Team
+from dks_study.training.team import Team
 
 CPU = torch.device("cpu")
 HERE = {"torch": "2.14", "device": "cpu"}

@@ -3,6 +3,7 @@
 import copy
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from torch import nn
 
 from dks_study.method.networks import build_network
 from dks_study.method.synergy import objective_for
-from dks_study.spec.compute import ComputeSpec
+from dks_study.spec.compute import Computation, ComputeSpec
 from dks_study.spec.study import StudySpec
 from dks_study.spec.trial import RunSpec
 from dks_study.training import trainer
@@ -25,31 +26,65 @@ def small_model():
     return nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(12, 2))
 
 
-def test_by_default_nothing_is_wrapped():
+PLAIN = Computation("float32", channels_last=False)
+
+
+def test_in_float32_and_the_default_layout_nothing_is_wrapped():
     model, images = small_model(), torch.rand(2, 2, 4, 4)
-    assert place(model, ComputeSpec(), CPU) is model
-    assert compiled(model, ComputeSpec()) is model
-    assert lay_out(images, ComputeSpec()) is images
-    scaler = loss_scaler(ComputeSpec(), CPU)
+    assert place(model, PLAIN, CPU) is model
+    assert compiled(model, PLAIN) is model
+    assert lay_out(images, PLAIN) is images
+    scaler = loss_scaler(PLAIN, CPU)
     assert scaler.state_dict() == {}
     assert scaler.scale(images) is images
-    with precision(ComputeSpec(), CPU):
+    with precision(PLAIN, CPU):
         assert not torch.is_autocast_enabled("cpu")
         assert model(images).dtype == torch.float32
 
 
+@pytest.mark.parametrize(
+    ("written", "on_cpus", "on_gpus"),
+    [
+        ({}, ("float32", True), ("tf32", True)),
+        ({"precision": "float32"}, ("float32", True), ("float32", False)),
+        ({"precision": "bfloat16"}, ("bfloat16", True), ("bfloat16", True)),
+        ({"channels_last": False}, ("float32", False), ("tf32", False)),
+        ({"precision": "float32", "channels_last": True}, ("float32", True), ("float32", True)),
+    ],
+)
+def test_what_is_left_to_auto_follows_from_the_device_and_explicit_keys_win(written, on_cpus, on_gpus):
+    spec = ComputeSpec.model_validate(written)
+    assert [spec.chosen(on_gpu=on_gpu) for on_gpu in (False, True)] == [Computation(*on_cpus), Computation(*on_gpus)]
+    trial = trial_of(compute=written)
+    assert trial.computation == Computation(*on_cpus)
+    assert trial_of(compute=written, resources={"gpus_per_worker": 0.5}).computation == Computation(*on_gpus)
+
+
+@pytest.mark.parametrize(("precision", "rounded"), [("float32", "ieee"), ("tf32", "tf32"), ("float16", "tf32")])
+def test_on_a_gpu_products_are_rounded_as_asked(monkeypatch, precision, rounded):
+    parts = torch.backends.cuda.matmul, torch.backends.cudnn.conv
+    before = [part.fp32_precision for part in parts]
+    monkeypatch.setattr(nn.Module, "to", lambda model, *_, **__: model)  # there is no GPU to go to
+    try:
+        place(small_model(), Computation(precision, channels_last=True), torch.device("cuda"))
+        assert [part.fp32_precision for part in parts] == [rounded, rounded]
+    finally:
+        for part, as_it_was in zip(parts, before, strict=True):
+            part.fp32_precision = as_it_was
+
+
 @pytest.mark.parametrize("name", ["bfloat16", "float16"])
 def test_forward_passes_run_in_the_asked_precision(name):
-    with precision(ComputeSpec(precision=name), CPU):
+    with precision(Computation(name, channels_last=False), CPU):
         assert small_model()(torch.rand(2, 2, 4, 4)).dtype == getattr(torch, name)
-    assert loss_scaler(ComputeSpec(precision=name), CPU).is_enabled() == (name == "float16")
+    assert loss_scaler(Computation(name, channels_last=False), CPU).is_enabled() == (name == "float16")
 
 
 def test_shared_batch_norm_keeps_names_weights_and_what_is_evaluated():
     model, images = small_model(), torch.rand(2, 2, 4, 4)
     model(images)
     plain = copy.deepcopy(model).eval()
-    placed = place(model, ComputeSpec(sync_batch_norm=True), CPU).eval()
+    placed = place(model, replace(PLAIN, sync_batch_norm=True), CPU).eval()
     assert {type(layer) for layer in placed} == {nn.Conv2d, nn.SyncBatchNorm, nn.Flatten, nn.Linear}
     assert placed.state_dict().keys() == plain.state_dict().keys()
     assert torch.equal(placed(images), plain(images))
@@ -96,9 +131,9 @@ def test_channels_last_changes_the_layout_and_not_the_result():
 def test_without_rounding_channels_last_gives_the_same_logits_and_gradients():
     trial, images = trial_of(), torch.rand(16, 1, 8, 8, dtype=torch.float64)
     found = []
-    for spec in (ComputeSpec(), ComputeSpec(channels_last=True)):
-        network = place(build_network(trial, 1, 10, seed=0).double(), spec, CPU)
-        logits = network(lay_out(images, spec))
+    for how in (PLAIN, replace(PLAIN, channels_last=True)):
+        network = place(build_network(trial, 1, 10, seed=0).double(), how, CPU)
+        logits = network(lay_out(images, how))
         sum(each.square().sum() for each in logits.values()).backward()
         found.append([*logits.values(), *(parameter.grad for parameter in network.parameters())])
     for one, other in zip(*found, strict=True):
@@ -122,15 +157,17 @@ def test_compiling_asks_for_one_program_per_batch_size(monkeypatch):
     asked = []
     monkeypatch.setattr(torch, "compile", lambda model, **options: asked.append((model, options)) or model)
     model = small_model()
-    assert compiled(model, ComputeSpec(compile=True)) is model
+    assert compiled(model, replace(PLAIN, compile=True)) is model
     assert asked == [(model, {"dynamic": False})]
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"compute": {"precision": "half"}}, "'float32', 'bfloat16' or 'float16'"),
+        ({"compute": {"precision": "half"}}, "'auto', 'float32', 'tf32', 'bfloat16' or 'float16'"),
         ({"compute": {"compile": 1}}, "valid boolean"),
+        ({"compute": {"channels_last": "no"}}, "'auto', True or False"),
+        ({"compute": {"precision": "tf32"}}, "must not be tf32 on CPUs (resources.gpus_per_worker 0), got 'tf32'"),
         (
             {"compute": {"sync_batch_norm": True}},
             "compute.sync_batch_norm: needs resources.workers above 1 and a GPU for each (PyTorch's SyncBatchNorm"

@@ -13,7 +13,8 @@ from dks_study.spec.study import arm_trial
 from dks_study.training import trainer
 from dks_study.training.checkpoint import load_state
 from dks_study.training.data import load
-from dks_study.training.trainer import Chosen, NonFiniteLossError, Team, fit
+from dks_study.training.team import NonFiniteLossError, Team
+from dks_study.training.trainer import Chosen, fit
 
 HERE = Team.here(torch.device("cpu"))
 
