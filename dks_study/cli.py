@@ -43,6 +43,7 @@ COMMANDS = {
     "diff": "dks_study.analysis.differing",
     "doctor": "dks_study.engine.doctor",
     "clean": "dks_study.study.cleaning",
+    "schema": "dks_study.spec.schema",
 }
 
 

@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, Literal, NamedTuple, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, WithJsonSchema, field_validator, model_validator
 
 from dks_study.spec.backbone import (
     BackboneSpec,
@@ -30,6 +30,7 @@ from dks_study.spec.base import Spec
 TAP_JOINT = "+"  # between the taps of a set that is written as one value
 Blocks = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)]
 Width = Annotated[float, Field(gt=0, le=16)]
+_TAPS_SCHEMA = {"anyOf": [{"type": "array", "items": {"type": "string"}}, {"type": "string"}]}
 Recipe = Literal["auto", "paper", "tail", "bottleneck", "linear"]
 
 
@@ -51,9 +52,12 @@ class BranchSpec(Spec):
     explicit number for each remaining stage of a tap. `width` multiplies the channels of the branch's last stage (the
     growth rate in DenseNets) at every tap, `width_by_tap` at one; left out, the recipe's own. What is inside a stage
     grows what the stage's end grows.
+
+    Attributes:
+        recipe: what grows at each tap: auto, paper, tail, bottleneck or linear, as told above.
     """
 
-    taps: tuple[str, ...] = ()
+    taps: Annotated[tuple[str, ...], WithJsonSchema(_TAPS_SCHEMA)] = ()
     recipe: Recipe = "auto"
     depth_factor: float = Field(default=1.0, gt=0, le=1)
     blocks: dict[str, Blocks] = Field(default_factory=dict)

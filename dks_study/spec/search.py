@@ -4,7 +4,7 @@ import math
 from statistics import fmean
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
 from dks_study.spec.base import Seed, Spec
 from dks_study.spec.constraints import parse_constraint
@@ -14,6 +14,7 @@ from dks_study.spec.trial import Scalar
 EDGE = 0.05  # of a range (of its logarithm where it is searched so): what is this near to an end lies at its edge
 LENGTH = "epochs"  # the key of an axis that is the length of training
 
+_Objective = Annotated[str, WithJsonSchema({"enum": list(MAXIMISED)})]
 Condition = Scalar | tuple[Scalar, ...]
 _ONE_OF = "an axis has exactly one of float: [low, high], int: [low, high], choice: [...], same_as: another axis"
 
@@ -22,6 +23,12 @@ class AxisSpec(Spec):
     """One searched value, for some arms or all: a range (both ends included), choices, or that of another axis.
 
     Attributes:
+        float: a range of numbers, `[low, high]`.
+        int: a range of whole numbers, `[low, high]`.
+        choice: a list of values.
+        same_as: another axis, whose value this key always takes.
+        log: search the range by its logarithm.
+        arms: the arms in which it is searched; left out: all.
         when: other keys' values (or lists of them): where a run has others, the axis is left out of the setting.
         role: scientific: part of what an arm is about. nuisance: whatever must be tuned before arms can be compared
             (learning rate, training length, decay): searched in every arm, with the same budget.
@@ -158,9 +165,15 @@ class SearchSpec(Spec):
         finalists: settings of an arm that are raced; 1: the best of the search is chosen as it is.
         race_seeds: further seeds for each finalist; never a report seed.
         repeats: independent searches of each arm, over which the report seeds are spread.
+        seed: of the searches and their trials; never a report seed.
+        sampler: auto: every cell of a finite space, else tpe, and nsga2 for several objectives.
+        axes: what is searched, by dotted key of `trial` (`optimiser.lr`); `epochs` is the length of training.
         parallel: trials of one arm in a group; a trial learns from earlier groups alone.
         as_arms: finite axes of which every combination becomes an arm of its own.
         points: known settings, tried after trial 0; what one leaves out has the arm's own value.
+        constraints: comparisons of two keys, or of a key and a number: `"loss.top_down_weight >= 0.5"`.
+        objectives: what is chosen by; of several, the Pareto front of each arm is confirmed.
+        early_stopping: which search trials are ended before their time.
         confirm_at_most: of several objectives, how many settings on an arm's Pareto front are confirmed.
     """
 
@@ -176,7 +189,7 @@ class SearchSpec(Spec):
     as_arms: tuple[str, ...] = ()
     points: tuple[dict[str, Scalar], ...] = ()
     constraints: tuple[Annotated[str, AfterValidator(_checked)], ...] = ()
-    objectives: tuple[str, ...] = Field(default=(ACCURACY,), min_length=1)
+    objectives: tuple[_Objective, ...] = Field(default=(ACCURACY,), min_length=1)
     confirm_at_most: int = Field(default=4, ge=1)
     early_stopping: EarlyStoppingSpec = EarlyStoppingSpec()
 

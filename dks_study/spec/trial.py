@@ -6,9 +6,9 @@ schedules are fractions of the epochs, so that a shorter search trains on the sa
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, PlainSerializer, PlainValidator, model_validator
+from pydantic import Field, PlainSerializer, PlainValidator, WithJsonSchema, model_validator
 
 from dks_study.spec.backbone import BackboneSpec, check_module_name, check_tap, is_stage, split_tap
 from dks_study.spec.base import Fraction, Seed, Spec
@@ -51,6 +51,14 @@ def _is_weight(value: object) -> bool:
 
 
 Weight = Annotated[float, Field(ge=0)]
+_PAIR: dict[str, Any] = {"type": "string", "pattern": "^[^>]+>[^>]+$"}
+_PAIRING_SCHEMA: dict[str, Any] = {
+    "anyOf": [
+        {"enum": list(SCHEMES)},
+        {"type": "array", "items": {"anyOf": [{"enum": list(SCHEMES)}, _PAIR]}},
+        {"type": "object", "propertyNames": _PAIR, "additionalProperties": {"type": "number", "minimum": 0}},
+    ]
+}
 
 
 class LossSpec(Spec):
@@ -62,9 +70,23 @@ class LossSpec(Spec):
     falling linearly to 0 (CNDS), or 0 wherever a branch's cross-entropy is below `branch_threshold` nats (DSN).
     `synergy_warmup` is the fraction of training over which the synergy weight rises from 0. `pair_dropout` is the
     probability with which each pair is left out of a step.
+
+    Attributes:
+        pairing: who teaches whom: a scheme, a list of schemes and `teacher>student` pairs, or a weight for each pair.
+        synergy_weight: of all KL terms together.
+        top_down_weight: of the pairs in which a deeper classifier teaches a shallower one of the same network.
+        bottom_up_weight: of the pairs in which a shallower classifier teaches a deeper one of the same network.
+        pair_reduction: the KL terms are summed, or their mean is taken over the pairs.
+        detach_teacher: true: no gradient reaches the teacher of a pair.
+        temperature: logits are divided by it in the KL terms.
+        temperature_squared: KL terms are multiplied by the square of the temperature.
+        label_smoothing: the fraction of the target that is spread over all classes, in the cross-entropies.
+        smoothing: added to every probability in the KL terms; the authors' code adds 1.0e-8.
     """
 
-    pairing: Annotated[Pairing, PlainValidator(_check_pairing), PlainSerializer(_as_it_is)] = "dense"
+    pairing: Annotated[
+        Pairing, PlainValidator(_check_pairing), PlainSerializer(_as_it_is), WithJsonSchema(_PAIRING_SCHEMA)
+    ] = "dense"
     synergy_weight: Weight = 1.0
     top_down_weight: Weight = 1.0
     bottom_up_weight: Weight = 1.0
@@ -80,7 +102,7 @@ class LossSpec(Spec):
     branch_weight_by_tap: dict[str, Weight] = Field(default_factory=dict)
     branch_schedule: Literal["constant", "linear", "threshold"] = "constant"
     branch_threshold: Weight = 0.0
-    smoothing: float = Field(default=0.0, ge=0, le=1e-3)  # the authors' code adds 1e-8 to every probability
+    smoothing: float = Field(default=0.0, ge=0, le=1e-3)
 
     @model_validator(mode="after")
     def _threshold_goes_with_its_schedule(self) -> Self:
@@ -93,7 +115,13 @@ class LossSpec(Spec):
 
 
 class ResourceSpec(Spec):
-    """What one trial gets. workers 0: in the trial's own process; N: a Ray Train group of N workers (DDP)."""
+    """What one trial gets.
+
+    Attributes:
+        workers: 0: it trains in the trial's own process; N: a Ray Train group of N workers (DDP), which share a batch.
+        cpus_per_worker: CPUs, and threads, of each worker (0 workers: of the trial).
+        gpus_per_worker: 0, 1, or a part of one; with several workers 0 or 1, as NCCL refuses two ranks on one GPU.
+    """
 
     workers: int = Field(default=0, ge=0)
     cpus_per_worker: int = Field(default=1, ge=1)
@@ -119,7 +147,20 @@ class ResourceSpec(Spec):
 
 
 class RunSpec(Spec):
-    """Everything about a training run but its seed and its part in the study."""
+    """Everything about a training run but its seed and its part in the study.
+
+    Attributes:
+        backbone: the network that ships, with the keys of its family.
+        data: the data set, its split, and what is done to the training images.
+        branches: where auxiliary classifiers attach, and how they are built.
+        peers: networks that learn beside this one (DML, DCM), nine at most.
+        teacher: a trained network that teaches and does not learn (KD).
+        loss: the terms of the loss: who teaches whom, and all weights.
+        optimiser: how weights are updated, and how the rate falls.
+        epochs: the length of training; where an axis searches it, the common maximum.
+        resources: CPUs, GPUs and workers of one trial.
+        compute: number format, memory layout, compilation; the same in the whole study.
+    """
 
     backbone: BackboneSpec
     data: DataSpec
