@@ -103,7 +103,7 @@ def _without(keys: Schema, *dropped: str) -> Schema:
 
 def _plain(schema: Schema) -> Schema:
     """Return a schema as files need it: no key required, alternatives that may overlap, in words that editors know."""
-    plain = {key: _plain_value(value) for key, value in schema.items() if not _of_no_use(key, value)}
+    plain: Schema = {key: _plain_value(value) for key, value in schema.items() if not _of_no_use(key, value)}
     if "prefixItems" in plain:  # all of ours are pairs of one kind
         plain["items"] = plain.pop("prefixItems")[0]
     if "oneOf" in plain:  # a backbone without its name may be of several families
