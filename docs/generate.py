@@ -8,37 +8,43 @@ import contextlib
 import io
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from latex2mathml.converter import convert
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
+from pydantic.fields import FieldInfo
 
 from dks_study import cli
-from dks_study.spec.keys import all_specs, prose_of, words_of
-from dks_study.spec.schema import schemas
+from dks_study.spec.backbone import EXTERNAL_NAME
+from dks_study.spec.base import Spec
+from dks_study.spec.keys import all_specs, prose_of, specs_in, words_of
+from dks_study.spec.schema import Schema, schemas
 from dks_study.spec.shipped import SPACES
 from dks_study.spec.study import StudySpec
 from dks_study.spec.yamldoc import load_document
 
 ROOT = Path(__file__).resolve().parent.parent
 _MATH = re.compile(r"^```math\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_ABOUT = {"spaces": (SPACES, "question"), "profiles": (SPACES / "profiles", "about"), "recipes": (SPACES / "recipes", "about")}
+_ABOUT = {"questions": (SPACES, "question"), "scales": (SPACES / "profiles", "about")}
+_ABOUT |= {"recipes": (SPACES / "recipes", "about")}
 _LIMITS = {
     "minimum": "at least {}",
     "exclusiveMinimum": "above {}",
     "maximum": "at most {}",
     "exclusiveMaximum": "below {}",
 }
-_KINDS = {"integer": "whole number", "number": "number", "boolean": "`true` or `false`", "string": "text", "null": "`null`"}
+_KINDS = {"integer": "whole number", "number": "number", "boolean": "`true` or `false`", "string": "text"}
+_KINDS |= {"null": "`null`"}
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the generated pages, figures and benchmark notes."""
     pages = {"reference/keys.md": keys_page()}
-    pages |= {f"how-fast/{note.stem}.md": note.read_text("utf-8") for note in sorted((ROOT / "benchmarks").glob("*.md"))}
+    pages |= {
+        f"how-fast/{note.stem}.md": note.read_text("utf-8") for note in sorted((ROOT / "benchmarks").glob("*.md"))
+    }
     for name, content in pages.items():
         files.append(File.generated(config, name, content=content))
     for figure in (ROOT / "analysis/figures").glob("*.png"):
@@ -65,99 +71,99 @@ def command_help() -> str:
 
 def keys_page() -> str:
     """Return the page of every key, from the docstrings of the specs and from the schema that editors use."""
-    defs = schemas()["space"]["$defs"] | {"StudySpec": schemas()["space"]}
-    sections = [_section(spec, place, defs[spec.__name__]["properties"]) for spec, place in _places().items()]
+    space = schemas()["space"]
+    defs = space["$defs"] | {StudySpec.__name__: space}
+    sections = [_section(spec, place, defs) for spec, place in _places().items()]
     return _KEYS_INTRODUCTION + "\n\n".join(sections) + "\n"
 
 
 _KEYS_INTRODUCTION = """# Keys
 
 Every key of a space or a profile, what it may hold, and its default. This page is made from the descriptions that check
-a study (`dks_study/spec/`), so it is complete; the same words show in [an editor](../guides/my-questions.md#in-an-editor).
-A key is written in a section (`trial: {loss: {temperature: 2.0}}`), and dotted wherever an arm, an axis or `--set` changes
-it: `--set trial.loss.temperature=2.0`, in an arm `loss.temperature: 2.0`, as an axis `loss.temperature: {float: [1, 4]}`.
+a study (`dks_study/spec/`), so it is complete; the same words show in
+[an editor](../guides/my-questions.md#in-an-editor).
+A key is written in a section (`trial: {loss: {temperature: 2.0}}`), and dotted wherever an arm, an axis or `--set`
+changes it: `--set trial.loss.temperature=2.0`, in an arm `loss.temperature: 2.0`, as an axis
+`loss.temperature: {float: [1.0, 4.0]}`. *Needed*: by the whole study, be it in its space, profile or recipe.
 
 """
 
 
-def _places() -> dict[type, str]:
+def _places() -> dict[type[Spec], str]:
     """Return each description and where it stands in a file."""
-    places: dict[type, str] = {StudySpec: ""}
+    places: dict[type[Spec], str] = {StudySpec: ""}
     for spec in all_specs(StudySpec):
         for name, field in spec.model_fields.items():
             text = str(field.annotation)
             inside = ".KEY" if "dict[" in text else "[...]" if "tuple[" in text else ""
-            for inner in all_specs_of(field.annotation):
+            for inner in specs_in(field.annotation):
                 places.setdefault(inner, f"{places[spec]}.{name}{inside}".lstrip("."))
     return places
 
 
-def all_specs_of(annotation: object) -> list[type]:
-    """Return the descriptions that a field holds."""
-    from dks_study.spec.keys import specs_in
+def _section(spec: type[Spec], place: str, defs: Mapping[str, Schema]) -> str:
+    schema, words = defs[spec.__name__], words_of(spec)
+    family = _family(schema)
+    title = (f"`{place}`" if place else "The study") + (f": {family}" if family else "")
+    rows = []
+    for name, field in spec.model_fields.items():
+        key = field.alias or name
+        needed = key in schema["required"] if "required" in schema else field.is_required()
+        rule = f"{_values(schema['properties'][key], defs)}; {_default(field, needed)}".removesuffix("; ")
+        rows.append(f"| `{key}` | {_cell(words[key])}<br><small>{_cell(rule)}</small> |")
+    head = f"## {title} {{ #{_anchor(spec.__name__)} }}\n\n{prose_of(spec)}\n\n"
+    return head + "| key | what |\n|---|---|\n" + "\n".join(rows)
 
-    return list(specs_in(annotation))
 
-
-def _section(spec: Any, place: str, properties: dict[str, Any]) -> str:
-    named = properties.get("name", {}).get("const")
-    title = f"`{place}`" + (f", {named}" if named else "") if place else "The study"
-    if spec.__name__ == "ExternalSpec":
-        title += ", a network from elsewhere"
-    fields = {field.alias or name: field for name, field in spec.model_fields.items()}
-    words = words_of(spec)
-    rows = [
-        f"| `{key}` | {_cell(_values(properties[key]))} | {_default(fields[key])} | {_cell(words[key])} |" for key in fields
-    ]
-    head = f"## {title} {{ #{_anchor(spec.__name__)} }}\n\n{_yaml_words(prose_of(spec))}\n\n"
-    return head + "| key | values | default | what |\n|---|---|---|---|\n" + "\n".join(rows)
+def _family(schema: Schema) -> str:
+    """Return what a backbone's `name` must be, if this is a backbone."""
+    name = schema["properties"].get("name", {})
+    if name.get("pattern") == EXTERNAL_NAME:
+        return "a network from elsewhere"
+    return str(name.get("const", ""))
 
 
 def _anchor(name: str) -> str:
     return name.lower().removesuffix("spec")
 
 
-def _yaml_words(text: str) -> str:
-    return text
-
-
 def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("<-", "&lt;-")
 
 
-def _default(field: Any) -> str:
-    if field.is_required():
+def _default(field: FieldInfo, needed: bool) -> str:
+    value = None if field.is_required() else field.get_default(call_default_factory=True)
+    if needed:
         return "*needed*"
-    value = field.get_default(call_default_factory=True)
-    if value is None:
+    if value is None or isinstance(value, Spec):
         return ""
-    if hasattr(value, "model_dump"):
-        return "its defaults"
-    return f"`{json.dumps(value)}`"
+    return f"default `{value if isinstance(value, str) else json.dumps(value)}`"
 
 
-def _values(schema: dict[str, Any]) -> str:
+def _values(schema: Schema, defs: Mapping[str, Schema]) -> str:
     """Return in words what a schema allows."""
     if "$ref" in schema:
         name = schema["$ref"].rpartition("/")[2]
-        return f"[section](#{_anchor(name)})" if name.endswith("Spec") else "a section of dotted keys"
+        inner = _family(defs[name]) or "a section"
+        return f"[{inner}](#{_anchor(name)})" if name.endswith("Spec") else "a section of dotted keys"
     if "anyOf" in schema:
-        return " or ".join(dict.fromkeys(_values(each) for each in schema["anyOf"]))
-    if "enum" in schema or "const" in schema:
-        return ", ".join(f"`{json.dumps(value).strip(chr(34))}`" for value in schema.get("enum", [schema.get("const")]))
+        return " or ".join(dict.fromkeys(_values(each, defs) for each in schema["anyOf"]))
+    if "const" in schema or "enum" in schema:
+        allowed = schema.get("enum", [schema.get("const")])
+        return ", ".join(f"`{value if isinstance(value, str) else json.dumps(value)}`" for value in allowed)
     kinds = schema.get("type", "object")
-    text = " or ".join(_of_kind(kind, schema) for kind in ([kinds] if isinstance(kinds, str) else kinds))
+    text = " or ".join(_of_kind(kind, schema, defs) for kind in ([kinds] if isinstance(kinds, str) else kinds))
     limits = [words.format(schema[key]) for key, words in _LIMITS.items() if key in schema]
     return ", ".join([text, *limits])
 
 
-def _of_kind(kind: str, schema: dict[str, Any]) -> str:
+def _of_kind(kind: str, schema: Schema, defs: Mapping[str, Schema]) -> str:
     if kind == "array":
         pair = "pair" if schema.get("minItems") == schema.get("maxItems") == 2 else "list"
-        return f"{pair} of: {_values(schema['items'])}"
+        return f"{pair} of: {_values(schema['items'], defs)}"
     if kind == "object":
         inner = schema.get("additionalProperties")
-        return f"section, by name: {_values(inner)}" if isinstance(inner, dict) else "section"
+        return f"section, by name: {_values(inner, defs)}" if isinstance(inner, dict) else "section"
     return _KINDS[kind]
 
 
@@ -168,7 +174,7 @@ def shipped() -> str:
 
 def _shipped(title: str) -> Iterator[str]:
     folder, key = _ABOUT[title]
-    yield f"\n## Every one of the {title}\n"
+    yield f"\n## The {title} in full\n"
     for path in sorted(folder.glob("*.yaml")):
         lines = path.read_text("utf-8").splitlines()
         opening = [line for line in lines if line.startswith("#") and "yaml-language-server" not in line]

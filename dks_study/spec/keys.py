@@ -57,4 +57,5 @@ def _listed(text: str) -> dict[str, str]:
 
 
 def _mentions(model: type[Spec], key: str) -> str:
-    return " ".join(each for each in _SENTENCE.split(prose_of(model).replace("\n\n", " ")) if f"`{key}`" in each)
+    sentences = _SENTENCE.split(prose_of(model).replace("\n\n", " "))
+    return " ".join(each.removesuffix(";") for each in sentences if f"`{key}`" in each)

@@ -64,12 +64,7 @@ _PAIRING_SCHEMA: dict[str, Any] = {
 class LossSpec(Spec):
     """Supervised terms plus weighted KL(teacher || student) terms; every weight is 1 in the paper.
 
-    The defaults are the paper's. `main_weight` is that of every network's own classifier, `branch_weight` that of
-    every branch, `branch_weight_by_tap` that of one (`stage2`, `peer1.stage2`); the weights by direction act inside a
-    network. `branch_schedule` says what becomes of the branches' weights in training: constant,
-    falling linearly to 0 (CNDS), or 0 wherever a branch's cross-entropy is below `branch_threshold` nats (DSN).
-    `synergy_warmup` is the fraction of training over which the synergy weight rises from 0. `pair_dropout` is the
-    probability with which each pair is left out of a step.
+    The defaults are the paper's.
 
     Attributes:
         pairing: who teaches whom: a scheme, a list of schemes and `teacher>student` pairs, or a weight for each pair.
@@ -77,10 +72,18 @@ class LossSpec(Spec):
         top_down_weight: of the pairs in which a deeper classifier teaches a shallower one of the same network.
         bottom_up_weight: of the pairs in which a shallower classifier teaches a deeper one of the same network.
         pair_reduction: the KL terms are summed, or their mean is taken over the pairs.
+        pair_dropout: the probability with which each pair is left out of a step.
+        synergy_warmup: the fraction of training over which the synergy weight rises from 0.
         detach_teacher: true: no gradient reaches the teacher of a pair.
         temperature: logits are divided by it in the KL terms.
         temperature_squared: KL terms are multiplied by the square of the temperature.
         label_smoothing: the fraction of the target that is spread over all classes, in the cross-entropies.
+        main_weight: of the cross-entropy of every network's own classifier, `main`.
+        branch_weight: of the cross-entropy of every branch.
+        branch_weight_by_tap: of that of one branch instead, by its name (`stage2`, `peer1.stage2`).
+        branch_schedule: what becomes of the branches' weights in training: constant, falling linearly to 0 (CNDS), or,
+            with threshold, 0 wherever a branch's cross-entropy is below `branch_threshold` (DSN).
+        branch_threshold: in nats, for branch_schedule threshold alone.
         smoothing: added to every probability in the KL terms; the authors' code adds 1.0e-8.
     """
 
