@@ -27,6 +27,7 @@ from dks_study.spec.yamldoc import load_document
 
 ROOT = Path(__file__).resolve().parent.parent
 _MATH = re.compile(r"^```math\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_NOT_RUN = re.compile(r"^<!-- not run: (.+) -->$", re.MULTILINE)
 _ABOUT = {"questions": (SPACES, "question"), "scales": (SPACES / "profiles", "about")}
 _ABOUT |= {"recipes": (SPACES / "recipes", "about")}
 _LIMITS = {
@@ -55,6 +56,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, **_: object) -> str:
     """Turn formulas into MathML, and put in what a page asks for in a comment."""
     markdown = _MATH.sub(lambda found: f'<div class="math">{convert(found[1], display="block")}</div>', markdown)
+    markdown = _NOT_RUN.sub(r"<small>Not run by our tests: \1.</small>", markdown)
     for comment, generated in _GENERATED.items():
         if comment in markdown:
             markdown = markdown.replace(comment, generated())

@@ -5,6 +5,7 @@ tests/test_commands.py reads and plans the commands of all pages; here those run
 
 import importlib
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,9 @@ import torch
 import yaml
 from jsonschema import Draft7Validator
 
-from dks_study import branched, cli, load, run
+from dks_study import branched, cli, load, read, run
+from dks_study.__main__ import EXIT_OUR_ERROR
+from dks_study.engine.interrupts import EXIT_LOST, INTERRUPTED
 from dks_study.spec.data import DataSpec
 from dks_study.spec.files import load_study
 from dks_study.spec.schema import schemas
@@ -111,6 +114,12 @@ def test_the_reader_s_own_network_grows_branches(tmp_path, monkeypatch):
     assert list(net(torch.zeros(2, 1, 16, 16))) == ["block1", "block2", "main"]
 
 
+def test_the_exit_statuses_are_those_of_the_command():
+    text = (ROOT / "docs/reference/exit-statuses.md").read_text(encoding="utf-8")
+    known = {0, cli.EXIT_FAILED_TRIALS, cli.EXIT_BAD_INPUT, EXIT_LOST, EXIT_OUR_ERROR, INTERRUPTED}
+    assert {int(status) for status in re.findall(r"^\| (\d+) \|", text, re.MULTILINE)} == known
+
+
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
     """A folder with two small studies, as the manual names them: results/STUDY and results/OTHER, of other seeds."""
@@ -153,3 +162,42 @@ def test_python_on_results_runs(name, results, monkeypatch):
     namespace = {"images": torch.zeros(2, 1, 8, 8, dtype=torch.uint8)}
     assert run_python(ROOT / name, namespace, ('set={"trial.epochs": 10}', f"set={SMALL}")) == 1
     assert np.isfinite(namespace["results"].trials["val/top1/main"]).all()
+
+
+def told(page):
+    """Return what stands as `code` in the first column of a page's tables, by the headings above."""
+    parts = re.split(r"^## (.+)$", (ROOT / "docs/reference" / page).read_text(encoding="utf-8"), flags=re.MULTILINE)
+    sections = dict(zip(["", *parts[1::2]], parts[::2], strict=True))
+    rows = {title: re.findall(r"^\| (`.+?) \|", text, re.MULTILINE) for title, text in sections.items()}
+    return {title: re.findall("`([^`]+)`", " ".join(found)) for title, found in rows.items()}
+
+
+@pytest.mark.slow
+def test_every_column_is_told_and_every_one_that_is_told_is_there(results):
+    found, page = read(results / "results/STUDY"), told("columns.md")
+    standing_in = {"SPLIT": "(train|val|test|test_chosen)", "TEACHER>STUDENT": r"[\w.]+>[\w.]+", "NAME": r"[\w.]+"}
+    metrics = []
+    for name in page["Metrics"]:
+        for word, pattern in standing_in.items():
+            name = name.replace(word, pattern)
+        metrics.append(name)
+    rows = {"Of a trial": found.trials, "Of an epoch": found.epochs}
+    for title, frame in rows.items():
+        own = {name for name in page[title] if name != "setting/KEY"}
+        assert own <= set(frame.columns)
+        rest = [name for name in frame.columns if name not in own and not name.startswith("setting/")]
+        assert [name for name in rest if not any(re.fullmatch(each, name) for each in metrics)] == []
+    rare = {"cost/peak_memory_mib", "(train|val|test|test_chosen)/top5/[\\w.]+"}  # of GPUs, and of many classes
+    unseen = {each for each in metrics if not any(re.fullmatch(each, name) for name in found.trials.columns)}
+    assert unseen == rare
+
+
+@pytest.mark.slow
+def test_every_file_is_told(results):
+    page = told("files.md")
+    names = {name.removesuffix("/") for each in page.values() for name in each}
+    study = results / "results/STUDY"
+    trials = list((study / "trials").iterdir())
+    there = {path.name for folder in (study, *trials) for path in folder.iterdir()}
+    assert {"ledger.jsonl", "trials.parquet", "trial.json", "outcome.json", "last.pt"} <= there
+    assert sorted(there - names - {"trials"}) == []
