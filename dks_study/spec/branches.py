@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, Literal, NamedTuple, Self
 
-from pydantic import Field, WithJsonSchema, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from dks_study.spec.backbone import (
     BackboneSpec,
@@ -30,7 +30,6 @@ from dks_study.spec.base import Spec
 TAP_JOINT = "+"  # between the taps of a set that is written as one value
 Blocks = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)]
 Width = Annotated[float, Field(gt=0, le=16)]
-_TAPS_SCHEMA = {"anyOf": [{"type": "array", "items": {"type": "string"}}, {"type": "string"}]}
 Recipe = Literal["auto", "paper", "tail", "bottleneck", "linear"]
 
 
@@ -59,7 +58,7 @@ class BranchSpec(Spec):
         width_by_tap: the same at one tap.
     """
 
-    taps: Annotated[tuple[str, ...], WithJsonSchema(_TAPS_SCHEMA)] = ()
+    taps: tuple[str, ...] = ()
     recipe: Recipe = "auto"
     depth_factor: float = Field(default=1.0, gt=0, le=1)
     blocks: dict[str, Blocks] = Field(default_factory=dict)

@@ -6,9 +6,9 @@ wrong like training labels (`label_noise_in`), as a user's own are.
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
-from pydantic import Field, WithJsonSchema, model_validator
+from pydantic import Field, model_validator
 
 from dks_study.spec.base import Fraction, Seed, Spec
 
@@ -17,7 +17,6 @@ FOLDERS = ("imagenet", "image_folder")
 NAMES = ("digits", *DOWNLOADED, *FOLDERS)
 IMAGENET_PIXELS = 224
 _CALLABLE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
-_NAME_SCHEMA = {"anyOf": [{"enum": list(NAMES)}, {"type": "string", "pattern": f"^{_CALLABLE.pattern}$"}]}
 
 
 class DataSpec(Spec):
@@ -59,7 +58,7 @@ class DataSpec(Spec):
         decode_workers: processes that decode files for each training process; 0: the training process does.
     """
 
-    name: Annotated[str, WithJsonSchema(_NAME_SCHEMA)]
+    name: str
     root: str | None = None
     download: bool = False
     validation_fraction: float = Field(default=0.1, gt=0, le=0.5)

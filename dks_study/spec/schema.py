@@ -13,8 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from dks_study.spec.base import NAME
+from dks_study.spec.data import NAMES
 from dks_study.spec.keys import all_specs, words_of
+from dks_study.spec.objectives import MAXIMISED
 from dks_study.spec.options import OptionParser
+from dks_study.spec.pairing import SCHEMES
 from dks_study.spec.study import COMMON, StudySpec
 
 Schema = dict[str, Any]
@@ -27,12 +30,28 @@ _FILE_KEYS: Mapping[str, Schema] = {
     },
 }
 _KEY_OF_ANY = r"[^.]+"
+_PAIR: Schema = {"type": "string", "pattern": "^[^>]+>[^>]+$"}
+_PAIRING: Sequence[Schema] = (
+    {"enum": list(SCHEMES)},
+    {"type": "array", "items": {"anyOf": [{"enum": list(SCHEMES)}, _PAIR]}},
+    {"type": "object", "propertyNames": _PAIR, "additionalProperties": {"type": "number", "minimum": 0}},
+)
+# What code checks, and not the type of a key: description and key -> what stands in place of its rules.
+_CHECKED_BY_CODE: Mapping[tuple[str, str], Schema] = {
+    ("LossSpec", "pairing"): {"anyOf": list(_PAIRING)},
+    ("BranchSpec", "taps"): {"anyOf": [{"type": "array", "items": {"type": "string"}}, {"type": "string"}]},
+    ("DataSpec", "name"): {"anyOf": [{"enum": list(NAMES)}, {"type": "string", "pattern": ":"}]},
+    ("SearchSpec", "objectives"): {"type": "array", "items": {"enum": list(MAXIMISED)}, "minItems": 1},
+}
 
 
 def schemas() -> dict[str, Schema]:
     """Return the schema of each kind of file: space, profile and recipe."""
     whole = StudySpec.model_json_schema()
     defs = {name: _plain(each) for name, each in whole["$defs"].items()}
+    for (name, key), rules in _CHECKED_BY_CODE.items():
+        kept = {word: value for word, value in defs[name]["properties"][key].items() if word == "default"}
+        defs[name]["properties"][key] = kept | rules
     for spec in all_specs(StudySpec):
         _describe(defs.setdefault(spec.__name__, _plain(whole)), words_of(spec))
     study = defs.pop("StudySpec")

@@ -6,9 +6,9 @@ schedules are fractions of the epochs, so that a shorter search trains on the sa
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, PlainSerializer, PlainValidator, WithJsonSchema, model_validator
+from pydantic import Field, PlainSerializer, PlainValidator, model_validator
 
 from dks_study.spec.backbone import BackboneSpec, check_module_name, check_tap, is_stage, split_tap
 from dks_study.spec.base import Fraction, Seed, Spec
@@ -51,14 +51,6 @@ def _is_weight(value: object) -> bool:
 
 
 Weight = Annotated[float, Field(ge=0)]
-_PAIR: dict[str, Any] = {"type": "string", "pattern": "^[^>]+>[^>]+$"}
-_PAIRING_SCHEMA: dict[str, Any] = {
-    "anyOf": [
-        {"enum": list(SCHEMES)},
-        {"type": "array", "items": {"anyOf": [{"enum": list(SCHEMES)}, _PAIR]}},
-        {"type": "object", "propertyNames": _PAIR, "additionalProperties": {"type": "number", "minimum": 0}},
-    ]
-}
 
 
 class LossSpec(Spec):
@@ -87,9 +79,7 @@ class LossSpec(Spec):
         smoothing: added to every probability in the KL terms; the authors' code adds 1.0e-8.
     """
 
-    pairing: Annotated[
-        Pairing, PlainValidator(_check_pairing), PlainSerializer(_as_it_is), WithJsonSchema(_PAIRING_SCHEMA)
-    ] = "dense"
+    pairing: Annotated[Pairing, PlainValidator(_check_pairing), PlainSerializer(_as_it_is)] = "dense"
     synergy_weight: Weight = 1.0
     top_down_weight: Weight = 1.0
     bottom_up_weight: Weight = 1.0
