@@ -120,6 +120,11 @@ def test_the_exit_statuses_are_those_of_the_command():
     assert {int(status) for status in re.findall(r"^\| (\d+) \|", text, re.MULTILINE)} == known
 
 
+def test_the_page_of_commands_has_them_all():
+    text = (ROOT / "docs/reference/commands.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| `dks-study (\w+)", text, re.MULTILINE)) == set(cli.COMMANDS)
+
+
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
     """A folder with two small studies, as the manual names them: results/STUDY and results/OTHER, of other seeds."""
@@ -198,6 +203,6 @@ def test_every_file_is_told(results):
     names = {name.removesuffix("/") for each in page.values() for name in each}
     study = results / "results/STUDY"
     trials = list((study / "trials").iterdir())
-    there = {path.name for folder in (study, *trials) for path in folder.iterdir()}
+    there = {re.sub(r"-\d+\.json", "-N.json", path.name) for folder in (study, *trials) for path in folder.iterdir()}
     assert {"ledger.jsonl", "trials.parquet", "trial.json", "outcome.json", "last.pt"} <= there
     assert sorted(there - names - {"trials"}) == []
