@@ -19,6 +19,7 @@ from dks_study.spec.objectives import MAXIMISED
 from dks_study.spec.options import OptionParser
 from dks_study.spec.pairing import SCHEMES
 from dks_study.spec.study import COMMON, StudySpec
+from dks_study.spec.yamldoc import SpecError
 
 Schema = dict[str, Any]
 _DRAFT = "http://json-schema.org/draft-07/schema#"  # what all editors know
@@ -31,14 +32,14 @@ _FILE_KEYS: Mapping[str, Schema] = {
 }
 _KEY_OF_ANY = r"[^.]+"
 _PAIR: Schema = {"type": "string", "pattern": "^[^>]+>[^>]+$"}
-_PAIRING: Sequence[Schema] = (
+_PAIRING: list[Schema] = [
     {"enum": list(SCHEMES)},
     {"type": "array", "items": {"anyOf": [{"enum": list(SCHEMES)}, _PAIR]}},
     {"type": "object", "propertyNames": _PAIR, "additionalProperties": {"type": "number", "minimum": 0}},
-)
+]
 # What code checks, and not the type of a key: description and key -> what stands in place of its rules.
 _CHECKED_BY_CODE: Mapping[tuple[str, str], Schema] = {
-    ("LossSpec", "pairing"): {"anyOf": list(_PAIRING)},
+    ("LossSpec", "pairing"): {"anyOf": _PAIRING},
     ("BranchSpec", "taps"): {"anyOf": [{"type": "array", "items": {"type": "string"}}, {"type": "string"}]},
     ("DataSpec", "name"): {"anyOf": [{"enum": list(NAMES)}, {"type": "string", "pattern": ":"}]},
     ("SearchSpec", "objectives"): {"type": "array", "items": {"enum": list(MAXIMISED)}, "minItems": 1},
@@ -61,9 +62,10 @@ def schemas() -> dict[str, Schema]:
     keys = study["properties"] | _FILE_KEYS
     keys["arms"] |= {"propertyNames": {"pattern": NAME}, "additionalProperties": {"$ref": "#/$defs/Arm"}}
     keys["arms"].pop("patternProperties", None)
+    scale = {key: rules for key, rules in keys.items() if key != "profile"}
     return {
         "space": _file("The question: arms, search, table", keys, defs) | {"required": ["question", "arms", "table"]},
-        "profile": _file("The scale: data, network, recipe, seeds", _without(keys, "profile"), defs),
+        "profile": _file("The scale: data, network, recipe, seeds", scale, defs),
         "recipe": _file("How a network is trained", {key: keys[key] for key in ("about", "trial")}, defs),
     }
 
@@ -72,15 +74,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Write the schemas into a folder: `dks-study schema [FOLDER]`.
 
     Raises:
-        SpecError: if the arguments are wrong.
+        SpecError: if the arguments are wrong, or the folder cannot be written.
     """
     parser = OptionParser(prog="dks-study schema", description="Write space.json, profile.json and recipe.json.")
     parser.add_argument("folder", metavar="FOLDER", nargs="?", default="schemas", type=Path, help="where (schemas)")
     folder: Path = parser.parse_args(arguments).folder
-    folder.mkdir(parents=True, exist_ok=True)
-    for kind, schema in schemas().items():
-        (folder / f"{kind}.json").write_text(text_of(schema), encoding="utf-8")
-        print(folder / f"{kind}.json")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for kind, schema in schemas().items():
+            (folder / f"{kind}.json").write_text(text_of(schema), encoding="utf-8")
+            print(folder / f"{kind}.json")
+    except OSError as error:
+        raise SpecError(f"FOLDER: must be one that can be written ({error.strerror}), got {folder}") from error
     return 0
 
 
@@ -114,10 +119,6 @@ def _named(node: object) -> Iterator[str]:
     elif isinstance(node, list):
         for each in node:
             yield from _named(each)
-
-
-def _without(keys: Schema, *dropped: str) -> Schema:
-    return {key: value for key, value in keys.items() if key not in dropped}
 
 
 def _plain(schema: Schema) -> Schema:

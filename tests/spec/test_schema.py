@@ -1,7 +1,6 @@
 """JSON Schemas for editors: as fresh as the specs, every shipped file fits, wrong ones are refused."""
 
 import json
-from pathlib import Path
 
 import pytest
 import yaml
@@ -42,9 +41,13 @@ def test_the_files_are_those_that_the_command_writes(tmp_path, capsys):
         assert written == shipped, "dks-study schema search_spaces/schemas"
 
 
-def test_the_command_refuses_what_it_does_not_know(capsys):
+def test_the_command_refuses_what_it_does_not_know_or_cannot_write(tmp_path, capsys):
     assert cli.main(["schema", "a", "b"]) == 2
     assert "unrecognized arguments: b" in capsys.readouterr().err
+    (tmp_path / "file").touch()
+    assert cli.main(["schema", str(tmp_path / "file")]) == 2
+    rule = "FOLDER: must be one that can be written (File exists)"
+    assert capsys.readouterr().err == f"dks-study: {rule}, got {tmp_path / 'file'}\n"
 
 
 @pytest.mark.parametrize(("kind", "path"), SHIPPED, ids=lambda each: getattr(each, "stem", each))
@@ -134,4 +137,3 @@ def test_every_key_of_every_spec_has_words_in_its_docstring(spec):
 def test_schemas_are_json():
     for schema in schemas().values():
         assert json.loads(text_of(schema)) == schema
-    assert Path(SPACES / "schemas").is_dir()
