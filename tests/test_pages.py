@@ -110,8 +110,8 @@ def test_the_reader_s_own_data_are_read(tmp_path, monkeypatch):
 
 def test_the_reader_s_own_network_grows_branches(tmp_path, monkeypatch):
     network = module_of("my_network", tmp_path, monkeypatch).build(in_channels=1, classes=10)
-    net = branched(network, taps=["block1", "block2"], classes=10, example=torch.zeros(2, 1, 16, 16))
-    assert list(net(torch.zeros(2, 1, 16, 16))) == ["block1", "block2", "main"]
+    net = branched(network, taps=["block1", "block2"], classes=10, example=torch.zeros(2, 1, 8, 8))
+    assert list(net(torch.zeros(2, 1, 8, 8))) == ["block1", "block2", "main"]
 
 
 def test_the_exit_statuses_are_those_of_the_command():
