@@ -41,6 +41,10 @@ class BranchedNet(nn.Module):
         """The classifiers, shallow to deep, `main` last."""
         return (*self._taps, MAIN)
 
+    def branch(self, name: str) -> nn.Module:
+        """Return the branch of a classifier; KeyError: there is none."""
+        return dict(zip(self._taps, self.branches.values(), strict=True))[name]
+
     def plain(self) -> nn.Module:
         """Return the network that ships, without branches: the very module that is trained here."""
         return self.backbone.plain()
