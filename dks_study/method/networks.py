@@ -102,7 +102,7 @@ def build_network(
     if not of_features(run.loss.terms):
         return network
     parts = network.parts() if isinstance(network, Cohort) else {"": network}
-    return observed(network, parts, run.loss.terms, (in_channels, *pixels), seed)
+    return observed(network, parts, run.loss.terms, run.classifiers, (in_channels, *pixels), seed)
 
 
 def own_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

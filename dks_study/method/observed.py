@@ -19,7 +19,7 @@ from dks_study.method.tapping import GIVEN, run_tapped
 from dks_study.method.terms import Sides
 from dks_study.spec.backbone import is_stage
 from dks_study.spec.pairing import MAIN, network_of, parse_pair
-from dks_study.spec.terms import TermSpec, of_features, parse_side
+from dks_study.spec.terms import TermSpec, of_features, pairs_of, parse_side
 
 NETWORK = "network."  # what the names of the parameters of what is observed begin with
 Parts = Mapping[str, BranchedNet | Backbone]  # by network: 'teacher', 'peer1', '' (the own)
@@ -103,7 +103,12 @@ class Observed(nn.Module):
 
 
 def observed(
-    network: nn.Module, parts: Parts, terms: Mapping[str, TermSpec], image_shape: tuple[int, int, int], seed: int
+    network: nn.Module,
+    parts: Parts,
+    terms: Mapping[str, TermSpec],
+    classifiers: tuple[str, ...],
+    image_shape: tuple[int, int, int],
+    seed: int,
 ) -> Observed:
     """Return `network` observed at what the terms on features compare, with fresh adapters.
 
@@ -111,6 +116,7 @@ def observed(
         network: holds the parts.
         parts: its networks.
         terms: by name; those on logits alone are passed over.
+        classifiers: all that `network` has.
         image_shape: channels, height and width of the images.
         seed: every adapter draws from a stream of its own.
 
@@ -119,7 +125,7 @@ def observed(
     """
     sights: list[Sight] = []
     for name, term in of_features(terms).items():
-        for pair in term.pairs:
+        for pair in pairs_of(term, classifiers):
             try:
                 teacher, student = (_modules_of(side, term, network, parts) for side in parse_pair(pair))
             except ValueError as error:

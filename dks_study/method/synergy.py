@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dks_study.method.terms import Sides, term_values
-from dks_study.spec.pairing import MAIN, TEACHER, network_of, pairing_matrix, parse_pair
-from dks_study.spec.terms import OF_CLASSIFIERS
+from dks_study.spec.pairing import MAIN, TEACHER, network_of, pairing_matrix
+from dks_study.spec.terms import pairs_of
 from dks_study.spec.trial import LossSpec
 
 
@@ -111,7 +111,8 @@ class Objective:
                 total = total + (_synergy_factor(loss, progress) * weights).flatten() @ synergy.flatten()
             named = dict[str, Tensor]()
             for name, term in loss.terms.items():
-                values = term_values(name, term, logits, targets, features or {}, loss.detach_teacher)
+                pairs = pairs_of(term, self.names)
+                values = term_values(name, term, pairs, logits, targets, features or {}, loss.detach_teacher)
                 total = total + term.weight * _risen(term.warmup, progress) * torch.stack(list(values.values())).sum()
                 named |= {key: value.detach() for key, value in values.items()}
         return LossTerms(self.names, total, supervised.detach(), synergy.detach(), named)
@@ -144,9 +145,10 @@ def objective_for(loss: LossSpec, classifiers: tuple[str, ...]) -> Objective:
         ValueError: if the pairing or a term names a classifier that is not there.
     """
     for name, term in loss.terms.items():
-        for each in (side for pair in term.pairs for side in parse_pair(pair) if term.kind in OF_CLASSIFIERS):
-            if each not in classifiers:
-                raise ValueError(f"terms.{name}: must join classifiers ({', '.join(classifiers)}), got {each!r}")
+        try:
+            pairs_of(term, classifiers)
+        except ValueError as error:
+            raise ValueError(f"terms.{name}.pairs: {error}") from error
     pair = pairing_matrix(loss.pairing, classifiers)
     pairs = sum(weight > 0 for row in pair for weight in row)
     common = loss.synergy_weight / (max(1, pairs) if loss.pair_reduction == "mean" else 1)

@@ -20,6 +20,7 @@ Sides = tuple[tuple[Tensor, ...], tuple[Tensor, ...]]  # what a pair compares: t
 def term_values(
     name: str,
     term: TermSpec,
+    pairs: tuple[str, ...],
     logits: Mapping[str, Tensor],
     targets: Tensor,
     features: Mapping[str, Sides],
@@ -30,6 +31,7 @@ def term_values(
     Args:
         name: of the term.
         term: what is compared.
+        pairs: between whom, as 'teacher>student'.
         logits: by classifier, shape [B, K].
         targets: true classes, int64 [B].
         features: of each pair of a term on features both sides, by its reported name.
@@ -39,7 +41,7 @@ def term_values(
         KeyError: if there are no logits or features of that name.
     """
     values = dict[str, Tensor]()
-    for pair in term.pairs:
+    for pair in pairs:
         key = f"{name}/{pair}"
         if term.kind == "dkd":
             first, second = parse_pair(pair)

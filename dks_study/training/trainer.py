@@ -252,7 +252,8 @@ def _averaged_gradients(model: nn.Module, last: bool) -> AbstractContextManager[
 
 
 def _tally(run: Run) -> Tally:
-    return Tally(run.trial.classifiers, run.data.classes, run.team.device, term_names(run.trial.loss.terms))
+    names = run.trial.classifiers
+    return Tally(names, run.data.classes, run.team.device, term_names(run.trial.loss.terms, names))
 
 
 def _cost(run: Run) -> dict[str, float]:
