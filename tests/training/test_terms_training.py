@@ -90,5 +90,6 @@ def test_half_precision_trains_terms_too():
 
 
 def test_the_table_of_the_family_has_a_row_for_each_arm():
-    rows = [line.split("|")[2].strip(" `") for line in FAMILY.read_text(encoding="utf-8").splitlines() if "| `" in line]
-    assert sorted(arm for row in rows for arm in row.split()) == sorted(load_study("against_the_family").arms)
+    table = FAMILY.read_text(encoding="utf-8").partition("## ")[0]
+    arms = [line.split("|")[2].strip(" `") for line in table.splitlines() if line.startswith("|")][2:]
+    assert sorted(arms) == sorted(load_study("against_the_family").arms)
