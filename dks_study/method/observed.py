@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from dks_study.method.backbones import Backbone, Walked
 from dks_study.method.branches import BranchedNet
 from dks_study.method.hollow import hollow
+from dks_study.method.probing import arranged
 from dks_study.method.streams import seeded
 from dks_study.method.tapping import GIVEN, run_tapped
 from dks_study.method.terms import Sides
@@ -70,9 +71,10 @@ class Observed(nn.Module):
         comparisons: of each pair of each term.
     """
 
-    def __init__(self, network: nn.Module, comparisons: Sequence[Comparison]) -> None:
-        """Observe `network`."""
+    def __init__(self, network: nn.Module, comparisons: Sequence[Comparison], last: frozenset[str]) -> None:
+        """Observe `network`; the modules `last` put out channels last, [B, H, W, C], which are shown [B, C, H, W]."""
         super().__init__()
+        self._last = last
         self.network, self.comparisons = network, nn.ModuleList(comparisons)
         modules = (name for each in comparisons for name in (*each.sight.teacher, *each.sight.student))
         self._modules_seen = tuple(dict.fromkeys(modules))
@@ -93,7 +95,8 @@ class Observed(nn.Module):
         """
         logits: Any
         logits, kept = run_tapped(self.network, images, self._modules_seen)
-        seen = {name: feature for name, feature in kept.items() if isinstance(feature, Tensor)}
+        seen = {name: each for name, each in kept.items() if isinstance(each, Tensor)}
+        seen |= {name: seen[name].permute(0, 3, 1, 2) for name in self._last if name in seen}
         for name in self._modules_seen:
             if name not in seen:
                 got = type(kept.get(name)).__name__
@@ -132,13 +135,17 @@ def observed(
                 raise ValueError(f"loss.terms.{name}.pairs: {error} in {pair!r}") from error
             sights.append(Sight(name, pair, term, teacher, student))
     with torch.device("meta"), torch.no_grad():
+        images, empty = torch.empty(2, *image_shape), hollow(network)
         plain = [Comparison(sight, [nn.Identity() for _ in sight.student]) for sight in sights]
-        shown: Seen = Observed(hollow(network), plain)(torch.empty(2, *image_shape))
+        _, kept = run_tapped(empty, images, [name for each in sights for name in (*each.teacher, *each.student)])
+        maps = {name: each for name, each in kept.items() if isinstance(each, Tensor)}
+        last = frozenset(name for name, each in maps.items() if arranged(each, images) == "map_last")
+        shown: Seen = Observed(empty, plain, last)(images)
     comparisons: list[Comparison] = []
     for sight, sides in zip(sights, shown.features.values(), strict=True):
         with seeded(seed, "adapter", sight.name, sight.pair):
             comparisons.append(Comparison(sight, _adapters(sight, *sides)))
-    return Observed(network, comparisons)
+    return Observed(network, comparisons, last)
 
 
 def _modules_of(side: str, term: TermSpec, network: nn.Module, parts: Parts) -> tuple[str, ...]:

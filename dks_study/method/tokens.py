@@ -1,0 +1,115 @@
+"""Branches of transformers: grown at blocks that put out tokens [B, N, C] or channels last, [B, H, W, C].
+
+A branch is a head like the network's own (layer norm; its class token if it has one, else the mean of the tokens), with
+the recipe `tail` behind a share of the blocks that follow, with fresh weights.
+"""
+
+import math
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from dks_study.spec.backbone import ExternalSpec
+from dks_study.spec.branches import BranchSpec
+
+CLASS_TOKENS = ("class_token", "cls_token")  # how torchvision and timm call it
+
+
+@dataclass(frozen=True)
+class TokenPlace:
+    """What a branch needs to know of a network that works on tokens.
+
+    Attributes:
+        epsilon: of its last layer norm.
+        has_class_token: is the first token the class token?
+        following: names of the modules that run after the tapped one in its sequence.
+        in_channels: channels that it is shown; None: nobody knows how to make another network like it.
+    """
+
+    epsilon: float
+    has_class_token: bool
+    following: tuple[str, ...]
+    in_channels: int | None
+
+
+class TokenHead(nn.Module):
+    """Layer norm, class token or mean of all tokens, linear layer: [B, N, C] or [B, H, W, C] -> logits [B, classes]."""
+
+    def __init__(self, channels: int, classes: int, epsilon: float, has_class_token: bool) -> None:
+        """Build a head with fresh weights."""
+        super().__init__()
+        self.norm, self.fc = nn.LayerNorm(channels, eps=epsilon), nn.Linear(channels, classes)
+        self.has_class_token = has_class_token
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Return logits."""
+        tokens = self.norm(tokens.flatten(1, -2))
+        logits: Tensor = self.fc(tokens[:, 0] if self.has_class_token else tokens.mean(1))
+        return logits
+
+
+def token_place(model: nn.Module, tap: str, in_channels: int | None) -> TokenPlace:
+    """Return what the branch at module `tap` of `model` needs to know."""
+    norms = [module for module in model.modules() if isinstance(module, nn.LayerNorm)]
+    parent, _, last = tap.rpartition(".")
+    siblings: tuple[str, ...] = ()
+    if isinstance(sequence := model.get_submodule(parent), nn.Sequential | nn.ModuleList):
+        names = [name for name, _ in sequence.named_children()]
+        siblings = tuple(f"{parent}.{name}" for name in names[names.index(last) + 1 :])
+    has_class_token = any(isinstance(getattr(model, name, None), nn.Parameter) for name in CLASS_TOKENS)
+    return TokenPlace(norms[-1].eps if norms else 1e-6, has_class_token, siblings, in_channels)
+
+
+def grow_at_tokens(
+    place: TokenPlace, name: str, channels: int, backbone: ExternalSpec, branches: BranchSpec, classes: int
+) -> nn.Sequential:
+    """Return the branch at a tap called `name`; `auto` is `linear` here. It draws from the global CPU generator.
+
+    Raises:
+        ValueError: one line that names the key, if it cannot grow there.
+    """
+    recipe = "linear" if branches.recipe == "auto" else branches.recipe
+    if recipe not in ("linear", "tail"):
+        raise ValueError(f"branches.recipe: must be linear or tail at {name}, which puts out tokens, got {recipe!r}")
+    parts: list[nn.Module] = []
+    if recipe == "tail":
+        if place.in_channels is None:
+            rule = f"must be linear at {name}, which puts out tokens, in a network that is given as an object"
+            raise ValueError(f"branches.recipe: {rule}, got 'tail'")
+        if not place.following:
+            rule = f"must be linear at {name}, as no block of its sequence follows"
+            raise ValueError(f"branches.recipe: {rule}, got 'tail'")
+        parts = _fresh_blocks(place.following, place.in_channels, backbone, branches.depth_factor, classes)
+        channels = _width(parts[-1])
+    return nn.Sequential(*parts, TokenHead(channels, classes, place.epsilon, place.has_class_token))
+
+
+def _fresh_blocks(
+    names: tuple[str, ...], in_channels: int, backbone: ExternalSpec, share: float, classes: int
+) -> list[nn.Module]:
+    """Return a share of the blocks `names` of a second network that the same constructor makes.
+
+    Stages (sequences of blocks) are kept, each with its share of blocks, and so is what leads from one to the next;
+    blocks of one sequence are kept from its beginning.
+    """
+    from dks_study.method.backbones.origins import make  # needs torchvision, which takes a second to import
+
+    fresh = make(backbone, in_channels, classes)
+    following = [fresh.get_submodule(name) for name in names]
+    if any(isinstance(module, nn.Sequential) for module in following):
+        kept = [_shortened(each, share) if isinstance(each, nn.Sequential) else each for each in following]
+        return kept
+    return following[: _share(len(following), share)]
+
+
+def _shortened(stage: nn.Sequential, share: float) -> nn.Sequential:
+    return stage[: _share(len(stage), share)]
+
+
+def _share(blocks: int, share: float) -> int:
+    return math.ceil(share * blocks - 1e-9)
+
+
+def _width(module: nn.Module) -> int:
+    """Return the channels that a block puts out, which are those of its last linear layer."""
+    return [each for each in module.modules() if isinstance(each, nn.Linear)][-1].out_features
