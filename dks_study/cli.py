@@ -113,7 +113,7 @@ def add_where(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--disk-gib", metavar="GIB", type=_gib, help="what checkpoints may take (all that is free)")
     reuse = parser.add_mutually_exclusive_group()
     there = "adopt finished trials from the studies there, too: by default from those in --results alone"
-    reuse.add_argument("--reuse", metavar="FOLDER", default=True, help=there)
+    reuse.add_argument("--reuse", metavar="FOLDER|URL", default=True, help=there)
     reuse.add_argument("--no-reuse", dest="reuse", action="store_false", help="adopt no trial: train them all")
     again = "let lost trials run again: failed, diverged, out_of_memory, or one by its name; may be given again"
     parser.add_argument("--retry", metavar="WHICH", action="append", default=[], help=again)

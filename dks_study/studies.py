@@ -66,7 +66,8 @@ def run(
         optuna_storage: URL of a database that shows the search to optuna-dashboard.
         disk_gib: what checkpoints may take.
         mlflow: URI of an MLflow that shows every trial as a run.
-        reuse: whether finished trials are adopted from the other studies in `results`; a folder: from there, too.
+        reuse: whether finished trials are adopted from the other studies in `results`; a folder, or the URL of one
+            in a bucket: from there, too.
         retry: lost trials that get another try: their ids, or how they were lost (failed, diverged, out_of_memory).
 
     Raises:
@@ -260,14 +261,28 @@ def _display(study: StudySpec, folder: Path, mlflow: str | None) -> "Display":
 
 def reused(results: Path, reuse: bool | str | Path) -> tuple[Path, ...]:
     """Return the folders of the studies from which trials are adopted."""
-    from dks_study.study.adoption import ReuseError, studies_in
+    from dks_study.study.adoption import studies_in
 
     if reuse is False:
         return ()
-    more = () if reuse is True else studies_in(Path(reuse))
-    if reuse is not True and not more:
-        raise ReuseError(f"--reuse {reuse}: must be the folder of a study, or hold some; there is no ledger.jsonl")
-    return (*studies_in(results), *more)
+    return (*studies_in(results), *([] if reuse is True else _donors_at(str(reuse))))
+
+
+def _donors_at(place: str) -> list[Path]:
+    """Return the folders of the studies at `place`: a folder, or the URL of a bucket's folder."""
+    from dks_study.study.adoption import ReuseError, studies_in
+    from dks_study.study.failures import first_line
+    from dks_study.study.home import shown
+    from dks_study.study.pulling import pulled
+
+    try:
+        found = studies_in(pulled(place) if "://" in place else Path(place))
+    except OSError as error:
+        raise ReuseError(f"--reuse {shown(place)}: {first_line(error)}") from error
+    if not found:
+        rule = "must be the folder of a study, or hold some; there is no ledger.jsonl"
+        raise ReuseError(f"--reuse {shown(place)}: {rule}")
+    return found
 
 
 def _json(key: str, value: object) -> str:

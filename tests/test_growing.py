@@ -51,6 +51,11 @@ def refused(capsys, *words):
         (("--seeds", "1000000"), "search.seed: must not be one of report_seeds, got 1000000"),
         (("--set", "trial.epochs=0"), "trial.epochs: "),
         (("--reuse", "nowhere", "--seeds", "4", "--dry-run"), "--reuse nowhere: must be the folder of a study"),
+        (("--reuse", "file:///nowhere/at/all", "--seeds", "4", "--dry-run"), "--reuse file:///nowhere/at/all: must be"),
+        (
+            ("--reuse", "s4://keys@bucket/x", "--seeds", "4", "--dry-run"),
+            "--reuse s4://bucket/x: Unrecognized filesystem",
+        ),
     ],
 )
 def test_what_cannot_grow_is_said_in_one_line(made, capsys, words, told):

@@ -17,18 +17,24 @@ class StorageError(Problem, RuntimeError):
 
 @dataclass(frozen=True)
 class Home:
-    """A folder of a file system: on disk, s3:// or gs://."""
+    """A folder of a file system: on disk, s3:// or gs://.
+
+    Attributes:
+        url: of the folder.
+        option: with which it was given, for messages.
+    """
 
     url: str
+    option: str = "--storage"
 
     def within(self, name: str) -> "Home":
         """Return the folder `name` in this one."""
         base, mark, options = self.url.partition("?")
-        return Home(f"{base.rstrip('/')}/{name}{mark}{options}")
+        return Home(f"{base.rstrip('/')}/{name}{mark}{options}", self.option)
 
     def read(self, name: str) -> bytes | None:
         """Return what the file `name` holds, or None if there is none."""
-        files, root = _opened(self.url)
+        files, root = _opened(self.url, self.option)
         path = str(root / name)
         if files.get_file_info(path).type is not FileType.File:
             return None
@@ -38,7 +44,7 @@ class Home:
 
     def write(self, name: str, content: bytes) -> None:
         """Write a file; a crash leaves the old one or the new one."""
-        files, root = _opened(self.url)
+        files, root = _opened(self.url, self.option)
         target = root / name
         local = isinstance(files, LocalFileSystem)  # a bucket shows an object when it is whole
         path = str(target.with_name(f"{target.name}.tmp-{uuid.uuid4().hex[:8]}") if local else target)
@@ -51,7 +57,7 @@ class Home:
 
     def delete(self, name: str) -> None:
         """Delete a file, if it is there."""
-        files, root = _opened(self.url)
+        files, root = _opened(self.url, self.option)
         if files.get_file_info(str(root / name)).type is FileType.File:
             files.delete_file(str(root / name))
 
@@ -62,7 +68,7 @@ class Home:
 
     def sizes(self) -> dict[str, int]:
         """Return the sizes in bytes of all files below, by their names from here."""
-        files, root = _opened(self.url)
+        files, root = _opened(self.url, self.option)
         found = files.get_file_info(FileSelector(str(root), recursive=True, allow_not_found=True))
         return {
             str(PurePosixPath(info.path).relative_to(root)): info.size for info in found if info.type is FileType.File
@@ -82,11 +88,11 @@ class Home:
 
 
 @cache
-def _opened(url: str) -> tuple[FileSystem, PurePosixPath]:
+def _opened(url: str, option: str) -> tuple[FileSystem, PurePosixPath]:
     try:
         files, path = FileSystem.from_uri(url)
     except (ArrowException, OSError, ValueError) as error:
-        raise StorageError(f"--storage {shown(url)}: {str(error).splitlines()[0]}") from error
+        raise StorageError(f"{option} {shown(url)}: {str(error).splitlines()[0]}") from error
     return files, PurePosixPath(path)
 
 

@@ -203,3 +203,15 @@ def test_groups_of_workers_train_in_scratch_folders_and_leave_their_files_in_the
     assert [record.outcome.status for record in records(folder)] == ["complete"] * 2
     names = {Path(name).name for name in home_of(bucket, folder.name).within("trials/dense-confirm-seed0").sizes()}
     assert {"trial.json", "epochs.jsonl", "last.pt", "log.txt", "outcome.json"} <= names
+
+
+@pytest.mark.slow
+def test_trials_of_a_study_in_a_bucket_are_adopted_on_another_machine(space, uninterrupted, tmp_path, bucket):
+    url = bucket.replace("/ours", "/given")
+    given, _, _ = finish(space, tmp_path / "first", options=("--storage", url))
+    shutil.rmtree(tmp_path / "first")
+    folder, out, err = finish(space, tmp_path / "second", "table.title=Taken", options=("--reuse", url))
+    assert f"{TRIALS} of {TRIALS} trials adopted from {given.name}" in out
+    assert "HIDDEN" not in out + err
+    table = (uninterrupted[0] / "table.md").read_text()
+    assert (folder / "table.md").read_text().splitlines()[2:] == table.splitlines()[2:]

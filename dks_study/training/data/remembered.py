@@ -38,8 +38,8 @@ def remembered(root: Path) -> Iterator[dict[str, Known]]:
     Processes take turns: what one of a node has hashed the others need not.
     """
     with suppress(OSError):
-        _folder().mkdir(parents=True, exist_ok=True)
-    path = _folder() / f"{hashlib.sha256(os.fsencode(os.path.realpath(root))).hexdigest()[:20]}.json"
+        cache_folder().mkdir(parents=True, exist_ok=True)
+    path = cache_folder() / f"{hashlib.sha256(os.fsencode(os.path.realpath(root))).hexdigest()[:20]}.json"
     with _turn(path):
         before = _read(path)
         known = dict(before)
@@ -51,7 +51,7 @@ def remembered(root: Path) -> Iterator[dict[str, Known]]:
                     _write(path, known)
 
 
-def _folder() -> Path:
+def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "dks_study")
 
 
