@@ -22,13 +22,14 @@ class TokenPlace:
     Attributes:
         epsilon: of its last layer norm.
         has_class_token: is the first token the class token?
-        following: names of the modules that run after the tapped one in its sequence.
+        following: names of the modules that come after the tapped one in its sequence, then of those that come after
+            that sequence in the one that it is in itself, and so on; no group of them is empty.
         in_channels: channels that it is shown; None: nobody knows how to make another network like it.
     """
 
     epsilon: float
     has_class_token: bool
-    following: tuple[str, ...]
+    following: tuple[tuple[str, ...], ...]
     in_channels: int | None
 
 
@@ -51,13 +52,18 @@ class TokenHead(nn.Module):
 def token_place(model: nn.Module, tap: str, in_channels: int | None) -> TokenPlace:
     """Return what the branch at module `tap` of `model` needs to know."""
     norms = [module for module in model.modules() if isinstance(module, nn.LayerNorm)]
-    parent, _, last = tap.rpartition(".")
-    siblings: tuple[str, ...] = ()
-    if isinstance(sequence := model.get_submodule(parent), nn.Sequential | nn.ModuleList):
-        names = [name for name, _ in sequence.named_children()]
-        siblings = tuple(f"{parent}.{name}" for name in names[names.index(last) + 1 :])
     has_class_token = any(isinstance(getattr(model, name, None), nn.Parameter) for name in CLASS_TOKENS)
-    return TokenPlace(norms[-1].eps if norms else 1e-6, has_class_token, siblings, in_channels)
+    return TokenPlace(norms[-1].eps if norms else 1e-6, has_class_token, _following(model, tap), in_channels)
+
+
+def _following(model: nn.Module, name: str) -> tuple[tuple[str, ...], ...]:
+    parent, _, last = name.rpartition(".")
+    sequence = model.get_submodule(parent)
+    if not name or not isinstance(sequence, nn.Sequential | nn.ModuleList):
+        return ()
+    names = [child for child, _ in sequence.named_children()]
+    after = tuple(f"{parent}.{child}".lstrip(".") for child in names[names.index(last) + 1 :])
+    return ((after,) if after else ()) + _following(model, parent)
 
 
 def grow_at_tokens(
@@ -85,25 +91,39 @@ def grow_at_tokens(
 
 
 def _fresh_blocks(
-    names: tuple[str, ...], in_channels: int, backbone: ExternalSpec, share: float, classes: int
+    groups: tuple[tuple[str, ...], ...], in_channels: int, backbone: ExternalSpec, share: float, classes: int
 ) -> list[nn.Module]:
-    """Return a share of the blocks `names` of a second network that the same constructor makes.
+    """Return a share of the blocks in `groups` of a second network that the same constructor makes, the first ones.
 
-    Stages (sequences of blocks) are kept, each with its share of blocks, and so is what leads from one to the next;
-    blocks of one sequence are kept from its beginning.
+    Where a group holds stages each keeps its share, and what leads from one to the next is kept.
     """
     from dks_study.method.backbones.origins import make  # needs torchvision, which takes a second to import
 
-    fresh = make(backbone, in_channels, classes)
-    following = [fresh.get_submodule(name) for name in names]
-    if any(isinstance(module, nn.Sequential) for module in following):
-        kept = [_shortened(each, share) if isinstance(each, nn.Sequential) else each for each in following]
-        return kept
-    return following[: _share(len(following), share)]
+    fresh, kept = make(backbone, in_channels, classes), list[nn.Module]()
+    for group in groups:
+        modules = [fresh.get_submodule(name) for name in group]
+        if any(map(_blocks, modules)):
+            kept += [_shortened(module, share) for module in modules]
+        else:
+            kept += modules[: _share(len(modules), share)]
+    return kept
 
 
-def _shortened(stage: nn.Sequential, share: float) -> nn.Sequential:
-    return stage[: _share(len(stage), share)]
+def _blocks(module: nn.Module) -> nn.Sequential | None:
+    """Return the blocks of a stage: a sequence in torchvision's Swin, one that a stage holds in timm's; None: none."""
+    inner = getattr(module, "blocks", module)
+    return inner if isinstance(inner, nn.Sequential) else None
+
+
+def _shortened(module: nn.Module, share: float) -> nn.Module:
+    blocks = _blocks(module)
+    if blocks is None:
+        return module
+    fewer = blocks[: _share(len(blocks), share)]
+    if blocks is module:
+        return fewer
+    module.blocks = fewer
+    return module
 
 
 def _share(blocks: int, share: float) -> int:
