@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from dks_study.spec.backbone import ExternalSpec
-from dks_study.spec.branches import BranchSpec
+from dks_study.spec.branches import BranchSpec, recipe_at
 
 CLASS_TOKENS = ("class_token", "cls_token")  # how torchvision and timm call it
 
@@ -69,14 +69,20 @@ def _following(model: nn.Module, name: str) -> tuple[tuple[str, ...], ...]:
 def grow_at_tokens(
     place: TokenPlace, name: str, channels: int, backbone: ExternalSpec, branches: BranchSpec, classes: int
 ) -> nn.Sequential:
-    """Return the branch at a tap called `name`; `auto` is `linear` here. It draws from the global CPU generator.
+    """Return the branch at a tap called `name`, which draws from the global CPU generator.
+
+    `auto` is `linear` in a network that is given as an object; otherwise what its description says.
 
     Raises:
         ValueError: one line that names the key, if it cannot grow there.
     """
-    recipe = "linear" if branches.recipe == "auto" else branches.recipe
+    recipe = recipe_at(backbone, branches, None)
+    if branches.recipe == "auto" and place.in_channels is None:
+        recipe = "linear"
     if recipe not in ("linear", "tail"):
-        raise ValueError(f"branches.recipe: must be linear or tail at {name}, which puts out tokens, got {recipe!r}")
+        rule = f"must be linear or tail at {name}, which puts out tokens"
+        raise ValueError(f"branches.recipe: {rule}, got {branches.recipe!r}")
+    _check_keys(branches, recipe, name)
     parts: list[nn.Module] = []
     if recipe == "tail":
         if place.in_channels is None:
@@ -88,6 +94,19 @@ def grow_at_tokens(
         parts = _fresh_blocks(place.following, place.in_channels, backbone, branches.depth_factor, classes)
         channels = _width(parts[-1])
     return nn.Sequential(*parts, TokenHead(channels, classes, place.epsilon, place.has_class_token))
+
+
+def _check_keys(branches: BranchSpec, recipe: str, name: str) -> None:
+    """Check that no key is given that a branch at tokens has no use for.
+
+    Raises:
+        ValueError: one line that begins with the key.
+    """
+    unused = {"blocks": branches.blocks, "width": branches.width, "width_by_tap": branches.width_by_tap}
+    unused |= {"depth_factor": branches.depth_factor != 1 and recipe == "linear"}
+    for key in (key for key, is_given in unused.items() if is_given):
+        rule = f"must be left out at {name}, where there are tokens and recipe {recipe}"
+        raise ValueError(f"branches.{key}: {rule}, got {getattr(branches, key)!r}")
 
 
 def _fresh_blocks(

@@ -195,7 +195,10 @@ def test_channels_last_features_are_told_from_maps():
 
     features = {each.tap.name: each for each in probe(Swapped(), torch.rand(2, 3, 32, 32)).features}
     assert [each.arrangement for each in features.values()] == ["map", "map_last", "map", "map"]
-    assert (features["swap"].tap.channels, features["swap"].pixels) == (features["a"].tap.channels, features["a"].pixels)
+    assert (features["swap"].tap.channels, features["swap"].pixels) == (
+        features["a"].tap.channels,
+        features["a"].pixels,
+    )
 
 
 def test_images_that_do_not_fit_are_named():

@@ -65,7 +65,7 @@ def test_a_run_without_terms_reports_none_and_costs_nothing():
     assert mine["val/loss/main"] != last.metrics["val/loss/main"]
 
 
-@pytest.mark.parametrize("optimiser", [{}, {"ema_decay": 0.9}], ids=["plain", "averaged"])
+@pytest.mark.parametrize("optimiser", [{}, pytest.param({"ema_decay": 0.9}, marks=pytest.mark.slow)])
 def test_a_resumed_run_is_the_uninterrupted_one_and_ships_the_own_network(optimiser):
     trial = trial_of(optimiser={"lr": 0.05, "batch_size": 256, **optimiser})
     data = load(trial.data)
