@@ -48,8 +48,8 @@ class BranchSpec(Spec):
     A branch grows a stage for every stage that remains in the backbone, then a classifier. `paper` has the published
     blocks; `tail` those of the backbone; `bottleneck` one bottleneck block for each remaining down-sampling; `linear`
     is the classifier alone; `auto` comes, at each tap, to the first of `paper`, `tail` and `bottleneck` that there is.
-    In transformers there are but `tail`, the blocks that follow, and `linear`, to which `auto` comes in ViT, DeiT and Swin
-    of torchvision and timm. `depth_factor` is the fraction kept of each stage's blocks (rounded up), `blocks` an
+    In transformers there are but `tail`, the blocks that follow, and `linear`, to which `auto` comes in ViT, DeiT and
+    Swin of torchvision and timm. `depth_factor` is the fraction kept of each stage's blocks (rounded up), `blocks` an
     explicit number for each remaining stage of a tap. `width` multiplies the channels of the branch's last stage (the
     growth rate in DenseNets) at every tap, `width_by_tap` at one; left out, the recipe's own. What is inside a stage
     grows what the stage's end grows.

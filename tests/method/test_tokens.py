@@ -191,6 +191,8 @@ def test_in_a_loop_of_one_s_own(make):
     assert torch.equal(logits["main"], expected)
     SynergyLoss()(logits, torch.arange(4)).total.backward()
     assert all(value.grad is not None for value in net.branches.parameters())
+    with pytest.raises(LoopError, match=r"depth_factor: must be left out at .* and recipe linear, got 0\.5"):
+        branched(model, taps, classes=5, example=images, depth_factor=0.5)
     with pytest.raises(LoopError, match=r"recipe: must be linear at .* given as an object, got 'tail'"):
         branched(model, taps, classes=5, example=images, recipe="tail")
 
@@ -198,6 +200,10 @@ def test_in_a_loop_of_one_s_own(make):
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
+        (
+            {"recipe": "tail", "width": 2.0},
+            r"branches\.width: must be left out at encoder\.layers.* and recipe tail, got 2",
+        ),
         (
             {"recipe": "auto"},
             r"branches\.recipe: must be linear or tail at encoder\.layers.* puts out tokens, got 'auto'",
