@@ -41,6 +41,7 @@ COMMANDS = {
     "grow": "dks_study.growing",
     "merge": "dks_study.merging",
     "diff": "dks_study.analysis.differing",
+    "verify": "dks_study.verifying",
     "doctor": "dks_study.engine.doctor",
     "clean": "dks_study.study.cleaning",
 }
