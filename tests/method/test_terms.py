@@ -7,7 +7,9 @@ import pytest
 import torch
 from pseudo import pseudo
 
+from dks_study import SynergyLoss
 from dks_study.method import terms
+from dks_study.method.own_loss import LoopError
 from dks_study.method.synergy import objective_for
 from dks_study.spec.terms import TermSpec
 from dks_study.spec.trial import LossSpec
@@ -226,3 +228,39 @@ def test_features_that_are_not_given_are_missed():
     objective, _ = objective_of("hint")
     with pytest.raises(KeyError, match=r"it/teacher\.a>a"):
         objective({name: made_up(name, B, 5) for name in NAMES}, TARGETS)
+
+
+def test_decoupled_kd_in_a_loop_of_one_s_own():
+    term = {"kind": "dkd", "pairs": ["teacher>main"], "weight": 0.5}
+    logits = {name: made_up(name, B, 5) for name in NAMES}
+    found = SynergyLoss(pairing="none", terms={"it": term})(logits, TARGETS)
+    assert set(found.terms) == {"it/teacher>main"}
+    without = SynergyLoss(pairing="none")(logits, TARGETS)
+    assert (found.total - without.total).item() == pytest.approx(0.5 * found.terms["it/teacher>main"].item(), rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("term", "targets", "message"),
+    [
+        (
+            {"kind": "hint", "pairs": ["a>b"]},
+            TARGETS,
+            r"^terms\.it\.kind: must be dkd in a loop of one's own, .* got 'hint'",
+        ),
+        (
+            {"kind": "dkd", "pairs": ["peer1.main>main"]},
+            TARGETS,
+            r"terms\.it\.pairs: .* got 'peer1\.main' in 'peer1\.main",
+        ),
+        ({"kind": "dkd", "pairs": ["teacher>main"]}, torch.rand(3, 5), "^targets: must be classes, int64"),
+        (
+            {"kind": "dkd", "pairs": ["teacher>main"], "warmup": 0.1},
+            TARGETS,
+            "^progress: must be given with .* term's warmup",
+        ),
+    ],
+)
+def test_what_such_a_loop_cannot_do_is_told_in_one_line(term, targets, message):
+    with pytest.raises(LoopError, match=message) as caught:
+        SynergyLoss(pairing="none", terms={"it": term})({name: made_up(name, B, 5) for name in NAMES}, targets)
+    assert "\n" not in str(caught.value)

@@ -17,6 +17,8 @@ from dks_study.method.tokens import TokenHead
 from dks_study.spec.backbone import ExternalSpec
 from dks_study.spec.branches import BranchSpec, auto_recipes
 from dks_study.spec.trial import RunSpec, TrialSpec
+from dks_study.study.export import export
+from dks_study.study.trial import run_trial
 from dks_study.training.cost import count_cost
 from dks_study.training.data import load
 from dks_study.training.team import Team
@@ -226,6 +228,15 @@ def test_what_cannot_grow_is_told_in_one_line(keys, message):
     with pytest.raises(ValueError, match=message) as caught:
         build("own_networks:tiny_vit", **keys)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TERMS)
+def test_what_was_trained_ships_alone(name, tmp_path):
+    trial = run_spec(name, TrialSpec, TERMS[name], "from_main", recipe="tail")
+    run_trial(trial, tmp_path, torch.device("cpu"), lambda metrics: None)
+    for to in ("weights", "torch.export"):
+        assert "logits equal those of `main`" in export(tmp_path, to)
 
 
 @pytest.mark.slow
