@@ -134,18 +134,37 @@ def observed(
             except ValueError as error:
                 raise ValueError(f"loss.terms.{name}.pairs: {error} in {pair!r}") from error
             sights.append(Sight(name, pair, term, teacher, student))
-    with torch.device("meta"), torch.no_grad():
-        images, empty = torch.empty(2, *image_shape), hollow(network)
-        plain = [Comparison(sight, [nn.Identity() for _ in sight.student]) for sight in sights]
-        _, kept = run_tapped(empty, images, [name for each in sights for name in (*each.teacher, *each.student)])
-        maps = {name: each for name, each in kept.items() if isinstance(each, Tensor)}
-        last = frozenset(name for name, each in maps.items() if arranged(each, images) == "map_last")
-        shown: Seen = Observed(empty, plain, last)(images)
+    seen, last = _shown(network, sights, image_shape)
     comparisons: list[Comparison] = []
-    for sight, sides in zip(sights, shown.features.values(), strict=True):
+    for sight in sights:
+        theirs, mine = (tuple(seen[name] for name in side) for side in (sight.teacher, sight.student))
         with seeded(seed, "adapter", sight.name, sight.pair):
-            comparisons.append(Comparison(sight, _adapters(sight, *sides)))
+            comparisons.append(Comparison(sight, _adapters(sight, theirs, mine)))
     return Observed(network, comparisons, last)
+
+
+def _shown(
+    network: nn.Module, sights: Sequence[Sight], image_shape: tuple[int, int, int]
+) -> tuple[dict[str, Tensor], frozenset[str]]:
+    """Return features of two images by module, without numbers, and which of them are permuted to [B, C, H, W].
+
+    Raises:
+        ValueError: one line that names the key, if a module puts out no tensor.
+    """
+    looked_at = [(sight, name) for sight in sights for name in (*sight.teacher, *sight.student)]
+    with torch.device("meta"), torch.no_grad():
+        images = torch.empty(2, *image_shape)
+        _, kept = run_tapped(hollow(network), images, [name for _, name in looked_at])
+        seen: dict[str, Tensor] = {}
+        for sight, name in looked_at:
+            feature = kept.get(name)
+            if not isinstance(feature, Tensor):
+                rule = "must name modules that run and put out a tensor"
+                got = type(feature).__name__ if name in kept else "nothing"
+                raise ValueError(f"loss.terms.{sight.name}.pairs: {rule}, got {got} of {name} in {sight.pair!r}")
+            seen[name] = feature
+        last = frozenset(name for name, each in seen.items() if arranged(each, images) == "map_last")
+        return seen | {name: seen[name].permute(0, 3, 1, 2) for name in last}, last
 
 
 def _modules_of(side: str, term: TermSpec, network: nn.Module, parts: Parts) -> tuple[str, ...]:
@@ -167,7 +186,7 @@ def _modules_of(side: str, term: TermSpec, network: nn.Module, parts: Parts) -> 
 def _module_at(backbone: Backbone, tap: str) -> nn.Module:
     modules: dict[str, nn.Module] = dict(backbone.plain().named_modules(remove_duplicate=False))
     name = tap
-    if isinstance(backbone, Walked) and is_stage(tap) and tap not in modules:
+    if isinstance(backbone, Walked) and is_stage(tap):  # as in `branches.taps`, whatever its modules are called
         ends = {each.name for each in (*backbone.taps, *backbone.inner_taps)}
         name = (backbone.module_at(tap) or "") if tap in ends else ""
     if not name or name not in modules:
@@ -203,16 +222,15 @@ def _adapters(sight: Sight, teacher: tuple[Tensor, ...], student: tuple[Tensor, 
     key, term, made = f"loss.terms.{sight.name}", sight.term, list[nn.Module]()
     for theirs, mine in zip(teacher, student, strict=True):
         wanted = "feature maps [B, C, H, W]" if term.kind in ("attention", "fsp") else "features of the same kind"
-        if theirs.ndim != mine.ndim or (term.kind in ("attention", "fsp") and mine.ndim != 4) or mine.ndim < 2:
+        of_tokens = theirs.ndim == mine.ndim == 3
+        alike = theirs.ndim == mine.ndim >= 2 and (not of_tokens or theirs.shape[1] == mine.shape[1])
+        if not alike or (term.kind in ("attention", "fsp") and mine.ndim != 4):
             shapes = f"[B, {_shape(theirs)}] and [B, {_shape(mine)}]"
             raise ValueError(
                 f"{key}.pairs: must compare {wanted} with kind {term.kind}, got {shapes} in {sight.pair!r}"
             )
         widths = _width(mine), _width(theirs)
-        learns = term.adapter == "conv" or (
-            term.adapter == "auto" and (term.kind == "hint" or (term.kind == "embedding" and widths[0] != widths[1]))
-        )
-        if learns:
+        if _learns(term, *widths):
             made.append(nn.Conv2d(*widths, 1) if mine.ndim == 4 else nn.Linear(*widths))
         elif widths[0] != widths[1] and term.kind != "attention":
             rule = f"must be conv where channels differ ({widths[1]} of the teacher, {widths[0]} of the student)"
@@ -220,6 +238,12 @@ def _adapters(sight: Sight, teacher: tuple[Tensor, ...], student: tuple[Tensor, 
         else:
             made.append(nn.Identity())
     return made
+
+
+def _learns(term: TermSpec, width: int, wanted: int) -> bool:
+    """Is there an adapter with weights, from so many channels of the student to those of the teacher?"""
+    by_kind = term.kind == "hint" or (term.kind == "embedding" and width != wanted)
+    return by_kind if term.adapter == "auto" else term.adapter == "conv"
 
 
 def _width(feature: Tensor) -> int:

@@ -199,6 +199,10 @@ def test_compiled_in_one_graph_it_sees_the_same():
 @pytest.mark.parametrize(
     ("term", "message"),
     [
+        (
+            {"kind": "hint", "pairs": ["stages>stage1"]},
+            r"must name modules that run and .* got nothing of backbone\.stages in",
+        ),
         ({"kind": "hint", "pairs": ["stag2>stage1"]}, r"loss\.terms\.it\.pairs: must name modules .* got 'stag2' in"),
         (
             {"kind": "hint", "pairs": ["stage3>stage1"], "adapter": "pool"},

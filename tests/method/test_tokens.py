@@ -161,6 +161,26 @@ def test_it_trains_with_terms_on_features(name):
     assert {key.split("/")[2] for key in last if key.startswith("val/term/")} == set(TERMS[name])
 
 
+@pytest.mark.parametrize(
+    ("kind", "pair", "message"),
+    [
+        (
+            "hint",
+            "0.mlp.0>1.ln_1",
+            r"adapter: must be conv where channels differ \(32 of the teacher, 16 of the student\)",
+        ),
+        ("attention", "1>0", r"must compare feature maps \[B, C, H, W\] with kind attention, got \[B, 17, 16\] and"),
+        ("hint", "0.self_attention>0", r"must name modules that run and put out a tensor, got tuple of backbone"),
+    ],
+)
+def test_tokens_that_cannot_be_compared_are_told_in_one_line(kind, pair, message):
+    pairs = [">".join(f"encoder.layers.encoder_layer_{side}" for side in pair.split(">"))]
+    term = {"kind": kind, "pairs": pairs, "adapter": "auto" if kind == "attention" else "pool"}
+    with pytest.raises(ValueError, match=message) as caught:
+        build("own_networks:tiny_vit", terms={"it": term}, recipe="linear")
+    assert "\n" not in str(caught.value)
+
+
 def test_channels_last_are_shown_as_maps():
     name = "own_networks:tiny_swin"
     seen = build(name, terms=TERMS[name], recipe="linear").eval()
