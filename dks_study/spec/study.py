@@ -15,12 +15,15 @@ from dks_study.spec.trial import RunSpec, Setting, TrialSpec
 class TableSpec(Spec):
     """The table that answers the question: one row per arm, each compared with the reference arm.
 
-    `against` names another arm to compare with for some arms, such as the baseline at the same noise.
+    `against` names another arm to compare with for some arms, such as the baseline at the same noise. `margin`, in
+    points of error, is the difference below which two arms count as equally good: each comparison is then better,
+    worse, equivalent or cannot tell. It is part of a study's hash: choose it before there are results.
     """
 
     title: str
     reference: str
     against: dict[str, str] = Field(default_factory=dict)
+    margin: float | None = Field(default=None, gt=0, lt=100)
 
     def reference_of(self, arm: str) -> str:
         """Return the arm that `arm` is compared with; an arm that others are compared with stands for itself."""

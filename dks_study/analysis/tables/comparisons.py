@@ -9,6 +9,7 @@ import pandas as pd
 
 from dks_study.analysis.rows import TUNED, TableRow, full_confirmations, repeat_of, table_rows
 from dks_study.analysis.statistics.estimands import effect
+from dks_study.analysis.statistics.margins import equivalence_p, seeds_to_decide, verdict
 from dks_study.analysis.statistics.paired import hedges_g, holm, wilcoxon_p
 from dks_study.analysis.statistics.planning import detectable_by_t, seeds_for_precision, smallest_detectable
 from dks_study.analysis.statistics.signflip import LEVEL
@@ -57,7 +58,7 @@ def comparisons(results: Results, metric: str = LAST) -> pd.DataFrame:
     procedure_high (NaN where it cannot be said); choice_std, seed_std; p_wilcoxon (NaN with several searches, but
     fewer than seeds), hedges_g; detectable (true difference found with a probability of 80 %, Holm's adjustment
     included) and seeds_needed (for a 95 % interval of +-1 point; each with a search of its own where there are
-    several).
+    several). With a margin also verdict, p_equivalence_holm, and seeds_to_decide (infinite: too many).
     """
     errors, repeats = errors_by_seed(results, metric), repeats_by_seed(results)
     frame = pd.DataFrame([_line(row, pairs, repeats) for row, pairs in _pairs(table_rows(results), errors)])
@@ -65,8 +66,26 @@ def comparisons(results: Results, metric: str = LAST) -> pd.DataFrame:
         return frame
     family = frame["choice"].map(frame["choice"].value_counts()).tolist()
     found = [_detectable(line, count) for line, count in zip(frame.to_dict("records"), family, strict=True)]
-    adjusted = frame.groupby("choice")["p"].transform(lambda p_values: holm(p_values.tolist()))
-    return frame.assign(p_holm=adjusted, detectable=found)
+    frame = frame.assign(p_holm=_adjusted(frame, "p"), detectable=found)
+    margin = results.study.table.margin
+    return frame if margin is None else _judged(frame, margin, family)
+
+
+def _adjusted(frame: pd.DataFrame, column: str) -> "pd.Series[float]":
+    """Return p values adjusted over the rows of the same choice."""
+    return frame.groupby("choice")[column].transform(lambda p_values: holm(p_values.tolist()))
+
+
+def _judged(frame: pd.DataFrame, margin: float, family: Sequence[int]) -> pd.DataFrame:
+    lines = frame.to_dict("records")
+    inside = [equivalence_p(line["mean"], line["standard_error"], line["freedom"], margin) for line in lines]
+    frame = frame.assign(p_equivalence=inside)
+    frame = frame.assign(p_equivalence_holm=_adjusted(frame, "p_equivalence"))
+    ends = zip(frame["mean"], frame["p_holm"], frame["p_equivalence_holm"], strict=True)
+    needed = [
+        seeds_to_decide(line["mean"], line["std"], margin, count) for line, count in zip(lines, family, strict=True)
+    ]
+    return frame.assign(verdict=[verdict(*end) for end in ends], seeds_to_decide=needed)
 
 
 def _pairs(rows: Sequence[TableRow], errors: pd.DataFrame) -> Iterator[tuple[TableRow, pd.DataFrame]]:

@@ -61,6 +61,14 @@ def _claims(results: Results, reference: str, compared: pd.DataFrame) -> Iterato
         alone = " of one search, whose luck is not in it" if searched else ""
         text += f"; 95 % interval and p of the settings{alone}: other seeds, {FLIPS}."
     yield f"{text} p is adjusted by Holm."
+    if "verdict" in compared:
+        margin = f"{results.study.table.margin:g}"
+        yield (
+            f"Verdict: equivalent if a difference of {margin} points or more, either way, is ruled out (two one-sided t"
+            " tests, Schuirmann 1987, Holm, 5 % level); else better or worse if p (Holm) is below 0.05; else it cannot"
+            " be told, and n seeds would decide if mean and spread stay what they are, each with a search of its own"
+            " where there are several."
+        )
     if len(tuned) < len(compared):
         yield (
             "As written: nothing chosen, compared and adjusted among themselves; interval and p of the settings, "

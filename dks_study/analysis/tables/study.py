@@ -1,5 +1,6 @@
 """The ablation table of a study: one row per arm, in percent test error, each paired with the reference arm by seed."""
 
+import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from dks_study.analysis.rows import TUNED, WRITTEN, TableRow, full_confirmations, table_rows
+from dks_study.analysis.statistics.margins import CANNOT_TELL, MOST_SEEDS
 from dks_study.analysis.tables.comparisons import (
     CHOSEN,
     LAST,
@@ -87,6 +89,8 @@ def _difference(compared: Mapping[Hashable, Any] | None) -> dict[str, object]:
         f"difference_{key}": compared[key]
         for key in ("n", "mean", "std", "seed_std", "choice_std", "low", "high", "p", *ends)
     }
+    judged = ("verdict", "p_equivalence_holm", "seeds_to_decide")
+    line |= {key: compared[key] for key in judged if key in compared}
     return line | {key: compared[key] for key in ("p_holm", "estimand", "method")}
 
 
@@ -145,7 +149,17 @@ def _columns(table: ArmTable) -> dict[str, list[Cell]]:
             texts = [interval_text(*ends) for ends in zip(low, high, strict=True)]
             columns[f"95 % interval ({estimand})"] = [Cell(text) for text in texts]
     columns["p (Holm)"] = [number(p, digits=3) for p in rows["p_holm"]]
+    if "verdict" in rows:
+        verdicts = zip(rows["verdict"], rows["seeds_to_decide"], strict=True)
+        columns["verdict"] = [Cell(_verdict(text, seeds)) for text, seeds in verdicts]
     return columns
+
+
+def _verdict(text: object, seeds: float) -> str:
+    """Return a verdict as tables show it, with the seeds that would decide where it cannot be told."""
+    if text != CANNOT_TELL:
+        return text if isinstance(text, str) else ""
+    return f"{text} (n above {MOST_SEEDS:,})" if math.isinf(seeds) else f"{text} (n = {seeds:.0f})"
 
 
 def _errors(rows: pd.DataFrame, end: tuple[str, str, str, str]) -> list[Cell]:
