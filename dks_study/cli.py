@@ -44,6 +44,7 @@ COMMANDS = {
     "verify": "dks_study.verifying",
     "doctor": "dks_study.engine.doctor",
     "clean": "dks_study.study.cleaning",
+    "schema": "dks_study.spec.schema",
 }
 
 

@@ -1,47 +1,23 @@
-"""Every command in README, notes and search spaces is run, or as much of it as is cheap, in a fresh copy of it all."""
+"""Every command of README, manual, notes and spaces is run, or as much of it as is cheap, in a fresh copy of it all."""
 
 import json
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
 
+import pages
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [*(ROOT / name for name in ("README.md", "CONTRIBUTING.md")), *ROOT.glob("benchmarks/*.md")]
-PAGES += [ROOT / "cluster" / "README.md", ROOT / "analysis" / "results" / "README.md"]
+PAGES = [*ROOT.glob("benchmarks/*.md"), ROOT / "analysis" / "results" / "README.md", *pages.PAGES]
 YAML = [*ROOT.glob("search_spaces/**/*.yaml")]
-PROGRAMS = ("python", "python3", "dks-study", "pip", "pytest", "run_study.py", "tensorboard", "optuna-dashboard", "ray")
-PROGRAMS += ("sbatch", "source", "ruff", "mypy", "lint-imports", ".ci/run")
-STANDING_IN = {"FOLDER": "data", "/path/to/imagenet": "data", "...": "dense_vs_oneway"}  # for what a reader fills in
-
-
-def commands_in(path):
-    """Yield each command of a page, as words: lines of its bash blocks, and what it shows as `code`."""
-    text = path.read_text()
-    if path.suffix == ".yaml":
-        texts = re.findall(r"^#(?: Command:)?\s+((?:python run_study.py|dks-study) .*)$", text, re.MULTILINE)
-    else:
-        blocks = re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
-        texts = [line for block in blocks for line in block.splitlines()]
-        prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
-        inline = [" ".join(code.split()) for code in re.findall(r"`([^`]+)`", prose)]
-        texts += [code for code in inline if re.sub(r"^(\w+=\S+ |taskset -c \d+ )+", "", code).split()[0] in PROGRAMS]
-    for line in texts:
-        for command in line.split(" && "):
-            words = shlex.split(command, comments=True)
-            while words and (re.fullmatch(r"[A-Z_]+=\S+", words[0]) or words[0] == "taskset"):
-                words = words[3:] if words[0] == "taskset" else words[1:]
-            if words:
-                yield [STANDING_IN.get(word, word).replace("=FOLDER", "=data") for word in words]
-
-
-FOUND = sorted({tuple(words): path.relative_to(ROOT) for path in PAGES + YAML for words in commands_in(path)}.items())
+FOUND = sorted(
+    {tuple(words): path.relative_to(ROOT) for path in PAGES + YAML for words in pages.commands_in(path)}.items()
+)
 
 
 def of(*beginning):
@@ -50,8 +26,11 @@ def of(*beginning):
     return sorted({words[length:] for words, length in cut})
 
 
+ON_RESULTS = ("report", "overview", "bundle", "diff")  # these need results: tests/test_pages.py runs them
 OF_STUDIES = [
-    words for words in of("python run_study.py", "run_study.py", "dks-study") if words[1:] or words[:1] == ("--list",)
+    words
+    for words in of("python run_study.py", "run_study.py", "dks-study")
+    if (words[1:] or words[:1] == ("--list",)) and words[0] not in ON_RESULTS
 ]
 SCRIPTS = {words for words in of("python") if words[0].startswith("benchmarks/")}
 SCRIPTS = sorted(SCRIPTS | {(str(path.relative_to(ROOT)),) for path in ROOT.glob("benchmarks/*.py")})
@@ -103,7 +82,7 @@ print(json.dumps(found))
 
 
 def write_copy(target):
-    """Write a fresh copy of the tree, as git would check it out."""
+    """Write a fresh copy of the tree, as git would check it out, and the files that the manual has its reader write."""
     names = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
         cwd=ROOT, capture_output=True, text=True, check=True,
@@ -112,6 +91,8 @@ def write_copy(target):
         if (ROOT / name).is_file() and Path(name).suffix not in (".parquet", ".ipynb", ".pdf"):
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, target / name)
+    for name, text in pages.files_of(pages.PAGES).items():
+        (target / name).write_text(text, encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -136,8 +117,9 @@ def results(commands):
 
 
 def test_commands_are_found_where_they_are():
-    pages = {str(path) for _, path in FOUND}
-    assert {"README.md", "cluster/README.md", "CONTRIBUTING.md", "search_spaces/joint.yaml"} <= pages
+    where = {str(path.relative_to(ROOT)) for path in PAGES + YAML if any(pages.commands_in(path))}
+    assert {"README.md", "cluster/README.md", "CONTRIBUTING.md", "search_spaces/joint.yaml"} <= where
+    assert {"docs/start/own-data.md", "docs/guides/my-slurm.md", "docs/reference/commands.md"} <= where
     assert all((ROOT / script).is_file() for script, *_ in SCRIPTS)
     assert len(SCRIPTS) > 10
     assert len(OF_STUDIES) > 20
@@ -189,7 +171,8 @@ def test_every_other_command_is_one_that_is_known():
         "sbatch",
         "python3 -m venv .venv",
     )
-    known += ("source .venv", "ruff", "mypy", "lint-imports", "ray up", "ray dashboard cluster/", "python -c")
+    known += ("source .venv", "ruff", "mypy", "lint-imports", "ray up", "ray dashboard cluster/", "python -c", "mkdocs")
+    known += ("cd results/STUDY/latex", "pdflatex tables.tex")
     assert [words for words, _ in FOUND if not " ".join(words).startswith(known)] == []
     for words in of("python -c"):
         compile(words[0], "-c", "exec")

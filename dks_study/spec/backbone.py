@@ -22,7 +22,13 @@ _OTHER_CLASSIFIERS = re.compile(r"(.+\.)?main|(teacher|peer\w*|ensemble)(\..+)?"
 
 
 class ResNetSpec(Spec):
-    """CIFAR ResNet of depth 6n+2: three stages of n basic blocks (He et al., 2016)."""
+    """CIFAR ResNet of depth 6n+2: three stages of n basic blocks (He et al., 2016).
+
+    Attributes:
+        name: the family.
+        depth: layers, 6n+2: 8, 14, 20, 32, 44, 56, 110, ...
+        base_channels: channels of the first stage; they double at each further one.
+    """
 
     name: Literal["resnet"]
     depth: int = Field(ge=8)
@@ -42,7 +48,13 @@ class ResNetSpec(Spec):
 
 
 class PreActResNetSpec(Spec):
-    """Pre-activation CIFAR ResNet (He et al., 2016b): depth 6n+2 of basic blocks, 9n+2 of bottleneck blocks."""
+    """Pre-activation CIFAR ResNet (He et al., 2016b): depth 6n+2 of basic blocks, 9n+2 of bottleneck blocks.
+
+    Attributes:
+        name: the family.
+        depth: layers, 6n+2, or 9n+2 of bottleneck blocks.
+        bottleneck: build it of bottleneck blocks.
+    """
 
     name: Literal["preact_resnet"]
     depth: int = Field(ge=8)
@@ -64,7 +76,14 @@ class PreActResNetSpec(Spec):
 
 
 class WRNSpec(Spec):
-    """Wide ResNet WRN-depth-width of depth 6n+4: three stages of n pre-activation blocks (Zagoruyko, 2016)."""
+    """Wide ResNet WRN-depth-width of depth 6n+4: three stages of n pre-activation blocks (Zagoruyko, 2016).
+
+    Attributes:
+        name: the family.
+        depth: layers, 6n+4: 10, 16, 22, 28, 40, ...
+        width: its factor k, as in WRN-28-10.
+        dropout: inside each block, between its convolutions.
+    """
 
     name: Literal["wrn"]
     depth: int = Field(ge=10)
@@ -87,7 +106,14 @@ class WRNSpec(Spec):
 class DenseNetSpec(Spec):
     """CIFAR DenseNet of three dense blocks (Huang et al., 2017): depth 3n+4, with bottlenecks 6n+4.
 
-    `reduction` is the fraction of channels that a transition keeps. DenseNet-BC: bottleneck true, reduction 0.5.
+    DenseNet-BC: bottleneck true, reduction 0.5.
+
+    Attributes:
+        name: the family.
+        depth: layers, 3n+4, or 6n+4 with bottlenecks.
+        growth: channels that each layer adds.
+        bottleneck: a 1x1 convolution before each 3x3.
+        reduction: the fraction of channels that a transition keeps.
     """
 
     name: Literal["densenet"]
@@ -114,7 +140,12 @@ class DenseNetSpec(Spec):
 
 
 class MobileNetSpec(Spec):
-    """MobileNet v1 (Howard et al., 2017) with the stem at full resolution, for small images; `width` is its alpha."""
+    """MobileNet v1 (Howard et al., 2017) with the stem at full resolution, for small images.
+
+    Attributes:
+        name: the family.
+        width: its alpha: multiplies all channels.
+    """
 
     name: Literal["mobilenet"]
     width: float = Field(default=1.0, gt=0, le=4)
@@ -126,7 +157,12 @@ class MobileNetSpec(Spec):
 
 
 class VGGSpec(Spec):
-    """VGG with batch norm for small images (Simonyan and Zisserman, 2015): depth 11, 13, 16 or 19, one linear layer."""
+    """VGG with batch norm and one linear layer, for small images (Simonyan and Zisserman, 2015).
+
+    Attributes:
+        name: the family.
+        depth: layers: 11, 13, 16 or 19.
+    """
 
     name: Literal["vgg_bn"]
     depth: Literal[11, 13, 16, 19] = 16
@@ -140,8 +176,13 @@ class VGGSpec(Spec):
 class ExternalSpec(Spec):
     """A network that is built elsewhere: `torchvision:NAME`, `timm:NAME`, or `package.module:callable` of your own.
 
-    `options` are keyword arguments of its constructor. Weights are never loaded or downloaded. `output` says which of
-    several values that it returns are the logits, by position or name; left out, the only one of shape [B, classes].
+    Weights are never loaded or downloaded.
+
+    Attributes:
+        name: where it comes from, and what it is called there.
+        options: keyword arguments of its constructor.
+        output: which of several values that it returns are the logits, by position or name; left out: the only one of
+            shape [B, classes].
     """
 
     name: str = Field(pattern=EXTERNAL_NAME)

@@ -44,15 +44,20 @@ class Growth(NamedTuple):
 class BranchSpec(Spec):
     """Where auxiliary classifiers attach, and how they are built. No taps: the plain backbone (baseline).
 
-    `taps` is a list of names, or the names joined by + (`stage1+stage2`): one value, which an axis can choose.
-    A branch grows a stage for every stage that remains in the backbone, then a classifier. `paper` has the published
-    blocks; `tail` those of the backbone; `bottleneck` one bottleneck block for each remaining down-sampling; `linear`
-    is the classifier alone; `auto` comes, at each tap, to the first of `paper`, `tail` and `bottleneck` that there is.
-    In transformers there are but `tail`, the blocks that follow, and `linear`, to which `auto` comes in ViT, DeiT and
-    Swin of torchvision and timm. `depth_factor` is the fraction kept of each stage's blocks (rounded up), `blocks` an
-    explicit number for each remaining stage of a tap. `width` multiplies the channels of the branch's last stage (the
-    growth rate in DenseNets) at every tap, `width_by_tap` at one; left out, the recipe's own. What is inside a stage
-    grows what the stage's end grows.
+    A branch grows a stage for every stage that remains in the backbone, then a classifier. What is inside a stage grows
+    what the stage's end grows.
+
+    Attributes:
+        taps: a list of names, or the names joined by + (`stage1+stage2`): one value, which an axis can choose.
+        recipe: what grows at each tap. paper: the published blocks; tail: those of the backbone; bottleneck: one
+            bottleneck block for each remaining down-sampling; linear: the classifier alone; auto: the first of paper,
+            tail and bottleneck that there is. In transformers there are but tail, the blocks that follow, and linear,
+            to which auto comes in ViT, DeiT and Swin of torchvision and timm.
+        depth_factor: the fraction kept of each stage's blocks (rounded up).
+        blocks: an explicit number for each remaining stage of a tap.
+        width: multiplies the channels of the branch's last stage (the growth rate in DenseNets) at every tap; left out:
+            the recipe's own.
+        width_by_tap: the same at one tap.
     """
 
     taps: tuple[str, ...] = ()

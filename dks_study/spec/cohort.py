@@ -15,7 +15,9 @@ from dks_study.spec.pairing import MAIN, TEACHER
 class TeacherSpec(Spec):
     """A trained network that teaches and does not learn.
 
-    `weights` is a file as `dks-study export TRIAL --to weights` writes it, made with this `backbone`.
+    Attributes:
+        weights: a file as `dks-study export TRIAL --to weights` writes it.
+        backbone: the network that the weights are of.
     """
 
     weights: str = Field(min_length=1)
@@ -23,7 +25,12 @@ class TeacherSpec(Spec):
 
 
 class PeerSpec(Spec):
-    """A network that learns beside the study's own, from other initial weights. What is left out is the run's own."""
+    """A network that learns beside the study's own, from other initial weights.
+
+    Attributes:
+        backbone: as in `trial`; left out: the run's own.
+        branches: as in `trial`; left out: the run's own.
+    """
 
     backbone: BackboneSpec | None = None
     branches: BranchSpec | None = None

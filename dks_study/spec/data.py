@@ -33,6 +33,7 @@ class DataSpec(Spec):
             fall exponentially (a long tail). Drawn by `split_seed`, after the validation cut.
         train_images: keep that many training images, with the classes' shares as they are; None keeps all. Drawn by
             `split_seed`, after `imbalance`.
+        split_seed: draws the validation cut, and whatever else must be the same in all trials.
         label_noise: the fraction of the training labels that are wrong.
         label_noise_in: where: [train], or [train, validation]. Wrong validation labels are drawn by `split_seed`: they
             are the same in all trials, which are chosen by them. Test labels are never wrong.
@@ -41,9 +42,11 @@ class DataSpec(Spec):
             deer>horse, cat>dog, dog>cat. cifar100: the next class of the same superclass. Others: the next class.
         flip: mirror half of the training images.
         crop_pad_pixels: shift by up to that many pixels, what comes in at the border being what `crop_pad_mode` says.
+        crop_pad_mode: the border is reflected, or zero.
         cutout_pixels: side of a square of the mean colour at a random place, cut off at the border; 0: none.
         random_erasing: probability of a random rectangle (2 to 33 % of the area) of the mean colour.
         rand_augment_operations: so many random operations on each image, of strength `rand_augment_magnitude`.
+        rand_augment_magnitude: the strength of those operations.
         mixup_alpha, cutmix_alpha: mix pairs of images by a fraction from Beta(alpha, alpha); 0: off. With both, each
             batch has one of them, with probability 1/2.
         in_memory: image_folder alone: decode once (default), or on the fly as imagenet is.

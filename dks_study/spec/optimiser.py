@@ -20,19 +20,36 @@ class OptimiserSpec(Spec):
     Average: with `ema_decay` d the weights w are followed by a <- d a + (1 - d) w after every step, from the initial
     weights on; validation, test and what ships use a, training goes on from w.
 
-    `momentum`, `nesterov` and `reset_momentum` are for sgd, `betas` for adamw, `milestones` and `gamma` for multistep.
+    Attributes:
+        name: sgd or adamw.
+        lr: the learning rate, after warm-up and before the first drop.
+        momentum, nesterov: for sgd alone.
+        reset_momentum: for sgd and multistep alone: momentum is lost at each milestone, where the authors' code
+            builds a new optimiser.
+        betas: for adamw alone.
+        weight_decay: of the weights of convolutions and linear layers.
+        decay_batch_norm: all parameters decay, as in the authors' code.
+        batch_size: images of a step, over all workers together.
+        keep_partial_batch: the last batch of an epoch is used though it is not full, as in the authors' code.
+        accumulate: the gradient of a batch in that many parts of at least two images.
+        clip_norm: the largest norm of the gradient; left out: any.
+        ema_decay: d of the average of the weights; left out: no average.
+        schedule: what becomes of the rate: multistep, cosine or constant.
+        milestones: for multistep: when the rate drops, in fractions of training.
+        gamma: for multistep: what the rate is multiplied by at each milestone.
+        warmup: the fraction of training over which the rate rises.
     """
 
     name: Literal["sgd", "adamw"] = "sgd"
     lr: float = Field(default=0.1, gt=0)
     momentum: float = Field(default=0.9, ge=0, lt=1)
     nesterov: bool = False
-    reset_momentum: bool = False  # the authors' code builds a new optimiser at each milestone
+    reset_momentum: bool = False
     betas: tuple[Fraction, Fraction] = (0.9, 0.999)
     weight_decay: float = Field(default=5e-4, ge=0)
-    decay_batch_norm: bool = False  # the authors' code: true
+    decay_batch_norm: bool = False
     batch_size: int = Field(default=128, ge=2)
-    keep_partial_batch: bool = False  # the authors' code: true
+    keep_partial_batch: bool = False
     accumulate: int = Field(default=1, ge=1)
     clip_norm: float | None = Field(default=None, gt=0)
     ema_decay: float | None = Field(default=None, gt=0, lt=1)

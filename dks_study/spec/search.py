@@ -22,6 +22,12 @@ class AxisSpec(Spec):
     """One searched value, for some arms or all: a range (both ends included), choices, or that of another axis.
 
     Attributes:
+        float: a range of numbers, `[low, high]`.
+        int: a range of whole numbers, `[low, high]`.
+        choice: a list of values.
+        same_as: another axis, whose value this key always takes.
+        log: search the range by its logarithm.
+        arms: the arms in which it is searched; left out: all.
         when: other keys' values (or lists of them): where a run has others, the axis is left out of the setting.
         role: scientific: part of what an arm is about. nuisance: whatever must be tuned before arms can be compared
             (learning rate, training length, decay): searched in every arm, with the same budget.
@@ -158,9 +164,15 @@ class SearchSpec(Spec):
         finalists: settings of an arm that are raced; 1: the best of the search is chosen as it is.
         race_seeds: further seeds for each finalist; never a report seed.
         repeats: independent searches of each arm, over which the report seeds are spread.
+        seed: of the searches and their trials; never a report seed.
+        sampler: auto: every cell of a finite space, else tpe, and nsga2 for several objectives.
+        axes: what is searched, by dotted key of `trial` (`optimiser.lr`); `epochs` is the length of training.
         parallel: trials of one arm in a group; a trial learns from earlier groups alone.
         as_arms: finite axes of which every combination becomes an arm of its own.
         points: known settings, tried after trial 0; what one leaves out has the arm's own value.
+        constraints: comparisons of two keys, or of a key and a number: `"loss.top_down_weight >= 0.5"`.
+        objectives: what is chosen by; of several, the Pareto front of each arm is confirmed.
+        early_stopping: which search trials are ended before their time.
         confirm_at_most: of several objectives, how many settings on an arm's Pareto front are confirmed.
     """
 

@@ -15,9 +15,12 @@ from dks_study.spec.trial import RunSpec, Setting, TrialSpec
 class TableSpec(Spec):
     """The table that answers the question: one row per arm, each compared with the reference arm.
 
-    `against` names another arm to compare with for some arms, such as the baseline at the same noise. `margin`, in
-    points of error, is the difference below which two arms count as equally good: each comparison is then better,
-    worse, equivalent or cannot tell. It is part of a study's hash: choose it before there are results.
+    Attributes:
+        title: the heading of the table.
+        reference: the arm that the others are compared with.
+        against: another arm to compare with for some arms, such as the baseline at the same noise.
+        margin: in points of error, the difference below which two arms count as equally good: each comparison is then
+            better, worse, equivalent or cannot tell. It is part of a study's hash: choose it before there are results.
     """
 
     title: str
@@ -50,6 +53,14 @@ class StudySpec(Spec):
     """A question and its scale: arms (dotted overrides of `trial`), search, report seeds, table.
 
     Attributes:
+        name: what the results folder is called; the name of the space's file if left out.
+        question: what the study asks, in one sentence; heads the plan and the report.
+        profile: the file in search_spaces/profiles/, or a path, whose values lie under those of this file.
+        trial: what all arms have in common: a whole training run.
+        arms: the rows of the table, by name: what each changes, as dotted keys of `trial` (`loss.pairing: none`).
+        search: what is searched in each arm, and how.
+        report_seeds: the seeds of the confirmation, the same in every arm: the n of the table.
+        table: the table that answers the question.
         max_failures: how often a trial that raised, or whose process or node died, is started again.
         out_of_memory: what becomes of a trial that ran out of memory: it has failed, or it is trained anew with the
             same batches in twice as many parts (`optimiser.accumulate`), and again until there are two images in each.

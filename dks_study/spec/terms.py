@@ -28,6 +28,8 @@ class TermSpec(Spec):
     Attributes:
         kind: hint (FitNets), attention (attention transfer), fsp (flow between two taps, `stage1+stage2` on each side),
             embedding (what the last linear layers are given: BYOT's hint), dkd (decoupled KD).
+        pairs: who teaches whom, `teacher>student` each; see above.
+        weight: of the sum of the pairs.
         warmup: the fraction of training over which the weight rises from 0.
         adapter: what makes the student's features like the teacher's: `conv`, a 1x1 convolution that is trained along
             and dropped for inference; `pool`, nothing that learns. auto: `conv` for hints, and for embeddings of other

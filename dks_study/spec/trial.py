@@ -57,13 +57,28 @@ Weight = Annotated[float, Field(ge=0)]
 class LossSpec(Spec):
     """Supervised terms plus weighted KL(teacher || student) terms; every weight is 1 in the paper.
 
-    The defaults are the paper's. `main_weight` is that of every network's own classifier, `branch_weight` that of
-    every branch, `branch_weight_by_tap` that of one (`stage2`, `peer1.stage2`); the weights by direction act inside a
-    network. `branch_schedule` says what becomes of the branches' weights in training: constant,
-    falling linearly to 0 (CNDS), or 0 wherever a branch's cross-entropy is below `branch_threshold` nats (DSN).
-    `synergy_warmup` is the fraction of training over which the synergy weight rises from 0. `pair_dropout` is the
-    probability with which each pair is left out of a step. `terms` are further ones by name, each with a weight of its
-    own (`spec/terms.py`).
+    The defaults are the paper's.
+
+    Attributes:
+        pairing: who teaches whom: a scheme, a list of schemes and `teacher>student` pairs, or a weight for each pair.
+        synergy_weight: of all KL terms together.
+        top_down_weight: of the pairs in which a deeper classifier teaches a shallower one of the same network.
+        bottom_up_weight: of the pairs in which a shallower classifier teaches a deeper one of the same network.
+        pair_reduction: the KL terms are summed, or their mean is taken over the pairs.
+        pair_dropout: the probability with which each pair is left out of a step.
+        synergy_warmup: the fraction of training over which the synergy weight rises from 0.
+        detach_teacher: true: no gradient reaches the teacher of a pair.
+        temperature: logits are divided by it in the KL terms.
+        temperature_squared: KL terms are multiplied by the square of the temperature.
+        label_smoothing: the fraction of the target that is spread over all classes, in the cross-entropies.
+        main_weight: of the cross-entropy of every network's own classifier, `main`.
+        branch_weight: of the cross-entropy of every branch.
+        branch_weight_by_tap: of that of one branch instead, by its name (`stage2`, `peer1.stage2`).
+        branch_schedule: what becomes of the branches' weights in training: constant, falling linearly to 0 (CNDS), or,
+            with threshold, 0 wherever a branch's cross-entropy is below `branch_threshold` (DSN).
+        branch_threshold: in nats, for branch_schedule threshold alone.
+        smoothing: added to every probability in the KL terms; the authors' code adds 1.0e-8.
+        terms: further terms by name, on features or probabilities, each with a weight of its own.
     """
 
     pairing: Annotated[Pairing, PlainValidator(_check_pairing), PlainSerializer(_as_it_is)] = "dense"
@@ -82,7 +97,7 @@ class LossSpec(Spec):
     branch_weight_by_tap: dict[str, Weight] = Field(default_factory=dict)
     branch_schedule: Literal["constant", "linear", "threshold"] = "constant"
     branch_threshold: Weight = 0.0
-    smoothing: float = Field(default=0.0, ge=0, le=1e-3)  # the authors' code adds 1e-8 to every probability
+    smoothing: float = Field(default=0.0, ge=0, le=1e-3)
     terms: dict[Name, TermSpec] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -96,7 +111,13 @@ class LossSpec(Spec):
 
 
 class ResourceSpec(Spec):
-    """What one trial gets. workers 0: in the trial's own process; N: a Ray Train group of N workers (DDP)."""
+    """What one trial gets.
+
+    Attributes:
+        workers: 0: it trains in the trial's own process; N: a Ray Train group of N workers (DDP), which share a batch.
+        cpus_per_worker: CPUs, and threads, of each worker (0 workers: of the trial).
+        gpus_per_worker: 0, 1, or a part of one; with several workers 0 or 1, as NCCL refuses two ranks on one GPU.
+    """
 
     workers: int = Field(default=0, ge=0)
     cpus_per_worker: int = Field(default=1, ge=1)
@@ -122,7 +143,20 @@ class ResourceSpec(Spec):
 
 
 class RunSpec(Spec):
-    """Everything about a training run but its seed and its part in the study."""
+    """Everything about a training run but its seed and its part in the study.
+
+    Attributes:
+        backbone: the network that ships, with the keys of its family.
+        data: the data set, its split, and what is done to the training images.
+        branches: where auxiliary classifiers attach, and how they are built.
+        peers: networks that learn beside this one (DML, DCM), nine at most.
+        teacher: a trained network that teaches and does not learn (KD).
+        loss: the terms of the loss: who teaches whom, and all weights.
+        optimiser: how weights are updated, and how the rate falls.
+        epochs: the length of training; where an axis searches it, the common maximum.
+        resources: CPUs, GPUs and workers of one trial.
+        compute: number format, memory layout, compilation; the same in the whole study.
+    """
 
     backbone: BackboneSpec
     data: DataSpec

@@ -46,6 +46,8 @@ class Planner:
         self._outcomes: dict[str, Outcome] = {}
         self._spaces = {arm: arm_space(study, arm) for arm in study.arms}
         self._trials = {arm: searched(study, arm) for arm in study.arms}  # of each search
+        # Over which the report seeds are spread; where nothing is searched there is nothing to repeat.
+        self._repeats = study.search.repeats if any(self._trials.values()) else 1
         self._searches = [(arm, repeat) for repeat in range(study.search.repeats) for arm in study.arms]
         self._grids = {arm: _grid(study, space) for arm, space in self._spaces.items()}
         self._races: dict[Search, list[Cell]] = {}
@@ -181,7 +183,7 @@ class Planner:
             for cell in self._confirmations(position, seed):
                 if cell.id not in self._cells:
                     return cell
-            repeat = position % self._study.search.repeats
+            repeat = position % self._repeats
             known = all((arm, repeat) in self._members or not trials for arm, trials in self._trials.items())
             if known and position == self._seeds_begun:
                 self._seeds_begun = position + 1  # nothing more will come with this seed
@@ -189,7 +191,7 @@ class Planner:
 
     def _confirmations(self, position: int, seed: int) -> Iterator[Cell]:
         """Yield what is known by now of the trials with a report seed: each arm as written, and as tuned."""
-        repeat = position % self._study.search.repeats
+        repeat = position % self._repeats
         for arm in self._study.arms:
             members = self.members(arm, repeat)
             written = self._spaces[arm].completed({})
@@ -204,7 +206,7 @@ class Planner:
     def _confirmation(
         self, arm: str, position: int, seed: int, setting: Setting, *, member: int = 0, choice: Choice = "tuned"
     ) -> Cell:
-        repeat, epochs = position % self._study.search.repeats, self._study.epochs_of(setting, search=False)
+        repeat, epochs = position % self._repeats, self._study.epochs_of(setting, search=False)
         return Cell(arm, "confirm", position, seed, epochs, setting, member, repeat, choice)
 
     def _front(self, search: Search, known: Collection[str]) -> int:

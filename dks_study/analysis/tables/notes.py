@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from dks_study.analysis.rows import WRITTEN, full_confirmations, left_out, planned_epochs, table_rows
+from dks_study.analysis.rows import WRITTEN, full_confirmations, left_out, planned_epochs, repeat_of, table_rows
 from dks_study.analysis.statistics.signflip import LEVEL, pairs_to_reach, smallest_p
 from dks_study.analysis.tables.comparisons import CHOSEN
 from dks_study.analysis.tables.settings import edges
@@ -38,7 +38,8 @@ def _setup(results: Results) -> str:
     lengths = planned_epochs(results)[trials.index] if len(trials) else pd.Series([study.trial.epochs])
     length = f"{lengths.min():g}" if lengths.nunique() == 1 else f"{lengths.min():g} to {lengths.max():g}"
     seeds = _count(len(study.report_seeds), "report seed")
-    spread = f" spread over {study.search.repeats} searches of each arm" if study.search.repeats > 1 else ""
+    searches = repeat_of(trials).nunique() if len(trials) else 1
+    spread = f" spread over {searches} searches of each arm" if searches > 1 else ""
     both = " and after the epoch that validation chose" if CHOSEN in trials else ""
     return (
         f"{seeds}{spread}, {length} epochs, {study.trial.data.name}; test error of `main` after the last epoch{both}."

@@ -1,0 +1,208 @@
+"""Every block of README and manual is run: files are used, Python is executed, shell is read, or run on real results.
+
+tests/test_commands.py reads and plans the commands of all pages; here those run that work on results.
+"""
+
+import importlib
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pages
+import pytest
+import torch
+import yaml
+from jsonschema import Draft7Validator
+
+from dks_study import branched, cli, load, read, run
+from dks_study.__main__ import EXIT_OUR_ERROR
+from dks_study.engine.interrupts import EXIT_LOST, INTERRUPTED
+from dks_study.spec.data import DataSpec
+from dks_study.spec.files import load_study
+from dks_study.spec.schema import schemas
+from dks_study.training.data.custom import read_callable
+
+ROOT = Path(__file__).resolve().parent.parent
+BLOCKS = [(page, block) for page in pages.PAGES for block in pages.blocks_of(page)]
+FILES = pages.files_of(pages.PAGES)
+ON_RESULTS = {"docs/guides/python.md", "docs/guides/papers-table.md"}  # what these pages run needs a study
+SMALL = {
+    "trial.epochs": 2,
+    "report_seeds": [0, 1],
+    "search.axes.epochs": {"int": [1, 2], "role": "nuisance"},
+    "search.trials": 2,
+    "search.repeats": 1,
+    "search.finalists": 1,
+    "search.race_seeds": 0,
+}
+
+
+def name_of(page):
+    return str(page.relative_to(ROOT))
+
+
+def run_python(page, namespace, smaller=("", "")):
+    """Run the blocks of a page that are Python and no file, one after another, with one text in place of another."""
+    ran = [block for block in pages.blocks_of(page) if block.language == "python" and not block.title]
+    for block in ran:
+        exec(compile(block.text.replace(*smaller), name_of(page), "exec"), namespace)
+    return len(ran)
+
+
+def with_python():
+    return [page for page in pages.PAGES if any(b.language == "python" and not b.title for b in pages.blocks_of(page))]
+
+
+def test_readme_is_short_and_has_the_two_commands():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 150
+    assert text.count("\npip install -e . && python run_study.py --space dense_vs_oneway.yaml\n") == 1
+    assert text.count("\npip install -e '.[test]' && pytest\n") == 1
+
+
+def test_blocks_are_in_languages_that_are_run_or_are_no_code():
+    assert {block.language for _, block in BLOCKS} <= {"bash", "python", "yaml", "text", "math", ""}
+    assert all(block.language in ("bash", "python") for _, block in BLOCKS if block.why)
+    assert len(FILES) == len([block for _, block in BLOCKS if block.title]) > 5, "two pages show a file of one name"
+
+
+def test_shell_is_shell():
+    texts = [block.text for _, block in BLOCKS if block.language == "bash"]
+    done = subprocess.run(["bash", "-n"], input="\n".join(texts), capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("page", [page for page in with_python() if name_of(page) not in ON_RESULTS], ids=name_of)
+def test_python_runs(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run_python(page, {}) > 0
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name.endswith(".yaml")])
+def test_a_space_or_a_profile_is_one_that_runs(name, tmp_path):
+    (tmp_path / name).write_text(FILES[name], encoding="utf-8")
+    kind = "space" if "question:" in FILES[name] else "profile"
+    assert list(Draft7Validator(schemas()[kind]).iter_errors(yaml.safe_load(FILES[name]))) == []
+    if kind == "space":
+        assert load_study(str(tmp_path / name)).name == name.removesuffix(".yaml")
+    else:
+        assert load_study("does_it_help", str(tmp_path / name)).profile == name.removesuffix(".yaml")
+
+
+def module_of(name, folder, monkeypatch):
+    (folder / f"{name}.py").write_text(FILES[f"{name}.py"], encoding="utf-8")
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.delitem(sys.modules, name, raising=False)
+    return importlib.import_module(name)
+
+
+def test_the_reader_s_own_data_are_read(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run_python(ROOT / "docs/start/own-data.md", {}) == 1
+    module_of("my_data", tmp_path, monkeypatch)
+    source = read_callable(DataSpec(name="my_data:arrays", root=str(tmp_path)))
+    assert (source.classes, len(source.pool.labels)) == (10, 1200)
+    assert source.pool.images.dtype == torch.uint8
+
+
+def test_the_reader_s_own_network_grows_branches(tmp_path, monkeypatch):
+    network = module_of("my_network", tmp_path, monkeypatch).build(in_channels=1, classes=10)
+    net = branched(network, taps=["block1", "block2"], classes=10, example=torch.zeros(2, 1, 8, 8))
+    assert list(net(torch.zeros(2, 1, 8, 8))) == ["block1", "block2", "main"]
+
+
+def test_the_exit_statuses_are_those_of_the_command():
+    text = (ROOT / "docs/reference/exit-statuses.md").read_text(encoding="utf-8")
+    known = {0, cli.EXIT_FAILED_TRIALS, cli.EXIT_BAD_INPUT, EXIT_LOST, EXIT_OUR_ERROR, INTERRUPTED}
+    assert {int(status) for status in re.findall(r"^\| (\d+) \|", text, re.MULTILINE)} == known
+
+
+def test_the_page_of_commands_has_them_all():
+    text = (ROOT / "docs/reference/commands.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| `dks-study (\w+)", text, re.MULTILINE)) == set(cli.COMMANDS)
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """A folder with two small studies, as the manual names them: results/STUDY and results/OTHER, of other seeds."""
+    folder = tmp_path_factory.mktemp("manual")
+    previous = Path.cwd()
+    os.chdir(folder)
+    try:
+        for name, seeds in (("STUDY", [0, 1]), ("OTHER", [2, 3])):
+            study = load("dense_vs_oneway", set=SMALL | {"report_seeds": seeds})
+            (folder / "results" / name).symlink_to(run(study).folder.name)
+    finally:
+        os.chdir(previous)
+    return folder
+
+
+def on_results():
+    """Return the commands of the manual that work on results/STUDY."""
+    found = {tuple(words) for page in pages.MANUAL for words in pages.commands_in(page)}
+    return sorted(words[1:] for words in found if words[0] == "dks-study" and "results" in " ".join(words[1:]))
+
+
+@pytest.mark.slow
+def test_commands_on_results_run(results, monkeypatch, capsys):
+    monkeypatch.chdir(results)
+    trial = next(path.name for path in sorted((results / "results/STUDY/trials").iterdir()) if list(path.glob("*.pt")))
+    names = {words[0] for words in on_results()}
+    assert {"report", "overview", "bundle", "grow", "merge", "diff", "clean", "export"} <= names
+    for words in on_results():
+        if words[0] == "grow" and "--dry-run" not in words:
+            words += ("--dry-run",)
+        status = cli.main([word.replace("TRIAL", trial) for word in words])
+        said = capsys.readouterr()
+        assert status == (1 if words[0] == "diff" else 0), (words, said.err)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(ON_RESULTS))
+def test_python_on_results_runs(name, results, monkeypatch):
+    monkeypatch.chdir(results)
+    namespace = {"images": torch.zeros(2, 1, 8, 8, dtype=torch.uint8)}
+    assert run_python(ROOT / name, namespace, ('set={"trial.epochs": 10}', f"set={SMALL}")) == 1
+    assert np.isfinite(namespace["results"].trials["val/top1/main"]).all()
+
+
+def told(page):
+    """Return what stands as `code` in the first column of a page's tables, by the headings above."""
+    parts = re.split(r"^## (.+)$", (ROOT / "docs/reference" / page).read_text(encoding="utf-8"), flags=re.MULTILINE)
+    sections = dict(zip(["", *parts[1::2]], parts[::2], strict=True))
+    rows = {title: re.findall(r"^\| (`.+?) \|", text, re.MULTILINE) for title, text in sections.items()}
+    return {title: re.findall("`([^`]+)`", " ".join(found)) for title, found in rows.items()}
+
+
+@pytest.mark.slow
+def test_every_column_is_told_and_every_one_that_is_told_is_there(results):
+    found, page = read(results / "results/STUDY"), told("columns.md")
+    standing_in = {"SPLIT": "(train|val|test|test_chosen)", "TEACHER>STUDENT": r"[\w.]+>[\w.]+", "NAME": r"[\w.]+"}
+    metrics = []
+    for name in page["Metrics"]:
+        for word, pattern in standing_in.items():
+            name = name.replace(word, pattern)
+        metrics.append(name)
+    rows = {"Of a trial": found.trials, "Of an epoch": found.epochs}
+    for title, frame in rows.items():
+        own = {name for name in page[title] if name != "setting/KEY"}
+        assert own <= set(frame.columns)
+        rest = [name for name in frame.columns if name not in own and not name.startswith("setting/")]
+        assert [name for name in rest if not any(re.fullmatch(each, name) for each in metrics)] == []
+    rare = {"cost/peak_memory_mib", "(train|val|test|test_chosen)/top5/[\\w.]+"}  # of GPUs, and of many classes
+    unseen = {each for each in metrics if not any(re.fullmatch(each, name) for name in found.trials.columns)}
+    assert unseen == rare
+
+
+@pytest.mark.slow
+def test_every_file_is_told(results):
+    page = told("files.md")
+    names = {name.removesuffix("/") for each in page.values() for name in each}
+    study = results / "results/STUDY"
+    trials = list((study / "trials").iterdir())
+    there = {re.sub(r"-\d+\.json", "-N.json", path.name) for folder in (study, *trials) for path in folder.iterdir()}
+    assert {"ledger.jsonl", "trials.parquet", "trial.json", "outcome.json", "last.pt"} <= there
+    assert sorted(there - names - {"trials"}) == []
