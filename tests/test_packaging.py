@@ -67,7 +67,11 @@ def of_the_plan(printed):
 def test_the_command_lists_and_plans_what_a_checkout_does(installed, tmp_path):
     where = call(installed, "python", "-c", "import dks_study; print(dks_study.__file__)", cwd=tmp_path)
     assert str(ROOT) not in where.stdout
-    for words in (["--list"], ["--space", "dense_vs_oneway", "--dry-run"], ["--space", "against_kd_dml", "--dry-run"]):
+    for words in (
+        ["--list"],
+        ["--space", "dense_vs_oneway", "--dry-run"],
+        ["--space", "against_the_family", "--dry-run"],
+    ):
         here = subprocess.run([sys.executable, ROOT / "run_study.py", *words], capture_output=True, text=True)
         there = call(installed, "dks-study", *words, cwd=tmp_path)
         assert there.returncode == 0, there.stderr
@@ -83,7 +87,7 @@ def test_every_further_command_says_how_it_is_used(installed, tmp_path, command)
 
 def test_a_study_with_the_shipped_teacher_runs_in_an_empty_folder(installed, tmp_path):
     small = ["trial.epochs=1", "report_seeds=[0, 1]", "search.trials=0"]
-    words = ["--space", "against_kd_dml", *(word for value in small for word in ("--set", value))]
+    words = ["--space", "against_the_family", *(word for value in small for word in ("--set", value))]
     done = call(installed, "dks-study", *words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     (study,) = (tmp_path / "results").iterdir()

@@ -9,9 +9,10 @@ from dks_study.method.backbones import Backbone, Walked, Watched, build_backbone
 from dks_study.method.backbones.layout import PROBE_PIXELS
 from dks_study.method.growth import Site, grow, stage_site
 from dks_study.method.hollow import hollow
-from dks_study.method.probing import Probed, probe
+from dks_study.method.probing import Feature, Probed, probe
 from dks_study.method.streams import seeded
 from dks_study.method.tapping import pick_logits
+from dks_study.method.tokens import token_place
 from dks_study.spec.backbone import BackboneSpec, is_stage, shallow_to_deep
 from dks_study.spec.branches import BranchSpec
 from dks_study.spec.pairing import MAIN
@@ -40,6 +41,10 @@ class BranchedNet(nn.Module):
     def names(self) -> tuple[str, ...]:
         """The classifiers, shallow to deep, `main` last."""
         return (*self._taps, MAIN)
+
+    def branch(self, name: str) -> nn.Module:
+        """Return the branch of a classifier; KeyError: there is none."""
+        return dict(zip(self._taps, self.branches.values(), strict=True))[name]
 
     def plain(self) -> nn.Module:
         """Return the network that ships, without branches: the very module that is trained here."""
@@ -148,7 +153,14 @@ def _module_sites(watched: Watched, probed: Probed, taps: Sequence[str]) -> list
     if positions != sorted(positions):
         right = ", ".join(sorted(taps, key=probed.position))
         raise ValueError(f"branches.taps: must be listed as they run ({right}), got {', '.join(taps)}")
-    return [Site(each.tap, probed.after(each.tap.name) or (each.tap,)) for each in found]
+    return [module_site(watched.model, each, probed, watched.in_channels) for each in found]
+
+
+def module_site(model: nn.Module, feature: Feature, probed: Probed, in_channels: int | None) -> Site:
+    """Return the place at a module that ends no known stage; `in_channels`: see `TokenPlace`."""
+    if feature.arrangement == "map":
+        return Site(feature.tap, probed.after(feature.tap.name) or (feature.tap,))
+    return Site(feature.tap, (feature.tap,), tokens=token_place(model, feature.tap.name, in_channels))
 
 
 def _keys(taps: Sequence[str]) -> list[str]:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from dks_study.method.backbones import Tap, Walked
-from dks_study.spec.backbone import BackboneSpec, tap_position
+from dks_study.method.tokens import TokenPlace, grow_at_tokens
+from dks_study.spec.backbone import BackboneSpec, ExternalSpec, tap_position
 from dks_study.spec.branches import BranchSpec, bottleneck_layout, branch_layout, recipe_at
 
 
@@ -18,12 +19,14 @@ class Site:
         after: the ends of the stages that follow it in the backbone.
         stage: which tap of `walked` it is: the end of a stage or a place inside one; None: no stages are known there.
         walked: the backbone, if its stages are known.
+        tokens: what is known where there are tokens or channels last; None: the feature map is [B, C, H, W].
     """
 
     tap: Tap
     after: tuple[Tap, ...]
     stage: str | None = None
     walked: Walked | None = None
+    tokens: TokenPlace | None = None
 
 
 def stage_site(walked: Walked, stage: str, tap: Tap | None = None) -> Site:
@@ -43,6 +46,9 @@ def grow(site: Site, backbone: BackboneSpec, branches: BranchSpec, classes: int)
         ValueError: one line that names the key, if it cannot grow there.
     """
     tap, stage, walked = site.tap, site.stage, site.walked
+    if site.tokens:
+        assert isinstance(backbone, ExternalSpec)
+        return grow_at_tokens(site.tokens, tap.name, tap.channels, backbone, branches, classes)
     recipe = recipe_at(backbone, branches, stage)
     if stage is None or walked is None:
         if recipe not in ("bottleneck", "linear"):

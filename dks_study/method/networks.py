@@ -1,4 +1,4 @@
-"""What a run trains: one branched network, or a cohort of it with peers and a frozen teacher."""
+"""What a run trains: one branched network, or a cohort with peers and a frozen teacher; perhaps observed."""
 
 import pickle
 from collections.abc import Mapping, Sequence
@@ -9,10 +9,12 @@ from torch import Tensor, nn
 
 from dks_study.method.backbones import Backbone, build_backbone
 from dks_study.method.branches import ANY_SIZE, BranchedNet, build_branched
+from dks_study.method.observed import NETWORK, Observed, Parts, observed
 from dks_study.method.streams import derive
 from dks_study.spec.cohort import TeacherSpec
 from dks_study.spec.pairing import TEACHER
 from dks_study.spec.shipped import found
+from dks_study.spec.terms import of_features
 from dks_study.spec.trial import RunSpec
 
 OWN = "own."  # what the names of a cohort's own parameters begin with
@@ -67,14 +69,24 @@ class Cohort(nn.Module):
             others |= {f"peer{number}.{name}": logits for name, logits in peer(images).items()}
         return {**others, **own}
 
+    def parts(self) -> Parts:
+        """Return its networks by their names; the own has none."""
+        found: dict[str, BranchedNet | Backbone] = {"": self.own}
+        for number, peer in enumerate(self.peers, start=1):
+            assert isinstance(peer, BranchedNet)
+            found[f"peer{number}"] = peer
+        return found if self.teacher is None else {**found, TEACHER: self.teacher.network}
 
-Network = BranchedNet | Cohort
+
+Network = BranchedNet | Cohort | Observed
 
 
 def build_network(
     run: RunSpec, in_channels: int, classes: int, seed: int, pixels: tuple[int, int] = ANY_SIZE
 ) -> Network:
     """Return what `run` trains; equal parts get equal initial weights whatever else is built.
+
+    It is observed if a term of the loss compares features.
 
     Args:
         run: which backbone, branches, peers and teacher.
@@ -86,6 +98,23 @@ def build_network(
     Raises:
         ValueError: one line that names the key, if a part cannot be built or the teacher's weights do not fit.
     """
+    network = _build(run, in_channels, classes, seed, pixels)
+    if not of_features(run.loss.terms):
+        return network
+    parts = network.parts() if isinstance(network, Cohort) else {"": network}
+    return observed(network, parts, run.loss.terms, run.classifiers, (in_channels, *pixels), seed)
+
+
+def own_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the weights of the own network, backbone and branches, among those of what a run trains."""
+    weights = dict(state)
+    for prefix in (NETWORK, OWN):
+        within = {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
+        weights = within or weights
+    return weights
+
+
+def _build(run: RunSpec, in_channels: int, classes: int, seed: int, pixels: tuple[int, int]) -> BranchedNet | Cohort:
     own = build_branched(run.backbone, run.branches, in_channels, classes, seed, pixels)
     if not run.peers and run.teacher is None:
         return own

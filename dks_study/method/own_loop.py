@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from dks_study.method.backbones import Backbone, Walked, Watched
 from dks_study.method.backbones.layout import PROBE_PIXELS, LayoutError
-from dks_study.method.branches import BranchedNet, check_logits
+from dks_study.method.branches import BranchedNet, check_logits, module_site
 from dks_study.method.growth import Site, grow, stage_site
 from dks_study.method.own_loss import LoopError
 from dks_study.method.probing import Probed, probe
@@ -46,8 +46,9 @@ def branched(
 
     Args:
         model: any classifier of images.
-        taps: names of modules that put out feature maps [B, C, H, W], as in `model.named_modules()`; or stages
-            (`stage2`, or `stage2.3` for its third block), if the model is a chain of modules.
+        taps: names of modules that put out feature maps [B, C, H, W], [B, H, W, C] or tokens [B, N, C], as in
+            `model.named_modules()`; or stages (`stage2`, or `stage2.3` for its third block), if the model is a chain of
+            modules.
         classes: number of classes, at least 2.
         output: which of several values that the model returns is the logits, by position, key or attribute; None: the
             only one of shape [B, classes].
@@ -87,7 +88,7 @@ def _branched(
     spec, walked = _stages(model, keys, images.shape[1], classes)
     modules = {tap: _module_at(tap, model, walked) for tap in keys.taps}
     taps = sorted(modules, key=lambda tap: probed.position(probed.find(modules[tap]).tap.name))
-    grown = {tap: _branch(_site(tap, modules[tap], probed, walked), spec, keys, classes) for tap in taps}
+    grown = {tap: _branch(_site(model, tap, modules[tap], probed, walked), spec, keys, classes) for tap in taps}
     for tap, branch in grown.items():
         feature = probed.find(modules[tap])
         branch.to(feature.device, feature.dtype)
@@ -140,14 +141,14 @@ def _module_at(tap: str, model: nn.Module, walked: Walked | None) -> str:
     return module
 
 
-def _site(tap: str, module: str, probed: Probed, walked: Walked | None) -> Site:
+def _site(model: nn.Module, tap: str, module: str, probed: Probed, walked: Walked | None) -> Site:
     """Return the place at a module: that of the stage that it ends, if there is one."""
     feature = probed.find(module)
     place = replace(feature.tap, name=tap)
     for stage in (*walked.taps[:-1], *walked.inner_taps) if walked else ():
         if walked and walked.module_at(stage.name) in feature.twins:
             return stage_site(walked, stage.name, place)
-    return Site(place, probed.after(module) or (place,))
+    return replace(module_site(model, feature, probed, None), tap=place)
 
 
 def _branch(site: Site, spec: BackboneSpec, keys: BranchSpec, classes: int) -> nn.Module:

@@ -10,6 +10,7 @@ from torch import Tensor
 from dks_study.method.synergy import LossTerms, Objective, objective_for
 from dks_study.spec.base import Problem
 from dks_study.spec.pairing import MAIN
+from dks_study.spec.terms import of_features
 from dks_study.spec.trial import LossSpec
 from dks_study.spec.wording import values_problem
 
@@ -31,6 +32,9 @@ class SynergyLoss:
             self.spec = LossSpec.model_validate_json(json.dumps(loss, default=str))
         except ValidationError as error:
             raise LoopError(values_problem(error.errors(), LossSpec, "SynergyLoss")) from error
+        for name in of_features(self.spec.terms):
+            rule = "must be dkd in a loop of one's own, where logits alone are known"
+            raise LoopError(f"terms.{name}.kind: {rule}, got {self.spec.terms[name].kind!r}")
         self._objectives: dict[tuple[str, ...], Objective] = {}
 
     def __call__(
@@ -52,10 +56,13 @@ class SynergyLoss:
             LoopError: one line, if the loss names a classifier that is not there, or lacks what its schedule needs.
         """
         names, spec = tuple(logits), self.spec
-        if progress is None and (spec.branch_schedule == "linear" or spec.synergy_warmup):
-            raise LoopError("progress: must be given with branch_schedule linear and synergy_warmup, got None")
+        if progress is None and _has_schedule(spec):
+            rule = "must be given with branch_schedule linear, a term's warmup and synergy_warmup"
+            raise LoopError(f"progress: {rule}, got None")
         if draws is None and spec.pair_dropout:
             raise LoopError("draws: must be a torch.Generator on the CPU with pair_dropout, got None")
+        if spec.terms and targets.is_floating_point():
+            raise LoopError("targets: must be classes, int64 [B], with terms of kind dkd, got distributions")
         if names not in self._objectives:
             self._objectives[names] = self._objective(names)
         return self._objectives[names](logits, targets, 1.0 if progress is None else progress, draws)
@@ -74,3 +81,9 @@ class SynergyLoss:
             return objective_for(self.spec, names)
         except ValueError as error:
             raise LoopError(f"pairing: {error}") from error
+
+
+def _has_schedule(spec: LossSpec) -> bool:
+    """Does a weight of the loss go by the fraction of training that is done?"""
+    warmups = (spec.synergy_warmup, *(term.warmup for term in spec.terms.values()))
+    return spec.branch_schedule == "linear" or any(warmups)

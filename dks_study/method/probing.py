@@ -1,9 +1,11 @@
 """What can be tapped in a network, found by running it once: which modules put out feature maps, and in which order."""
 
 import difflib
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,19 +17,25 @@ SHOWN = 12  # names in a message
 POOLING = 2  # a map that shrinks to one pixel by more than this was pooled away, which is no stage
 
 
+# map: [B, C, H, W]; map_last: [B, H, W, C]; tokens: [B, N, C].
+Arrangement = Literal["map", "map_last", "tokens"]
+
+
 @dataclass(frozen=True)
 class Feature:
-    """What a module puts out: a feature map [B, C, H, W].
+    """What a module puts out: a feature map or tokens.
 
     Attributes:
         tap: name, channels and stride (rows of the image per row of the map, rounded).
-        pixels: rows and columns.
+        pixels: rows and columns; of N tokens the root of N, rounded down.
+        arrangement: where its channels are.
         twins: other modules that put out the very same tensor, such as the last block of a sequence.
         weighty: has the module parameters?
     """
 
     tap: Tap
     pixels: tuple[int, int]
+    arrangement: Arrangement
     twins: frozenset[str]
     weighty: bool
     device: torch.device
@@ -57,7 +65,7 @@ class Probed:
             return there[name]
         near = difflib.get_close_matches(name, there, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
-        rule = "must be modules that run and put out feature maps [B, C, H, W]"
+        rule = "must be modules that run and put out feature maps [B, C, H, W], [B, H, W, C] or tokens [B, N, C]"
         raise ValueError(f"taps: {rule}: {hint}{_listed(list(there))}; got {name!r}")
 
     def position(self, name: str) -> int:
@@ -70,7 +78,11 @@ class Probed:
         A detour through a lower resolution (squeeze and excitation) is none, nor is what global pooling leaves.
         """
         tapped = self.find(name)
-        later = [feature for feature in self.features[self.position(name) + 1 :] if feature.weighty]
+        later = [
+            feature
+            for feature in self.features[self.position(name) + 1 :]
+            if feature.weighty and feature.arrangement == "map"
+        ]
         ends: list[Feature] = []
         for feature in reversed(later):
             smallest = ends[-1].pixels if ends else (0, 0)
@@ -100,30 +112,42 @@ def probe(model: nn.Module, images: Tensor) -> Probed:
     twins: dict[int, set[str]] = {}
     for name, output in outputs.items():
         twins.setdefault(id(output), set()).add(name)
-    maps = {name: output for name, output in outputs.items() if _is_map(output, images)}
-    return Probed(
-        result,
-        tuple(
-            Feature(
-                Tap(name, each.shape[1], max(1, round(images.shape[2] / each.shape[2]))),
-                (each.shape[2], each.shape[3]),
-                frozenset(twins[id(each)]),
-                next(model.get_submodule(name).parameters(), None) is not None,
-                each.device,
-                each.dtype,
-            )
-            for name, each in maps.items()
-            if isinstance(each, Tensor)
-        ),
-    )
+    features: list[Feature] = []
+    for name, output in outputs.items():
+        if isinstance(output, Tensor) and (arrangement := arranged(output, images)):
+            parameters = model.get_submodule(name).parameters()
+            twin = frozenset(twins[id(output)])
+            features.append(_feature(name, output, images, arrangement, twin, next(parameters, None) is not None))
+    return Probed(result, tuple(features))
 
 
-def _is_map(output: object, images: Tensor) -> bool:
-    """Is it a feature map [B, C, H, W]? Square images make square maps; [B, H, W, C] does not look like that."""
-    if not isinstance(output, Tensor) or output.ndim != 4 or not output.is_floating_point():
-        return False
+def arranged(output: Tensor, images: Tensor) -> Arrangement | None:
+    """Return where the channels of a feature of `images` are; None: it is none.
+
+    Square images make square maps, which tells [B, C, H, W] from [B, H, W, C]; others are taken for the former.
+    """
+    if not output.is_floating_point() or output.ndim not in (3, 4) or output.shape[0] != images.shape[0]:
+        return None
+    if output.ndim == 3:
+        return "tokens"
     is_square = images.shape[2] == images.shape[3]
-    return output.shape[0] == images.shape[0] and (not is_square or output.shape[2] == output.shape[3])
+    if not is_square or output.shape[2] == output.shape[3]:
+        return "map"
+    return "map_last" if output.shape[1] == output.shape[2] else None
+
+
+def _feature(
+    name: str, output: Tensor, images: Tensor, arrangement: Arrangement, twins: frozenset[str], weighty: bool
+) -> Feature:
+    if arrangement == "map":
+        channels, rows, columns = output.shape[1:]
+    elif arrangement == "map_last":
+        rows, columns, channels = output.shape[1:]
+    else:
+        rows = columns = max(1, math.isqrt(output.shape[1]))
+        channels = output.shape[2]
+    tap = Tap(name, channels, max(1, round(images.shape[2] / rows)))
+    return Feature(tap, (rows, columns), arrangement, twins, weighty, output.device, output.dtype)
 
 
 @contextmanager

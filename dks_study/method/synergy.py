@@ -1,5 +1,7 @@
 """The loss of deeply-supervised knowledge synergy: pure functions of logits, no parameters, no network.
 
+Named terms beside it, on features or logits, are those of `terms.py`.
+
 Shapes: K classifiers (shallow to deep, `main` last), B images, C classes.
 Source: Sun et al., CVPR 2019 (arXiv 1906.00675): cross-entropies of all classifiers plus KL(p_t || p_s) over
 ordered pairs of classifiers, where the teacher t is a constant. Every weight is 1 in the paper.
@@ -8,32 +10,36 @@ ordered pairs of classifiers, where the teacher t is a constant. Every weight is
 import math
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dks_study.method.terms import Sides, term_values
 from dks_study.spec.pairing import MAIN, TEACHER, network_of, pairing_matrix
+from dks_study.spec.terms import pairs_of
 from dks_study.spec.trial import LossSpec
 
 
 @dataclass(frozen=True)
 class LossTerms:
-    """The loss of one batch: `total` carries the gradient, the two reports are detached.
+    """The loss of one batch: `total` carries the gradient, the reports are detached.
 
     Attributes:
         names: the K classifiers, shallow to deep, `main` last.
         total: the weighted sum that is minimised, shape [], in nats.
         supervised: unweighted cross-entropy of each classifier, batch mean, shape [K], in nats.
         synergy: unweighted KL(p_t || p_s) at [t][s], batch mean, shape [K, K], in nats, zero diagonal.
+        terms: unweighted value of each pair of each named term, shape [], by `hint/teacher.stage2>stage2`.
     """
 
     names: tuple[str, ...]
     total: Tensor
     supervised: Tensor
     synergy: Tensor
+    terms: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def pairwise_kl(logits: Tensor, temperature: float = 1.0, smoothing: float = 0.0) -> Tensor:
@@ -78,6 +84,7 @@ class Objective:
         targets: Tensor,
         progress: float = 1.0,
         draws: torch.Generator | None = None,
+        features: Mapping[str, Sides] | None = None,
     ) -> LossTerms:
         """Return the loss terms of one batch; a KL that does not enter the loss is measured all the same.
 
@@ -86,9 +93,10 @@ class Objective:
             targets: true classes, int64 in [0, C), shape [B]; or distributions over classes, shape [B, C].
             progress: the fraction of training that is done, in [0, 1]; the schedules go by it.
             draws: decides which pairs are left out of this step; None leaves out none.
+            features: what each pair of a term on features compares, by `hint/teacher.stage2>stage2`.
 
         Raises:
-            KeyError: if a classifier has no logits.
+            KeyError: if a classifier has no logits, or a term no features.
         """
         loss = self.loss
         with _no_autocast(targets.device.type):
@@ -101,7 +109,13 @@ class Objective:
             if self.has_synergy:
                 weights = self._kept(_constant(self.pair_weights, synergy.device, synergy.dtype), draws)
                 total = total + (_synergy_factor(loss, progress) * weights).flatten() @ synergy.flatten()
-        return LossTerms(self.names, total, supervised.detach(), synergy.detach())
+            named = dict[str, Tensor]()
+            for name, term in loss.terms.items():
+                pairs = pairs_of(term, self.names)
+                values = term_values(name, term, pairs, logits, targets, features or {}, loss.detach_teacher)
+                total = total + term.weight * _risen(term.warmup, progress) * torch.stack(list(values.values())).sum()
+                named |= {key: value.detach() for key, value in values.items()}
+        return LossTerms(self.names, total, supervised.detach(), synergy.detach(), named)
 
     def _scheduled(self, supervised: Tensor, progress: float) -> Tensor:
         """Weights [K] of the cross-entropies at this point of training; those of `main` never change."""
@@ -128,8 +142,13 @@ def objective_for(loss: LossSpec, classifiers: tuple[str, ...]) -> Objective:
     weight of the pairing, inside a network that of its direction, and the synergy weight.
 
     Raises:
-        ValueError: if the pairing names a classifier that is not there.
+        ValueError: if the pairing or a term names a classifier that is not there.
     """
+    for name, term in loss.terms.items():
+        try:
+            pairs_of(term, classifiers)
+        except ValueError as error:
+            raise ValueError(f"terms.{name}.pairs: {error}") from error
     pair = pairing_matrix(loss.pairing, classifiers)
     pairs = sum(weight > 0 for row in pair for weight in row)
     common = loss.synergy_weight / (max(1, pairs) if loss.pair_reduction == "mean" else 1)
@@ -157,8 +176,12 @@ def _is_main(name: str) -> bool:
 
 def _synergy_factor(loss: LossSpec, progress: float) -> float:
     """Warm-up times the factor T**2 that keeps gradients of softened distributions as large as at T = 1."""
-    risen = min(1.0, progress / loss.synergy_warmup) if loss.synergy_warmup else 1.0
-    return risen * (loss.temperature**2 if loss.temperature_squared else 1.0)
+    return _risen(loss.synergy_warmup, progress) * (loss.temperature**2 if loss.temperature_squared else 1.0)
+
+
+def _risen(warmup: float, progress: float) -> float:
+    """The share of a weight that rises from 0 over the fraction `warmup` of training."""
+    return min(1.0, progress / warmup) if warmup else 1.0
 
 
 def _no_autocast(device_type: str) -> AbstractContextManager[object]:

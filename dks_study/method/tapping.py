@@ -13,23 +13,26 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+GIVEN = "to "  # before a module's name: what it is given, rather than what it puts out
+
 # Two threads that call one network would otherwise see each other's hooks: they take turns.
 _TURN = threading.RLock()
 
 
 class _Keep:
-    """A hook that keeps what its module puts out, the first time that it runs in a call."""
+    """A hook that keeps what its module puts out, or is given, the first time that it runs in a call."""
 
     def __init__(self, kept: dict[str, object], name: str) -> None:
         self.kept, self.name = kept, name
 
     def __call__(self, module: nn.Module, arguments: tuple[object, ...], output: object) -> None:
-        self.kept.setdefault(self.name, output)
+        self.kept.setdefault(self.name, arguments[0] if self.name.startswith(GIVEN) else output)
 
 
 def run_tapped(model: nn.Module, images: Tensor, modules: Sequence[str]) -> tuple[object, dict[str, object]]:
     """Run `model` and return what it returns, and what some of its modules put out, in the order in which they did.
 
+    With GIVEN before its name, what a module is given counts: the first of its arguments.
     Of a module that runs several times the first time counts; one that does not run is not in the answer. Where the
     next module works in place, what it leaves is what is seen.
 
@@ -37,7 +40,7 @@ def run_tapped(model: nn.Module, images: Tensor, modules: Sequence[str]) -> tupl
         AttributeError: if there is no module of such a name.
     """
     kept: dict[str, object] = {}
-    tapped = [model.get_submodule(name) for name in modules]
+    tapped = [model.get_submodule(name.removeprefix(GIVEN)) for name in modules]
     with nullcontext() if torch.compiler.is_compiling() else _TURN:
         tables: list[Any] = [module._forward_hooks for module in tapped]
         try:

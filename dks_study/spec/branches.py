@@ -6,6 +6,7 @@ that of DCM (Yao and Sun, ECCV 2020).
 """
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Annotated, Literal, NamedTuple, Self
 
@@ -50,7 +51,8 @@ class BranchSpec(Spec):
         taps: a list of names, or the names joined by + (`stage1+stage2`): one value, which an axis can choose.
         recipe: what grows at each tap. paper: the published blocks; tail: those of the backbone; bottleneck: one
             bottleneck block for each remaining down-sampling; linear: the classifier alone; auto: the first of paper,
-            tail and bottleneck that there is.
+            tail and bottleneck that there is. In transformers there are but tail, the blocks that follow, and linear,
+            to which auto comes in ViT, DeiT and Swin of torchvision and timm.
         depth_factor: the fraction kept of each stage's blocks (rounded up).
         blocks: an explicit number for each remaining stage of a tap.
         width: multiplies the channels of the branch's last stage (the growth rate in DenseNets) at every tap; left out:
@@ -118,6 +120,9 @@ _IMAGENET_RESNETS: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
     "torchvision:resnet152": ((18, 2), (3,)),
 }
 _EARLY_TAP_OF_DEEP_RESNETS: Mapping[int, tuple[int, ...]] = {110: (9, 9), 1202: (100, 100)}
+
+
+_TRANSFORMERS = re.compile(r"(torchvision|timm):(vit|deit|swin)(\d|_)")  # they work on tokens, whatever their size
 
 
 def _published(backbone: BackboneSpec, blocks: tuple[int, ...]) -> _Published:
@@ -197,7 +202,7 @@ def recipe_at(backbone: BackboneSpec, branches: BranchSpec, stage: str | None) -
     if branches.recipe != "auto":
         return branches.recipe
     if stage is None:
-        return "bottleneck"
+        return "linear" if _TRANSFORMERS.match(backbone.name) else "bottleneck"
     return "paper" if split_tap(stage)[0] in _published(backbone, backbone.blocks_per_stage or (1,)).blocks else "tail"
 
 

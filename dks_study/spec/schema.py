@@ -161,7 +161,7 @@ def _arm(defs: Mapping[str, Schema]) -> Schema:
     for key, schema in _dotted({"$ref": "#/$defs/RunSpec"}, defs, ""):
         if any(key == c or key.startswith(f"{c}.") or c.startswith(f"{key}.") for c in COMMON):
             continue
-        free = key.endswith(_KEY_OF_ANY)
+        free = _KEY_OF_ANY in key
         into, name = (patterns, _pattern(key)) if free else (known, key)
         into[name] = _either(into[name], schema) if name in into else schema
     return {
@@ -174,15 +174,17 @@ def _arm(defs: Mapping[str, Schema]) -> Schema:
 
 
 def _pattern(key: str) -> str:
-    return f"^{re.escape(key.removesuffix(_KEY_OF_ANY))}{_KEY_OF_ANY}$"
+    return f"^{_KEY_OF_ANY.join(map(re.escape, key.split(_KEY_OF_ANY)))}$"
 
 
 def _dotted(schema: Schema, defs: Mapping[str, Schema], prefix: str) -> Iterator[tuple[str, Schema]]:
     """Yield every dotted key inside a section, and what it may hold; sections too, and any key of a free one."""
     for each in schema.get("anyOf", [schema]):
         inner = defs[each["$ref"].rpartition("/")[2]] if "$ref" in each else each
-        if isinstance(inner.get("additionalProperties"), dict):
-            yield f"{prefix}{_KEY_OF_ANY}", inner["additionalProperties"]
+        for value in (inner.get("additionalProperties"), *inner.get("patternProperties", {}).values()):
+            if isinstance(value, dict):
+                yield f"{prefix}{_KEY_OF_ANY}", value
+                yield from _dotted(value, defs, f"{prefix}{_KEY_OF_ANY}.")
         for key, value in inner.get("properties", {}).items():
             yield f"{prefix}{key}", value
             yield from _dotted(value, defs, f"{prefix}{key}.")
@@ -203,7 +205,7 @@ def _axes(arm: Schema) -> Schema:
 
     known = {key: axis_of(value) for key, value in arm["properties"].items() if not _section(value)}
     length = {"epochs": axis | {"description": "The length of training, at most `trial.epochs`."}}
-    patterns = dict.fromkeys(arm["patternProperties"], axis)
+    patterns = {key: axis_of(value) for key, value in arm["patternProperties"].items() if not _section(value)}
     return {"properties": length | known, "patternProperties": patterns, "additionalProperties": False}
 
 

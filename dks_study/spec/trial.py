@@ -11,13 +11,14 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, PlainSerializer, PlainValidator, model_validator
 
 from dks_study.spec.backbone import BackboneSpec, check_module_name, check_tap, is_stage, split_tap
-from dks_study.spec.base import Fraction, Seed, Spec
+from dks_study.spec.base import Fraction, Name, Seed, Spec
 from dks_study.spec.branches import BranchSpec, branch_layout
 from dks_study.spec.cohort import PeerSpec, TeacherSpec, classifier_names
 from dks_study.spec.compute import Computation, ComputeSpec
 from dks_study.spec.data import DataSpec
 from dks_study.spec.optimiser import OptimiserSpec
 from dks_study.spec.pairing import MAIN, SCHEMES, TEACHER, Pairing, pairing_matrix, parse_pair
+from dks_study.spec.terms import TermSpec, check_terms
 
 Scalar = bool | int | float | str
 Setting = Mapping[str, Scalar]
@@ -77,6 +78,7 @@ class LossSpec(Spec):
             with threshold, 0 wherever a branch's cross-entropy is below `branch_threshold` (DSN).
         branch_threshold: in nats, for branch_schedule threshold alone.
         smoothing: added to every probability in the KL terms; the authors' code adds 1.0e-8.
+        terms: further terms by name, on features or probabilities, each with a weight of its own.
     """
 
     pairing: Annotated[Pairing, PlainValidator(_check_pairing), PlainSerializer(_as_it_is)] = "dense"
@@ -96,6 +98,7 @@ class LossSpec(Spec):
     branch_schedule: Literal["constant", "linear", "threshold"] = "constant"
     branch_threshold: Weight = 0.0
     smoothing: float = Field(default=0.0, ge=0, le=1e-3)
+    terms: dict[Name, TermSpec] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _threshold_goes_with_its_schedule(self) -> Self:
@@ -198,6 +201,13 @@ class RunSpec(Spec):
         for name in self.loss.branch_weight_by_tap:
             if name not in self.classifiers or name.rpartition(".")[2] in (MAIN, TEACHER):
                 raise ValueError(f"loss.branch_weight_by_tap: must name taps that carry a branch, got {name!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _terms_compare_what_is_there(self) -> Self:
+        networks = {f"peer{number}": peer.backbone or self.backbone for number, peer in enumerate(self.peers, start=1)}
+        networks |= {"": self.backbone} | ({TEACHER: self.teacher.backbone} if self.teacher else {})
+        check_terms(self.loss.terms, self.classifiers, networks, mixes=self.data.mixes)
         return self
 
     @property

@@ -107,7 +107,17 @@ def run_problem(errors: Sequence[ErrorDetails], blamed: Key, document: Document)
     prefix = ".".join(map(str, blamed))
     known = _known_keys(StudySpec, ("trial", *problem["loc"][:-1]))
     full = prefix if prefix.endswith(f".{key}") or not key else f"{prefix}.{key}"
-    return f"{document.where((*blamed, key))}: {_sentence(full, value, problem, known, errors)}"
+    return f"{_where_in(document, blamed, key)}: {_sentence(full, value, problem, known, errors)}"
+
+
+def _where_in(document: Document, blamed: Key, key: str) -> str:
+    """Return where `key` was written in the section `blamed`, whose own keys are dotted: `loss.terms.hint: {...}`."""
+    parts = key.split(".")
+    for size in range(len(parts), 0, -1):
+        written = (*blamed, ".".join(parts[:size]))
+        if written in document.marks:
+            return document.where((*written, *parts[size:]))
+    return document.where(blamed)
 
 
 def shown(value: object) -> str:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from dks_study.method.backbones import Backbone, build_backbone
 from dks_study.method.branches import BranchedNet, build_branched
-from dks_study.method.networks import OWN
+from dks_study.method.networks import own_weights
 from dks_study.spec.base import Problem
 from dks_study.spec.options import OptionParser
 from dks_study.spec.trial import TrialSpec
@@ -129,8 +129,7 @@ def trained_network(trial: TrialSpec, state: State) -> BranchedNet:
     """Return the trial's own network with the weights that ship, evaluating."""
     (channels, *pixels), classes = state.inputs["image_shape"], state.inputs["classes"]
     net = build_branched(trial.backbone, trial.branches, channels, classes, trial.seed, (pixels[0], pixels[1]))
-    own = {key.removeprefix(OWN): value for key, value in state.shipped.items() if key.startswith(OWN)}
-    net.load_state_dict(own or state.shipped, strict=True)
+    net.load_state_dict(own_weights(state.shipped), strict=True)
     return net.eval()
 
 

@@ -12,14 +12,15 @@ TOP5_FROM_CLASSES = 20  # with fewer classes top-5 says nothing
 class Tally:
     """Adds up loss terms and hits of all K classifiers; `read` turns the sums into named means."""
 
-    def __init__(self, names: tuple[str, ...], classes: int, device: torch.device) -> None:
-        """Start at zero for the classifiers `names`."""
+    def __init__(self, names: tuple[str, ...], classes: int, device: torch.device, terms: tuple[str, ...] = ()) -> None:
+        """Start at zero for the classifiers `names` and the pairs of named terms."""
+        self._terms = terms
         self._names, self._top5 = names, classes >= TOP5_FROM_CLASSES
         # A network's own classifiers come last. Not a list of them: the device would be waited for at every use.
         self._own = sum(network_of(name) == network_of(MAIN) for name in names)
         self._images, size = 0, len(names)
-        # [total loss, CE per classifier, KL of every (teacher, student)]
-        self._losses = torch.zeros(1 + size + size * size, dtype=torch.float64, device=device)
+        # [total loss, CE per classifier, KL of every (teacher, student), pairs of named terms]
+        self._losses = torch.zeros(1 + size + size * size + len(terms), dtype=torch.float64, device=device)
         # [top-1 hits per classifier, with many classes top-5 hits, with several own classifiers ensemble hits]
         hits = size * (1 + self._top5) + (self._own > 1)
         self._hits = torch.zeros(hits, dtype=torch.int64, device=device)
@@ -39,12 +40,14 @@ class Tally:
             mean = stacked[-self._own :].float().softmax(-1).mean(0)
             counts.append((mean.argmax(-1) == likeliest).sum().view(1))
         self._hits += torch.cat(counts)
-        means = torch.cat([terms.total.detach().view(1), terms.supervised, terms.synergy.flatten()])
+        named = [terms.terms[name].view(1) for name in self._terms]
+        means = torch.cat([terms.total.detach().view(1), terms.supervised, terms.synergy.flatten(), *named])
         self._losses += means.double() * len(targets)
         self._images += len(targets)
 
     def read(self, prefix: str) -> dict[str, float]:
-        """Return means over all workers: loss, loss/NAME, top1/NAME (and top5) in percent, kl/TEACHER>STUDENT.
+        """Return means over all workers: loss, loss/NAME, top1/NAME (and top5) in percent, kl/TEACHER>STUDENT,
+        and of named terms term/NAME/TEACHER>STUDENT.
 
         With branches also top1/ensemble: of the mean of the probabilities of the network's own classifiers.
         """
@@ -54,7 +57,8 @@ class Tally:
         names, size = self._names, len(self._names)
         count, *rest = sums.tolist()
         total, *rest = [value / count for value in rest]
-        ce, kl, hits = rest[:size], rest[size : size + size**2], rest[size + size**2 :]
+        ce, kl, rest = rest[:size], rest[size : size + size**2], rest[size + size**2 :]
+        named, hits = rest[: len(self._terms)], rest[len(self._terms) :]
         metrics = {f"{prefix}/loss": total}
         metrics |= {f"{prefix}/loss/{name}": ce[i] for i, name in enumerate(names)}
         metrics |= {f"{prefix}/top1/{name}": 100 * hits[i] for i, name in enumerate(names)}
@@ -63,4 +67,5 @@ class Tally:
         if self._own > 1:
             metrics[f"{prefix}/top1/ensemble"] = 100 * hits[-1]
         pairs = [(t, s) for t in range(size) for s in range(size) if t != s]
-        return metrics | {f"{prefix}/kl/{names[t]}>{names[s]}": kl[t * size + s] for t, s in pairs}
+        metrics |= {f"{prefix}/kl/{names[t]}>{names[s]}": kl[t * size + s] for t, s in pairs}
+        return metrics | {f"{prefix}/term/{name}": value for name, value in zip(self._terms, named, strict=True)}

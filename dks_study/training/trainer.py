@@ -15,10 +15,12 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from dks_study.method.networks import Network, build_network
+from dks_study.method.observed import Seen
 from dks_study.method.streams import derive, generator, seed_step
 from dks_study.method.synergy import Objective, objective_for
 from dks_study.spec.compute import Computation
 from dks_study.spec.objectives import ACCURACY
+from dks_study.spec.terms import term_names
 from dks_study.spec.trial import TrialSpec
 from dks_study.training.averaging import Average
 from dks_study.training.checkpoint import State
@@ -177,9 +179,9 @@ def _train_epoch(run: Run, epoch: int) -> dict[str, float]:
         parts = _parts(trial.optimiser.accumulate, sizes[step] // team.size)
         for part, (x, y) in enumerate(zip(images.tensor_split(parts), targets.tensor_split(parts), strict=True), 1):
             with _averaged_gradients(run.model, part == parts):
-                logits = _forward(run, run.model, x)
+                logits, features = _forward(run, run.model, x)
                 draws = generator(trial.seed, "pairs", epoch, step) if trial.loss.pair_dropout else None
-                terms = run.objective(logits, y, done / steps, draws)
+                terms = run.objective(logits, y, done / steps, draws, features)
                 # DDP averages gradients over workers; shares may differ by one image, the mean is over images.
                 share = terms.total * (len(y) * team.size / sizes[step])
                 run.scaler.scale(share).backward()  # type: ignore[no-untyped-call]
@@ -202,8 +204,8 @@ def _evaluate(run: Run, network: nn.Module, split: AnySplit, prefix: str) -> dic
     share_buffers(network, run.team)
     tally = _tally(run)
     for images, targets in evaluation_batches(split, run.team.rank, run.team.size):
-        logits = _forward(run, network, images)
-        tally.add(run.objective(logits, targets), logits, targets)
+        logits, features = _forward(run, network, images)
+        tally.add(run.objective(logits, targets, features=features), logits, targets)
     return tally.read(prefix)
 
 
@@ -232,11 +234,11 @@ def _prepare(trial: TrialSpec, data: DataSet, team: Team, resume: State | None) 
     return Run(trial, on_device, team, compute, network, model, objective, optimiser, scaler, average)
 
 
-def _forward(run: Run, model: nn.Module, images: Tensor) -> dict[str, Tensor]:
-    """Return logits [B, classes] by classifier of images uint8 [B, C, H, W]."""
+def _forward(run: Run, model: nn.Module, images: Tensor) -> Seen:
+    """Return logits [B, classes] by classifier, and features that terms compare, of images uint8 [B, C, H, W]."""
     with precision(run.compute, run.team.device):
-        logits: dict[str, Tensor] = model(lay_out(run.data.normalise(images), run.compute))
-    return logits
+        seen: Seen | dict[str, Tensor] = model(lay_out(run.data.normalise(images), run.compute))
+    return seen if isinstance(seen, Seen) else Seen(seen, {})
 
 
 def _parts(accumulate: int, images: int) -> int:
@@ -250,7 +252,8 @@ def _averaged_gradients(model: nn.Module, last: bool) -> AbstractContextManager[
 
 
 def _tally(run: Run) -> Tally:
-    return Tally(run.trial.classifiers, run.data.classes, run.team.device)
+    names = run.trial.classifiers
+    return Tally(names, run.data.classes, run.team.device, term_names(run.trial.loss.terms, names))
 
 
 def _cost(run: Run) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor, nn
+from torchvision.models import SwinTransformer, VisionTransformer
 
 
 def conv_bn(channels: int, out_channels: int, stride: int) -> nn.Sequential:
@@ -186,3 +187,17 @@ class Squeezed(nn.Module):
         features = self.one(images)
         features = features * torch.sigmoid(self.squeeze(features.mean((2, 3), keepdim=True)))
         return self.fc(self.two(features).mean((2, 3), keepdim=True)).flatten(1)
+
+
+def tiny_vit(in_channels: int, classes: int) -> nn.Module:
+    """Torchvision's ViT with four blocks, for images of 8 pixels: tokens [B, 17, 16], the first one the class token."""
+    net = VisionTransformer(8, 2, 4, 2, 16, 32, num_classes=classes)
+    net.conv_proj = nn.Conv2d(in_channels, 16, 2, 2)
+    return net
+
+
+def tiny_swin(in_channels: int, classes: int) -> nn.Module:
+    """Torchvision's Swin with two stages of two blocks: [B, 4, 4, 8], then [B, 2, 2, 16] for images of 8 pixels."""
+    net = SwinTransformer([2, 2], 8, [2, 2], [1, 2], [2, 2], stochastic_depth_prob=0.0, num_classes=classes)
+    net.features[0][0] = nn.Conv2d(in_channels, 8, 2, 2)
+    return net

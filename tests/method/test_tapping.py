@@ -183,7 +183,7 @@ def test_what_is_not_there_is_answered_with_what_is():
         seen.find("stages.lat")
 
 
-def test_channels_last_features_are_no_maps_yet():
+def test_channels_last_features_are_told_from_maps():
     class Swapped(own_networks.Functional):
         def __init__(self):
             super().__init__(3, 5)
@@ -193,7 +193,12 @@ def test_channels_last_features_are_no_maps_yet():
             self.swap(self.a(images).permute(0, 2, 3, 1))
             return super().forward(images)
 
-    assert [feature.tap.name for feature in probe(Swapped(), torch.rand(2, 3, 32, 32)).features] == ["a", "b", "c"]
+    features = {each.tap.name: each for each in probe(Swapped(), torch.rand(2, 3, 32, 32)).features}
+    assert [each.arrangement for each in features.values()] == ["map", "map_last", "map", "map"]
+    assert (features["swap"].tap.channels, features["swap"].pixels) == (
+        features["a"].tap.channels,
+        features["a"].pixels,
+    )
 
 
 def test_images_that_do_not_fit_are_named():

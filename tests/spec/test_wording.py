@@ -35,6 +35,7 @@ NEEDED = {
     "TeacherSpec": {"weights": "x", "backbone": {"name": "resnet", "depth": 8}},
     "PeerSpec": {},
     "AxisSpec": {},
+    "TermSpec": {"kind": "dkd", "pairs": ["main>stage1"]},
 }
 PLAIN = {
     "integer": [("zzz", "must be a whole number"), (1.5, "must be a whole number")],

@@ -17,7 +17,8 @@ from dks_study.spec.base import Spec
 from dks_study.spec.branches import BranchSpec
 from dks_study.spec.cohort import PeerSpec, TeacherSpec
 from dks_study.spec.study import StudySpec, arm_trial
-from dks_study.spec.trial import TrialSpec
+from dks_study.spec.terms import TermSpec
+from dks_study.spec.trial import LossSpec, TrialSpec
 from dks_study.study.identity import (
     Kept,
     environment,
@@ -52,7 +53,8 @@ def whole(backbone=BACKBONES[0]):
     """A trial with everything that a trial can have: also what it seldom has."""
     other = {"teacher": TeacherSpec(weights="teacher.pt", backbone=backbone)}
     other["peers"] = (PeerSpec(backbone=backbone, branches=BranchSpec(taps=("stage1",))),)
-    return trial_of().model_copy(update={"backbone": backbone, **other})
+    loss = LossSpec(terms={"it": TermSpec(kind="dkd", pairs=("teacher>main",))})
+    return trial_of().model_copy(update={"backbone": backbone, "loss": loss, **other})
 
 
 def others(annotation, value):
@@ -65,6 +67,9 @@ def others(annotation, value):
         yield from others(inner[0], value)
     elif isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield from changed(value) if isinstance(value, annotation) else ()
+    elif origin is dict and isinstance(inner[1], type) and issubclass(inner[1], BaseModel):
+        yield {}
+        yield from ({**value, name: each} for name, part in value.items() for each in changed(part))
     elif origin is typing.Literal:
         yield from (each for each in inner if each != value)
     elif annotation is type(None):
@@ -126,6 +131,9 @@ def differing(one, other):
             found.add(f"{type(one).__name__}.{name}")
             if isinstance(mine, Spec) and type(mine) is type(theirs):
                 found |= differing(mine, theirs)
+            if isinstance(mine, dict) and isinstance(theirs, dict):
+                shared = [(mine[key], theirs[key]) for key in mine.keys() & theirs.keys()]
+                found = found.union(*(differing(*pair) for pair in shared if isinstance(pair[0], Spec)))
     return found
 
 

@@ -97,8 +97,8 @@ def test_half_precision_trains_with_losses_and_weights_in_float32(name, monkeypa
     def spying(loss, classifiers):
         objective = objective_for(loss, classifiers)
 
-        def call(logits, targets, *more):
-            terms = objective(logits, targets, *more)
+        def call(logits, targets, *more, **features):
+            terms = objective(logits, targets, *more, **features)
             tensors = (*logits.values(), terms.total, terms.supervised, terms.synergy)
             seen.add(tuple(tensor.dtype for tensor in tensors))
             return terms

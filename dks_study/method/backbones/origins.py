@@ -41,6 +41,12 @@ _TORCHVISION: Mapping[str, tuple[str, str, str]] = {
     ),
 }
 
+# torchvision's name begins with -> why nobody need look for its stages, which takes long in such large networks
+_STAGELESS: Mapping[str, str] = {
+    "vit_": "it works on tokens and is not a chain of modules",
+    "swin": "its blocks put out [B, H, W, C], not [B, C, H, W]",
+}
+
 # block, blocks of each stage -> depth
 _RESNET_DEPTHS: Mapping[tuple[str, tuple[int, ...]], int] = {
     ("BasicBlock", (2, 2, 2, 2)): 18,
@@ -99,6 +105,9 @@ def layout_of(spec: ExternalSpec, model: nn.Module, in_channels: int) -> Layout:
     probe = torch.empty(1, in_channels, PROBE_PIXELS, PROBE_PIXELS, device="meta")
     origin, _, name = spec.name.partition(":")
     try:
+        for beginning, why in _STAGELESS.items():
+            if origin == "torchvision" and name.startswith(beginning):
+                raise LayoutError(why)
         for pattern, (stem, trunk, head) in _TORCHVISION.items():
             if origin == "torchvision" and re.match(pattern, name):
                 declared = (*stem.split(), *head.split())
