@@ -45,7 +45,8 @@ def play(study, folder):
 def played(tmp_path_factory):
     folder = tmp_path_factory.mktemp("verified") / "small-study"
     folder.mkdir()
-    play(small_study(trials=2, arms=("baseline", "dense"), report_seeds=(0, 1)), folder)
+    few = {"name": "digits", "label_noise": 0.4, "train_images": 256}
+    play(small_study(trials=2, arms=("baseline", "dense"), report_seeds=(0, 1), data=few), folder)
     return folder
 
 
