@@ -111,7 +111,7 @@ def draw_parallel_coordinates(results: Results) -> Figure:
             best = lines[mine["error"].argmin(), there]
             axes.plot(x[there], best, look.line, color=look.colour, marker=look.marker, linewidth=2, label=arm)
         _label_ends(axes, [*(_ends(_reached(results, frame, key)) for key in keys), _error_ends(frame)])
-        axes.set_xticks(x, [*keys, _objective_name(results)])
+        axes.set_xticks(x, [*(key.replace(".", ".\n", 1) for key in keys), _objective_name(results)])
         axes.set(yticks=[], ylim=(-0.12, 1.12), xlim=(-0.2, len(columns) - 0.6))
         axes.spines["left"].set_visible(False)
         axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
