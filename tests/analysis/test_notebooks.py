@@ -2,7 +2,9 @@
 
 import json
 import os
+import runpy
 import shutil
+import sys
 
 import nbformat
 import pytest
@@ -87,6 +89,17 @@ def test_the_newest_study_of_a_folder_is_taken_where_one_is_named(tmp_path, monk
     assert len(kept("small", "test").study.report_seeds) == 2
 
 
+def test_a_study_is_kept_with_its_table_and_the_epochs_of_its_confirmations(tmp_path, monkeypatch):
+    study = write(tmp_path / "study", made_up())
+    table = write_tables(load_results(study), study)
+    monkeypatch.setattr(sys, "argv", ["keep.py", str(study), str(tmp_path / "kept")])
+    runpy.run_path(str(ROOT / "analysis" / "keep.py"), run_name="__main__")
+    kept_one = load_results(tmp_path / "kept")
+    assert (tmp_path / "kept" / "table.md").read_text() == table
+    assert len(kept_one.trials) == len(load_results(study).trials)
+    assert set(kept_one.epochs["phase"]) == {"confirm"}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("folder", STUDIES, ids=lambda folder: folder.name)
 def test_who_has_only_the_folder_gets_the_report_with_every_table_and_figure(folder, tmp_path):
@@ -100,7 +113,7 @@ def test_who_has_only_the_folder_gets_the_report_with_every_table_and_figure(fol
 
 
 # What of each notebook is there for who has run the README's first command alone.
-THERE = {"01": 3, "02": 0, "03": 1, "04": 1, "05": 2, "06": 1}
+THERE = {"01": 5, "02": 0, "03": 1, "04": 1, "05": 2, "06": 1}
 
 
 @pytest.mark.slow
