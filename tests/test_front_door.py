@@ -1,5 +1,6 @@
 """`import dks_study` is light, says what it has, and what it gives is typed."""
 
+import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -78,10 +79,11 @@ def test_a_notebook_shows_the_table(kept):
 
 
 def test_the_choice_of_an_arm_is_what_its_trials_were_trained_with(kept):
-    for arm in kept.study.arms:
-        choice = kept.choice(arm)
+    for arm, repeat in itertools.product(kept.study.arms, range(kept.study.search.repeats)):
+        choice = kept.choice(arm, repeat)
         assert choice.keys() == kept.study.axes_of(arm).keys()
-        confirmed = kept.trials.query("phase == 'confirm' and arm == @arm")
+        confirmed = kept.trials.query("phase == 'confirm' and row == @arm and repeat == @repeat")
+        assert len(confirmed) == 2
         for key, value in choice.items():
             assert (confirmed[f"setting/{key}"] == value).all()
     with pytest.raises(Problem, match=r"arm: must be a row of the table .*, got 'dens'"):
