@@ -36,7 +36,7 @@ from dks_study.watch.progress import Tracker
 
 CPU, DATA, TARGET_S = torch.device("cpu"), "made up", 5.0
 COSTS = {f"cost/{what}_{when}": 1.0 for what in ("params", "macs") for when in ("train", "inference")}
-SIZES = {"random": (20, 50, 50), "qmc": (20, 50, 50), "tpe": (20, 50, 50)}  # by sampler: arms, search trials and seeds of each
+SIZES = dict.fromkeys(("random", "qmc", "tpe"), (20, 50, 50))  # by sampler: arms, search trials and seeds of each
 
 
 def study_of(sampler: str, arms: int, searches: int, seeds: int, name: str = "donor") -> StudySpec:
