@@ -7,55 +7,18 @@ from dataclasses import asdict, replace
 
 import pytest
 import torch
-from studies import small_study
+from donors import CELL, CPU, TRIAL, adoption
 
-from dks_study.spec.study import arm_trial
-from dks_study.study.adoption import Adoption, donors_in, studies_in
+from dks_study.study.adoption import donors_in, studies_in
 from dks_study.study.home import Home
-from dks_study.study.identity import environment, identity, read_origin
-from dks_study.study.ledger import LOST, Cell, Ledger, Record, read_epochs, read_outcome
+from dks_study.study.identity import environment, read_origin
+from dks_study.study.ledger import LOST, Ledger, read_epochs, read_outcome
 from dks_study.study.likeness import why_not
-from dks_study.study.pulling import pulled
 from dks_study.study.stopping import Watch
 from dks_study.study.storage import Files
-from dks_study.study.trial import run_trial
 from dks_study.training.checkpoint import load_state
 
-CPU = torch.device("cpu")
 ACCURACY = "val/top1/main"
-STUDY = small_study(trials=0, epochs=3)
-TRIAL = arm_trial(STUDY, "dense", {}, epochs=3, phase="confirm", seed=1)
-CELL = Cell("dense", "confirm", 1, 1, 3, {})
-DATA = "fingerprint"
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """A study with one finished trial, really trained."""
-    folder = tmp_path_factory.mktemp("trained") / "small-donor"
-    place = folder / "trials" / CELL.id
-    run_trial(TRIAL, place, CPU, lambda metrics: None)
-    name = identity(TRIAL, DATA, read_origin(place).origin)
-    seen = replace(read_outcome(place), seconds=1.5)  # which the driver adds
-    record = Record(CELL, seen, TRIAL.content_hash(), "2026-01-01", DATA, name)
-    Ledger(folder / "ledger.jsonl").append(record)
-    return folder
-
-
-@pytest.fixture
-def donor(trained, tmp_path):
-    """A copy of it that may be spoiled."""
-    return shutil.copytree(trained, tmp_path / "results" / trained.name)
-
-
-@pytest.fixture
-def files(tmp_path):
-    return Files(tmp_path / "results" / "small-mine", None)
-
-
-def adoption(files, *studies, data=DATA, there=None, checkpoints=False, notes=None):
-    donors = donors_in(studies, files.folder, (notes if notes is not None else []).append)
-    return Adoption(files, donors, data, there or environment(CPU), checkpoints=checkpoints)
 
 
 def rewritten(donor, **outcome):
@@ -65,33 +28,6 @@ def rewritten(donor, **outcome):
     (donor / "ledger.jsonl").unlink()
     Ledger(donor / "ledger.jsonl").append(record)
     (donor / "trials" / CELL.id / "outcome.json").write_text(json.dumps(asdict(replace(record.outcome, seconds=None))))
-
-
-def test_a_study_that_is_kept_elsewhere_gives_its_trials_too(donor, files):
-    url = donor.parent.as_uri()
-    (copy,) = studies_in(pulled(url))
-    assert copy.name == donor.name
-    assert copy.parent != donor.parent
-    assert list(donor.rglob("*.pt"))
-    assert not list(copy.rglob("*.pt")), "checkpoints stay where they are"
-    assert adoption(files, copy).take(CELL, TRIAL, None)
-    assert read_origin(files.trial(CELL.id)).adopted_from == donor.name
-    assert studies_in(pulled(donor.as_uri()))[0].name == donor.name, "the URL may be that of one study"
-
-
-def test_what_was_copied_before_is_copied_again_only_if_it_has_changed(donor):
-    (copy,) = studies_in(pulled(donor.parent.as_uri()))
-    before = {path: path.stat().st_ino for path in copy.rglob("*") if path.is_file()}
-    (copy / "trials" / CELL.id / "trial.json.0a1b2c3d").write_text("a copy that was cut short")
-    (donor / "trials" / CELL.id / "log.txt").unlink()
-    with (donor / "ledger.jsonl").open("a") as file:
-        file.write('{"again": "nothing"}\n')
-    pulled(donor.parent.as_uri())
-    after = {path: path.stat().st_ino for path in copy.rglob("*") if path.is_file()}
-    assert {path.name for path in before.keys() - after.keys()} == {"log.txt"}
-    assert not after.keys() - before.keys()
-    assert {path.name for path in after if after[path] != before[path]} == {"ledger.jsonl"}
-    assert (copy / "ledger.jsonl").read_bytes() == (donor / "ledger.jsonl").read_bytes()
 
 
 def test_a_finished_trial_of_the_same_identity_is_taken_with_all_that_it_is(donor, files):
