@@ -44,6 +44,7 @@ def test_it_is_searched_confirmed_and_exported(space, tmp_path, workers):
 @pytest.mark.slow
 def test_a_tap_that_is_not_there_ends_it_before_anything_trains(space, tmp_path):
     _, _, err = finish(space, tmp_path / "results", "arms.dense={branches.taps: [a, z]}", code=2)
-    assert "branches.taps: must be modules that run and put out feature maps [B, C, H, W], [B, H, W, C] or tokens" in err
+    rule = "branches.taps: must be modules that run and put out feature maps [B, C, H, W], [B, H, W, C] or tokens"
+    assert rule in err
     assert "a, b, c; got 'z'" in err
     assert len(err.strip().splitlines()) == 1
