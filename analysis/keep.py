@@ -26,7 +26,8 @@ def main() -> None:
     _write(confirmed, options.kept / "epochs.parquet")
     shutil.copy(options.study / "provenance.json", options.kept)
     table = write_tables(load_results(options.kept), options.kept)
-    assert table == (options.study / "table.md").read_text(encoding="utf-8"), "the table is another one"
+    if table != (options.study / "table.md").read_text(encoding="utf-8"):
+        raise SystemExit(f"{options.kept}: the table is another one than that of {options.study}")
     print(f"{options.kept}: {sum(path.stat().st_size for path in options.kept.iterdir()):,} bytes")
 
 

@@ -99,7 +99,7 @@ def _verdicts(study: StudySpec, claims: Sequence[Claim], check: Check) -> list[V
 def _certificate(
     study: StudySpec, claims: Sequence[Claim], check: Check, verdicts: Sequence[Verdict]
 ) -> dict[str, object]:
-    exact = "every number of every epoch, to the last bit"
+    exact = "every number of every epoch that is on record, to the last bit"
     table = _table_comes_out(check.folder)
     told = [{**asdict(verdict), "agrees": verdict.agrees(check.within)} for verdict in verdicts]
     return {

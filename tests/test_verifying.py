@@ -20,7 +20,7 @@ from dks_study.study.planner import Planner, trial_of
 from dks_study.study.results import write_results
 from dks_study.study.search import optuna_suggest
 from dks_study.study.trial import run_trial
-from dks_study.study.verifying import compared
+from dks_study.study.verifying import compared, moved
 
 METRIC = "test/top1/main"
 
@@ -92,7 +92,7 @@ def test_an_honest_study_agrees_to_the_last_bit(kept, capsys):
     found = certificate(kept, 7)
     assert found["agrees"]
     assert found["table_comes_out_of_the_trials"]
-    assert found["compared"] == "every number of every epoch, to the last bit"
+    assert found["compared"] == "every number of every epoch that is on record, to the last bit"
     assert len(found["trained_anew"]) == -(-2 * found["trials"] // 5)
     assert all(each["points"] == 0 and not each["differs"] for each in found["trained_anew"])
     assert f"Agrees: {kept}/certificate-7.json" in out
@@ -184,6 +184,30 @@ def test_other_data_and_other_descriptions_are_refused(kept, capsys):
     path.write_text(json.dumps(known))
     verify(kept, "--number", "1", code=2)
     assert "must have the hash of what the study describes" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("resources", "message"),
+    [
+        ({"workers": 2}, "resources.workers: must be at most 1 for trials that are trained anew here"),
+        ({"gpus_per_worker": 0.5}, "resources.gpus_per_worker: must be 0 where PyTorch sees no GPU, got 0.5"),
+    ],
+)
+def test_what_this_process_cannot_train_is_refused(kept, capsys, monkeypatch, resources, message):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    path = kept / "provenance.json"
+    known = json.loads(path.read_text())
+    known["study"]["trial"]["resources"] = resources
+    known["sessions"][-1]["numbers"] = "other code"  # or the hash of the description would be in the way
+    path.write_text(json.dumps(known))
+    verify(kept, "--number", "1", "--within", "1", code=2)
+    assert message in capsys.readouterr().err
+
+
+def test_images_that_have_moved_are_read_where_they_are():
+    trial = trial_of(small_study(), Cell("dense", "confirm", 0, 0, 2, {}))
+    assert moved(trial, None) is trial
+    assert moved(trial, "elsewhere").data == trial.data.model_copy(update={"root": "elsewhere"})
 
 
 @pytest.mark.parametrize(

@@ -65,12 +65,14 @@ class Objective:
         names: the K classifiers, shallow to deep, `main` last.
         supervised_weights: K weights of the cross-entropies, before any schedule.
         pair_weights: weight of KL(p_t || p_s) at [t][s], K x K, before any schedule.
+        term_pairs: of each named term who teaches whom, as 'teacher>student'.
         loss: temperature, schedules and the like.
     """
 
     names: tuple[str, ...]
     supervised_weights: tuple[float, ...]
     pair_weights: tuple[tuple[float, ...], ...]
+    term_pairs: Mapping[str, tuple[str, ...]]
     loss: LossSpec
 
     @property
@@ -111,7 +113,7 @@ class Objective:
                 total = total + (_synergy_factor(loss, progress) * weights).flatten() @ synergy.flatten()
             named = dict[str, Tensor]()
             for name, term in loss.terms.items():
-                pairs = pairs_of(term, self.names)
+                pairs = self.term_pairs[name]
                 values = term_values(name, term, pairs, logits, targets, features or {}, loss.detach_teacher)
                 total = total + term.weight * _risen(term.warmup, progress) * torch.stack(list(values.values())).sum()
                 named |= {key: value.detach() for key, value in values.items()}
@@ -144,9 +146,10 @@ def objective_for(loss: LossSpec, classifiers: tuple[str, ...]) -> Objective:
     Raises:
         ValueError: if the pairing or a term names a classifier that is not there.
     """
+    term_pairs: dict[str, tuple[str, ...]] = {}
     for name, term in loss.terms.items():
         try:
-            pairs_of(term, classifiers)
+            term_pairs[name] = pairs_of(term, classifiers)
         except ValueError as error:
             raise ValueError(f"terms.{name}.pairs: {error}") from error
     pair = pairing_matrix(loss.pairing, classifiers)
@@ -160,6 +163,7 @@ def objective_for(loss: LossSpec, classifiers: tuple[str, ...]) -> Objective:
         names=classifiers,
         supervised_weights=tuple(_supervised_weight(loss, name) for name in classifiers),
         pair_weights=tuple(tuple(common * directed[t][s] * pair[t][s] for s in size) for t in size),
+        term_pairs=term_pairs,
         loss=loss,
     )
 

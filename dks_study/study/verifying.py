@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from dks_study.spec.study import StudySpec
 from dks_study.spec.trial import TrialSpec
 from dks_study.study.agreement import lasting
@@ -57,7 +59,7 @@ def described(study: StudySpec, claim: Claim, *, same_code: bool) -> TrialSpec:
     """Return what the trial of a claim trains.
 
     Raises:
-        ClaimError: if that is not what the claim says was trained, or a group of processes trained it.
+        ClaimError: if that is not what the claim says was trained, a group of processes trained it, or there is no GPU.
     """
     trial = trial_of(study, claim.cell)
     if same_code and trial.content_hash() != claim.trial_hash:
@@ -66,6 +68,9 @@ def described(study: StudySpec, claim: Claim, *, same_code: bool) -> TrialSpec:
     if trial.resources.workers > 1:
         rule = "must be at most 1 for trials that are trained anew here, in one process"
         raise ClaimError(f"resources.workers: {rule}, got {trial.resources.workers}")
+    if trial.resources.gpus_per_worker and not torch.cuda.is_available():
+        rule = "must be 0 where PyTorch sees no GPU"
+        raise ClaimError(f"resources.gpus_per_worker: {rule}, got {trial.resources.gpus_per_worker:g}")
     return trial
 
 
