@@ -59,7 +59,7 @@ def claims_in(folder: Path) -> tuple[StudySpec, tuple[Claim, ...]]:
     found = tuple(_claims(results, whole.drop_duplicates("trial")))
     if not found:
         raise ClaimError(f"{folder}: must hold trials that completed in one piece, got none")
-    for text in _denied(folder, {claim.cell.id: claim for claim in found}):
+    if text := next(_denied(folder, {claim.cell.id: claim for claim in found}), None):
         raise ClaimError(f"{folder}: trials.parquet must hold what ledger.jsonl says, got {text}")
     return results.study, found
 
