@@ -42,6 +42,7 @@ COMMANDS = {
     "merge": "dks_study.merging",
     "diff": "dks_study.analysis.differing",
     "verify": "dks_study.verifying",
+    "watch": "dks_study.watching",
     "doctor": "dks_study.engine.doctor",
     "clean": "dks_study.study.cleaning",
     "schema": "dks_study.spec.schema",

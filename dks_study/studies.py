@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from dks_study.study.export import TrainedNetwork
     from dks_study.study.results import Results
-    from dks_study.watch.progress import Display
+    from dks_study.watch.observers import Observed
 
 _STYLE = (
     "<style>.dks figure{margin:0 0 1em}.dks figcaption{font-weight:bold}.dks .note{margin:.2em 0;color:gray}</style>"
@@ -96,7 +96,9 @@ def carry_out(
     with _made(folder) as is_new:
         if is_new and (note := other_results(study, folder)):
             print(note, flush=True)
-        with running(study, folder, _display(study, folder, mlflow), place) as ending:
+        display = _display(study, folder, mlflow, place.storage)
+        with running(study, folder, display, place) as ending:
+            display.end()  # before the report takes the place of the page that is drawn meanwhile
             if not ending.complete:
                 raise KeyboardInterrupt
             done = read(folder)
@@ -244,18 +246,18 @@ class StudyResults:
         return arm
 
 
-def _display(study: StudySpec, folder: Path, mlflow: str | None) -> "Display":
+def _display(study: StudySpec, folder: Path, mlflow: str | None, storage: str | None) -> "Observed":
     """Return what shows the study to people, and to whatever else keeps a record of it."""
     from dks_study.watch.display import make_display, standard_console
     from dks_study.watch.estimate import earlier_pace
     from dks_study.watch.event_files import EventFiles
     from dks_study.watch.gauges import StudyGauges
+    from dks_study.watch.live.beside import PageBeside
     from dks_study.watch.mlflow_runs import MLflowRuns
     from dks_study.watch.observers import Observed, Recorder
 
-    recorders: list[Recorder] = [EventFiles(folder), StudyGauges(study, folder.name)]
-    if mlflow is not None:
-        recorders.append(MLflowRuns(mlflow, study, folder))
+    recorders: list[Recorder] = [EventFiles(folder), StudyGauges(study, folder.name), PageBeside(folder, storage)]
+    recorders += [MLflowRuns(mlflow, study, folder)] if mlflow is not None else []
     return Observed(make_display(study, standard_console(), earlier_pace(study, folder)), recorders)
 
 

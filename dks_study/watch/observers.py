@@ -34,9 +34,14 @@ class Observed:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """End the recorders, then the display, which may still have to show what failed."""
-        self._tell(lambda recorder: recorder.end())
+        self.end()
         self._shows = True  # whatever happened, its thread must end
         self._show(lambda display: display.__exit__(kind, error, trace))
+
+    def end(self) -> None:
+        """End the recorders: what they write is whole, and they hear of nothing more."""
+        self._tell(lambda recorder: recorder.end())
+        self._recorders = []
 
     def note(self, text: str) -> None:
         """Show one line for good."""

@@ -73,8 +73,8 @@ class Status:
     checkpoint_bytes: int
 
 
-def find_studies(path: Path) -> list[Path]:
-    """Return `path` if it is a study's folder, else the studies' folders in it.
+def find_studies(path: Path, asked: str = "--status ") -> list[Path]:
+    """Return `path` if it is a study's folder, else the studies' folders in it; `asked` begins an error's message.
 
     Raises:
         StatusError: if there are none.
@@ -84,7 +84,7 @@ def find_studies(path: Path) -> list[Path]:
     studies = sorted(filter(_is_study, path.glob("*/")))
     if not studies:
         what = "holds no study (no provenance.json)" if path.is_dir() else "is not a folder"
-        raise StatusError(f"--status {path}: {what}")
+        raise StatusError(f"{asked}{path}: {what}")
     return studies
 
 
@@ -112,7 +112,7 @@ def read_status(folder: Path) -> Status | Starting:
         study = StudySpec.model_validate_json(json.dumps(provenance["study"]))
     except (OSError, ValueError, LookupError, TypeError, ValidationError) as error:
         line = str(error).splitlines()[0]
-        raise StatusError(f"--status {folder}: provenance.json is not that of a study: {line}") from error
+        raise StatusError(f"{folder}: provenance.json is not that of a study: {line}") from error
     records = list(read_ledger(folder / "ledger.jsonl"))
     tracker = Tracker(study, earlier_pace(study, folder))
     for record in records:
@@ -141,10 +141,10 @@ def read_status(folder: Path) -> Status | Starting:
 def render(status: Status | Starting) -> RenderableType:
     """Return the status as tables and lines."""
     if isinstance(status, Starting):
-        return Text(_beginning(status))
+        return Text(beginning(status))
     parts: list[RenderableType] = [
         Text(status.study.question),
-        Text(_who(status)),
+        Text(who(status)),
         arms_table(status.tracker, status.tracker.planned),
     ]
     if status.running:
@@ -168,11 +168,11 @@ def render(status: Status | Starting) -> RenderableType:
 def line(status: Status | Starting) -> str:
     """Return the status as one line, for a list of studies."""
     if isinstance(status, Starting):
-        return f"{status.folder.name}: {_beginning(status)}"
-    return f"{status.folder.name}: {summary(status.tracker, status.seconds_left)}; {_who(status)}"
+        return f"{status.folder.name}: {beginning(status)}"
+    return f"{status.folder.name}: {summary(status.tracker, status.seconds_left)}; {who(status)}"
 
 
-def _beginning(status: Starting) -> str:
+def beginning(status: Starting) -> str:
     """Return whether a study is just being started, and by whom."""
     if status.alive is None:
         return f"starting, or ended before its first trial: held by {status.holder}, which cannot be seen from here"
@@ -182,7 +182,7 @@ def _beginning(status: Starting) -> str:
     return f"ended before its first trial{by}; the command that began it begins it again"
 
 
-def _who(status: Status) -> str:
+def who(status: Status) -> str:
     """Return whether the study is complete, running or interrupted, and by whom."""
     wrote = f"wrote last {_ago(status.written)}"
     if status.complete:
@@ -221,7 +221,10 @@ def _epoch_times(folder: Path) -> list[tuple[int, float]]:
     for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
         if match := _LOGGED.match(text):
             when = datetime.fromisoformat(match["when"]).timestamp()
-            times = [*times, (int(match["epoch"]), when)] if match["epoch"] else []
+            if match["epoch"]:
+                times.append((int(match["epoch"]), when))
+            else:
+                times.clear()
     return times if times and times[-1][1] - times[0][1] >= _LEAST_LOGGED_S else []
 
 

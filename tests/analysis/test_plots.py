@@ -9,6 +9,7 @@ from made_up import ERRORS, made_up
 
 from dks_study.analysis.collect import collect
 from dks_study.analysis.plots import curves, effects, importance, searches, style
+from dks_study.spec.looks import looks
 from dks_study.spec.study import StudySpec
 from dks_study.study.results import Results
 
@@ -131,7 +132,7 @@ def test_every_figure_is_drawn_the_same_twice_with_an_arms_own_colour(results, d
     figure = draw(results)
     assert style.svg(figure) == style.svg(draw(results))
     drawn = {line.get_label(): line.get_color() for axes in figure.axes for line in axes.get_lines()}
-    for arm, look in style.looks(list(ERRORS)).items():
+    for arm, look in looks(list(ERRORS)).items():
         assert drawn.get(arm, look.colour) == look.colour
 
 
@@ -148,14 +149,14 @@ def test_a_figure_is_saved_as_png_and_pdf(results, tmp_path):
 
 
 def test_arms_keep_their_look_and_no_two_look_alike():
-    found = style.looks([f"arm{at}" for at in range(20)])
+    found = looks([f"arm{at}" for at in range(20)])
     assert len({(look.colour, look.line) for look in found.values()}) == 20
     assert len({(look.colour, look.marker) for look in found.values()}) == 20
-    assert style.looks(["arm0", "arm1"])["arm1"] == found["arm1"]
+    assert looks(["arm0", "arm1"])["arm1"] == found["arm1"]
 
 
 def test_baseline_ds_and_dks_look_alike_in_all_studies():
-    one, other = style.looks(["baseline", "ds", "dense"]), style.looks(["ds", "a", "b", "dks", "baseline", "dense"])
+    one, other = looks(["baseline", "ds", "dense"]), looks(["ds", "a", "b", "dks", "baseline", "dense"])
     assert (one["baseline"], one["ds"], one["dense"]) == (other["baseline"], other["ds"], other["dks"])
     assert list(other) == ["ds", "a", "b", "dks", "baseline", "dense"]
     assert len(set(other.values())) == 6

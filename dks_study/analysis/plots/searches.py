@@ -8,10 +8,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
-from dks_study.analysis.plots.style import DOUBLE_COLUMN_IN, SINGLE_COLUMN_IN, blank, looks, styled
+from dks_study.analysis.plots.style import DOUBLE_COLUMN_IN, SINGLE_COLUMN_IN, blank, styled
 from dks_study.analysis.rows import repeat_of
 from dks_study.analysis.tables.pareto import pareto_table
 from dks_study.analysis.tables.settings import was_widened
+from dks_study.spec.looks import looks
 from dks_study.spec.objectives import ACCURACY
 from dks_study.spec.search import AxisSpec
 from dks_study.study.results import Results

@@ -1,10 +1,8 @@
 """How all figures look: sizes for print, colours that colour-blind readers can tell apart, and ways to save."""
 
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +12,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from dks_study.analysis.rows import WRITTEN, names, table_rows
+from dks_study.spec.looks import Look, looks
 from dks_study.study.results import Results
 
 SINGLE_COLUMN_IN, DOUBLE_COLUMN_IN = 3.4, 7.0  # widths of a two-column page
 PNG_DPI = 200
-# Okabe and Ito (2008), without its yellow, which is too faint for a line on white.
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
-LINES = ("-", "--", "-.", ":")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-OWN = {"baseline": 0, "ds": 1, "dks": 2, "dense": 2}  # arms of many studies: they look alike in all of them
 FAINT = "#DDDDDD"
 PLAIN = FuncFormatter(lambda value, _: f"{value:g}")
 SPARSE = FuncFormatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else "")  # between powers of ten
@@ -33,35 +27,6 @@ _RC: dict[Any, Any] = {
     **{"grid.linewidth": 0.6, "axes.axisbelow": True, "svg.hashsalt": "dks_study", "pdf.fonttype": 42},
     **{"figure.constrained_layout.use": True},
 }
-
-
-@dataclass(frozen=True)
-class Look:
-    """Colour, line and marker of an arm: the same in every figure of a study."""
-
-    colour: str
-    line: str
-    marker: str
-
-
-def looks(arms: Iterable[str]) -> dict[str, Look]:
-    """Return a look for each of `arms`: that of its name in OWN, or by its place among the others.
-
-    After 7 arms colours return with other lines and markers.
-    """
-    arms = list(arms)
-    places: dict[str, int] = {}
-    for arm in arms:
-        if arm in OWN and OWN[arm] not in places.values():
-            places[arm] = OWN[arm]
-    taken = set(places.values())
-    free = (place for place in count() if place not in taken)
-    places |= {arm: next(free) for arm in arms if arm not in places}
-    many = len(COLOURS)
-    return {
-        arm: Look(COLOURS[at % many], LINES[at // many % len(LINES)], MARKERS[(at + at // many) % len(MARKERS)])
-        for arm, at in ((arm, places[arm]) for arm in arms)
-    }
 
 
 def row_looks(results: Results) -> dict[str, Look]:

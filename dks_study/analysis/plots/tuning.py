@@ -8,10 +8,11 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from dks_study.analysis.plots.style import DOUBLE_COLUMN_IN, PLAIN, SINGLE_COLUMN_IN, SPARSE, blank, looks, styled
+from dks_study.analysis.plots.style import DOUBLE_COLUMN_IN, PLAIN, SINGLE_COLUMN_IN, SPARSE, blank, styled
 from dks_study.analysis.rows import repeat_of
 from dks_study.analysis.statistics.budget import budget_curve
 from dks_study.analysis.tables.settings import PREFIX, chosen_settings, was_widened
+from dks_study.spec.looks import looks
 from dks_study.spec.objectives import ACCURACY
 from dks_study.spec.search import AxisSpec
 from dks_study.spec.space import arm_space, sampler_of
