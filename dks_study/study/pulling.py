@@ -18,7 +18,8 @@ def pulled(url: str, option: str = "--reuse") -> Path:
     """Return a folder with the studies in the bucket's folder `url`, or with the one study that it is.
 
     Checkpoints stay where they are. What was copied before and has its size is not copied again; what is gone from the
-    bucket is deleted. Who holds a study is copied always. The ledgers come last: no trial is in one whose files are not there.
+    bucket is deleted. Who holds a study is copied always. The ledgers come last: no trial is in one whose files are not
+    there.
 
     `option` begins the message of an error.
 

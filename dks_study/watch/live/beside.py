@@ -7,7 +7,6 @@ Ray: it would take a place from a trial.
 import os
 import subprocess
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 from dks_study.study.home import home_of
@@ -43,15 +42,13 @@ class PageBeside:
 
     def end(self) -> None:
         """End the drawing for good: what is written to the page from now on stays."""
-        if self._process is None or self._process.stdin is None:
+        if self._process is None:
             return
-        with suppress(OSError):
-            self._process.stdin.close()
         try:
-            self._process.wait(PATIENCE_S)
+            self._process.communicate(timeout=PATIENCE_S)  # ends its input
         except subprocess.TimeoutExpired:
             self._process.kill()
-            self._process.wait()
+            self._process.communicate()
         (self._folder / f"{PAGE}.tmp").unlink(missing_ok=True)
 
     def _begin(self) -> "subprocess.Popen[str]":
@@ -73,6 +70,6 @@ class PageBeside:
 
     def _look(self) -> None:
         """Raise what the process said when it gave up."""
-        if self._process and self._process.poll() not in (None, 0) and self._process.stderr:
-            said = self._process.stderr.read().strip().splitlines() or ["its process has ended"]
+        if self._process and self._process.poll() is not None:
+            said = self._process.communicate()[1].strip().splitlines() or ["its process has ended"]
             raise RuntimeError(f"is not drawn any more: {said[-1]}")

@@ -2,7 +2,7 @@
 // Charts as SVG elements, in the colours of the page: lines and points over two axes.
 
 const DASHES = {"-": "", "--": "6 3", "-.": "6 3 1.5 3", ":": "1.5 3"};
-const WIDTH = 640, HEIGHT = 300, LEFT = 46, BOTTOM = 34, MARGIN = 10;
+const WIDTH = 640, HEIGHT = 300, LEFT = 46, BOTTOM = 34, MARGIN = 10, FACTORS_FROM = 8;
 
 const fill = (element, values, children) => {
   for (const [key, value] of Object.entries(values)) element.setAttribute(key, value);
@@ -30,16 +30,28 @@ function range(values) {
   return low === high ? [low - 0.5, high + 0.5] : [low, high];
 }
 
+// From values to [0, 1], and the ticks: by factors where the largest is many times the smallest.
+function scale(values) {
+  const [low, high] = range(values);
+  if (low <= 0 || high / low < FACTORS_FROM)
+    return {place: (value) => (value - low) / (high - low), marks: ticks(low, high, false)};
+  const powers = Array.from({length: 25}, (_, at) => 10 ** (at - 9)), marks = powers.flatMap((power) => [power, 2 * power, 5 * power]);
+  return {
+    place: (value) => Math.log(value / low) / Math.log(high / low),
+    marks: marks.map((mark) => Number(mark.toPrecision(3))).filter((mark) => low <= mark && mark <= high),
+  };
+}
+
 // lines: [{look, name, points: [[x, y]], faint, steps}], dots: [{look, name, x, y}]
 function chart(label, xName, lines, dots) {
   const all = [...lines.flatMap((line) => line.points), ...dots.map((dot) => [dot.x, dot.y])];
-  const [left, right] = range(all.map((point) => point[0])), [low, high] = range(all.map((point) => point[1]));
+  const [left, right] = range(all.map((point) => point[0])), {place, marks} = scale(all.map((point) => point[1]));
   const x = (value) => LEFT + ((value - left) / (right - left)) * (WIDTH - LEFT - MARGIN);
-  const y = (value) => HEIGHT - BOTTOM - ((value - low) / (high - low)) * (HEIGHT - BOTTOM - MARGIN);
+  const y = (value) => HEIGHT - BOTTOM - place(value) * (HEIGHT - BOTTOM - MARGIN);
   const picture = draw("svg", {viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": label});
-  for (const value of ticks(low, high, false)) {
+  for (const value of marks) {
     picture.append(draw("line", {class: "grid", x1: LEFT, x2: WIDTH - MARGIN, y1: y(value), y2: y(value)}));
-    picture.append(draw("text", {x: LEFT - 6, y: y(value) + 4, "text-anchor": "end"}, String(value)));
+    picture.append(draw("text", {x: LEFT - 6, y: y(value) + 4, "text-anchor": "end"}, value.toLocaleString("en", {notation: value >= 1e4 ? "compact" : "standard"})));
   }
   for (const value of ticks(left, right, true))
     picture.append(draw("text", {x: x(value), y: HEIGHT - BOTTOM + 16, "text-anchor": "middle"}, String(value)));

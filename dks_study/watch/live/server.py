@@ -62,7 +62,7 @@ class _Handler(BaseHTTPRequestHandler):
         given = parse_qs(parts.query).get("token", [""])[0]
         if self.server.token and given and secrets.compare_digest(given.encode(), self.server.token.encode()):
             cookie = f"{_COOKIE}={self.server.token}; HttpOnly; SameSite=Strict; Path=/"
-            self._send(HTTPStatus.SEE_OTHER, "", **{"Location": parts.path, "Set-Cookie": cookie})
+            self._send(HTTPStatus.SEE_OTHER, "", **{"Location": quote(parts.path, safe="/%"), "Set-Cookie": cookie})
         elif not self._may_see():
             self._send(HTTPStatus.FORBIDDEN, "Open the address that dks-study watch printed: it has the token.\n")
         else:
