@@ -163,7 +163,7 @@ function card(now) {
 function show() {
   if (!Array.isArray(data)) return study(data);
   const running = data.filter((each) => each.state === "running").length;
-  part("head", [data.length, running], () => [make("h1", {}, `${data.length} studies, ${running} running`)]);
+  part("head", [data.length, running], () => [make("h1", {}, `${data.length} ${data.length === 1 ? "study" : "studies"}, ${running} running`)]);
   part("studies", data.map((each) => ({...each, taken: 0})), () => [make("div", {class: "cards"}, ...data.map(card))]);
 }
 

@@ -97,7 +97,7 @@ SIDE_SCROLL = "document.documentElement.scrollWidth - document.documentElement.c
 def test_a_browser_shows_numbers_that_go_on_without_a_reload(study, url, tmp_path):
     async def look(page):
         await page.open(url)
-        await page.text_with("1 studies, 1 running", "2 of 10 trials")
+        await page.text_with("1 study, 1 running", "2 of 10 trials")
         await page.evaluate("document.querySelector('article a').click()")
         text = await page.text_with(CONFIRMATION, "Search history", "Learning curves", "Sealed: test errors")
         await page.evaluate("window.stays = true")
