@@ -12,11 +12,13 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from half_done import RUNNING, half_done, train
 from whole_studies import TRIALS, finish, lasting, records, start, wait_for
 
 from dks_study.study.holder import BEAT_S
 from dks_study.study.home import StorageError, home_of, shown
 from dks_study.study.storage import Files, Place
+from dks_study.watch.live import reading
 
 
 def files_of(tmp_path, storage="home"):
@@ -215,3 +217,30 @@ def test_trials_of_a_study_in_a_bucket_are_adopted_on_another_machine(space, uni
     assert "HIDDEN" not in out + err
     table = (uninterrupted[0] / "table.md").read_text()
     assert (folder / "table.md").read_text().splitlines()[2:] == table.splitlines()[2:]
+
+
+@pytest.mark.slow
+def test_a_study_in_a_bucket_is_watched_there(bucket, tmp_path, monkeypatch):
+    monkeypatch.setattr(reading, "LEAST_AGE_S", 0.0)
+    monkeypatch.setattr(reading, "MOST_OF_THE_TIME", 1e9)
+    folder, where = half_done(tmp_path / "small-1"), bucket.replace("/ours", "/watched")
+    (folder / "lock").unlink()
+    train(folder)
+    home = home_of(where, folder.name)
+    for path in folder.rglob("*"):
+        if path.is_file():
+            home.push(folder, path.relative_to(folder).as_posix())
+
+    def beat(at_s):
+        holder = {"process": 7, "host": "far-away", "identity": None, "beat": at_s}
+        home.write("holder.json", json.dumps(holder).encode())
+
+    beat(1795843568.25)
+    studies = reading.Studies(where)
+    (seen,) = (seen for _, seen in studies.now().values())
+    assert (seen.state, seen.curves[0].done) == ("stopped", 2)
+    train(folder, epochs=3)
+    home.push(folder, f"trials/{RUNNING.id}/epochs.jsonl")
+    beat(float(f"{time.time():.0f}.25"))  # as many letters as before
+    (seen,) = (seen for _, seen in studies.now().values())
+    assert (seen.state, seen.curves[0].done) == ("running", 3)
