@@ -130,12 +130,15 @@ function sealed(study) {
   return [make("p", {class: "sealed"}, `${SEALED}So far ${count} confirmation trials have ended.`)];
 }
 
-// Replaces a part of the page if what it shows has changed: what is scrolled or read stays as it is.
+// Replaces a part of the page if what it shows has changed; a table stays scrolled as it is.
 function part(id, shown, build) {
   const text = JSON.stringify(shown);
   const place = document.getElementById(id) ?? main.appendChild(make("section", {id}));
-  if (place.shown !== text) place.replaceChildren(...build());
+  if (place.shown === text) return;
+  const tables = () => [...place.querySelectorAll(".scroll")], scrolled = tables().map((each) => each.scrollLeft);
+  place.replaceChildren(...build());
   place.shown = text;
+  tables().forEach((each, at) => (each.scrollLeft = scrolled[at] ?? 0));
 }
 
 function study(now) {
@@ -168,11 +171,13 @@ function show() {
 }
 
 function tell() {
-  const now = Date.now() / 1000, taken = Math.min(...[data].flat().map((each) => each.taken)), age = Math.max(0, now - taken);
+  const now = Date.now() / 1000, all = [data].flat();
+  const taken = Math.max(...all.map((each) => each.taken)), age = Math.max(0, now - taken);  // what is complete is not read again
   for (const each of document.querySelectorAll("[data-wrote]"))
     each.textContent = `${duration(Math.max(0, now - each.dataset.wrote))} ago`;
-  const done = [data].flat().every((each) => each.state === "complete"), stale = age > STALE_S && !(done && !failing);
-  const why = LIVE ? "the server does not answer" : "the study has ended or was ended: dks-study --status tells";
+  const done = all.every((each) => each.state === "complete"), stale = age > STALE_S && (failing || !done);
+  const unread = failing ? "the server does not answer" : "the files cannot be read";
+  const why = LIVE ? unread : "the study does not draw it any more (dks-study --status FOLDER says how it is)";
   footer.className = stale ? "stale" : "";
   footer.textContent = `As of ${new Date(taken * 1000).toLocaleTimeString()}${stale ? `, ${duration(age)} ago: ${why}` : ""}.`;
 }
