@@ -79,7 +79,7 @@ class Snapshot:
     """A study at one moment.
 
     Attributes:
-        about: who runs it, and when it wrote last; or why it cannot be read.
+        about: who runs it, and when it wrote last, until it is complete; or why it cannot be read.
         taken: when, in seconds since 1970.
         trials: that are planned; the most there can be if `at_most`.
         seconds_left: an estimate; None: not known, or it does not run.
@@ -119,7 +119,7 @@ def snapshot(folder: Path) -> Snapshot:
     return Snapshot(
         name=folder.name,
         state="complete" if status.complete else _state(status.alive, "running"),
-        about=who(status),
+        about="" if status.complete else who(status),  # when it wrote last would grow old with what is kept of it
         taken=time.time(),
         question=status.study.question,
         trials=tracker.trials,
