@@ -86,7 +86,7 @@ def looked_at(look, tmp_path, **sizes):
 
 
 def trials_shown(text):
-    return int(re.search(r"(\d+) of 2002 trials", text)[1])
+    return int(re.search(r"(\d+) of \d+ trials", text)[1])
 
 
 SIDE_SCROLL = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
@@ -95,7 +95,7 @@ SIDE_SCROLL = "document.documentElement.scrollWidth - document.documentElement.c
 def test_a_browser_shows_numbers_that_go_on_without_a_reload(study, url, tmp_path):
     async def look(page):
         await page.open(url)
-        await page.text_with("1 study, 1 running", "of 2002 trials")
+        await page.text_with("1 study, 1 running", "trials")
         await page.evaluate("document.querySelector('article a').click()")
         text = await page.text_with("/10", "Search history", "Learning curves", "Sealed: test errors")
         await page.evaluate("window.stays = true")
@@ -138,16 +138,18 @@ def prometheus(study, tmp_path):
         json.dumps({"global": {"scrape_interval": "1s"}, "scrape_configs": [found]})
     )
     where = [f"--config.file={tmp_path}/prometheus.yml", f"--storage.tsdb.path={tmp_path}/data"]
-    process = subprocess.Popen(
-        [program, *where, f"--web.listen-address=127.0.0.1:{port}"], stderr=(tmp_path / "prometheus.log").open("w")
-    )
+    with (tmp_path / "prometheus.log").open("w") as log:
+        process = subprocess.Popen([program, *where, f"--web.listen-address=127.0.0.1:{port}"], stderr=log)
 
     def ask(path, **query):
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}?{urllib.parse.urlencode(query)}") as answer:
                 return json.load(answer)["data"]
-        except urllib.error.URLError:  # it has not started yet
-            return []
+        except urllib.error.HTTPError as error:  # it is starting
+            error.close()
+        except urllib.error.URLError:  # or does not even listen
+            pass
+        return []
 
     try:
         yield ask
