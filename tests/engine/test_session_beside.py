@@ -28,6 +28,7 @@ def test_a_study_says_that_it_is_starting_and_a_second_one_names_it(space, tmp_p
     _, out, _ = finish(space, tmp_path / "second", "search.trials=0", "report_seeds=[0]")
     assert f"Note: {folder.resolve()} runs on this machine too (process " in out
     assert first.wait() == 0, (tmp_path / "log.txt").read_text()
+    assert "data-live" not in (folder / "report.html").read_text(), "the report has taken its place"
     assert str(tmp_path / "second") not in (tmp_path / "log.txt").read_text(), "who came first is told of nobody"
     assert all(record.outcome.seconds > 0 for record in records(folder)), "each trial was seen whole"
 
