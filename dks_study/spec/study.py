@@ -140,7 +140,7 @@ class StudySpec(Spec):
 
     def content_hash(self) -> str:
         """Return 10 hex digits that depend on every value but those of UNHASHED."""
-        return hash_of(self.model_dump(mode="json", exclude=UNHASHED))
+        return hash_of(self.hashed(exclude=UNHASHED))
 
     def axes_of(self, arm: str) -> dict[str, AxisSpec]:
         """Return the axes that are searched in `arm`, by dotted key."""

@@ -26,6 +26,9 @@ def check_arms(study: StudySpec) -> dict[str, int]:
         run = arm_run(study, arm, {})
         data, optimiser = load(run.data), run.optimiser
         batch_sizes(len(data.train), optimiser.batch_size, optimiser.keep_partial_batch, max(1, run.resources.workers))
+        if run.loss.teacher_signal == "wrong_classes" and data.classes == 2:
+            rule = "must not be wrong_classes with two classes, of which one is wrong and nothing is permuted"
+            raise StudyError(f"arms.{arm}: trial.loss.teacher_signal: {rule}, got 'wrong_classes'")
         try:
             with torch.device("meta"):
                 network = build_network(run, data.image_shape[0], data.classes, 0, data.image_shape[1:])
