@@ -37,7 +37,7 @@ def gradient_sizes(log_p: Tensor, taught: Tensor, smoothing: float = 0.0) -> Ten
     """
     p, q = log_p.detach().exp(), taught.exp()
     pulled = q[:, None] * (p / (p + smoothing) if smoothing else torch.ones_like(p))  # [K, K, B, C]
-    return (p * pulled.sum(-1, keepdim=True) - pulled).flatten(2).norm(dim=-1)
+    return torch.linalg.vector_norm(p * pulled.sum(-1, keepdim=True) - pulled, dim=(2, 3))
 
 
 def _other_images(log_p: Tensor, targets: Tensor, draws: torch.Generator) -> Tensor:

@@ -113,7 +113,9 @@ class Objective:
             synergy = _kl_matrix(smoothed, detach_teacher=loss.detach_teacher)
             if self.has_synergy:
                 weights = self._kept(_constant(self.pair_weights, synergy.device, synergy.dtype), draws)
-                taught = synergy if loss.teacher_signal == "knowledge" else self._placebo(softened, smoothed, targets, draws)
+                taught = (
+                    synergy if loss.teacher_signal == "knowledge" else self._placebo(softened, smoothed, targets, draws)
+                )
                 total = total + (_synergy_factor(loss, progress) * weights).flatten() @ taught.flatten()
             named = dict[str, Tensor]()
             for name, term in loss.terms.items():

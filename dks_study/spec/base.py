@@ -35,7 +35,7 @@ class Spec(BaseModel):
         return hash_of(self.hashed())
 
     def hashed(self, exclude: Set[str] = frozenset()) -> dict[str, Any]:
-        """Return what hashes are made of: all values as JSON holds them, but for defaults that `without_later` drops."""
+        """Return what hashes are made of: all values as JSON has them, but for defaults that `without_later` drops."""
         return self.model_dump(mode="json", exclude=set(exclude), context=_HASHED)
 
 

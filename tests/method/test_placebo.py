@@ -188,7 +188,7 @@ def test_what_makes_no_placebo_is_refused(loss, message):
 def test_in_a_loop_of_ones_own_a_placebo_needs_what_it_permutes_by():
     logits, classes = named(some_logits()), torch.tensor([0, 0, 1, 2, 3, 1])
     for signal in DRAWN:
-        with pytest.raises(LoopError, match="draws: must be a torch.Generator on the CPU"):
+        with pytest.raises(LoopError, match=r"draws: must be a torch\.Generator on the CPU"):
             SynergyLoss(teacher_signal=signal)(logits, classes)
     with pytest.raises(LoopError, match=r"targets: must be classes, int64 \[B\], with teacher_signal class_means"):
         SynergyLoss(teacher_signal="class_means")(logits, F.one_hot(classes, 4).double())
