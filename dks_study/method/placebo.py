@@ -37,7 +37,8 @@ def gradient_sizes(log_p: Tensor, taught: Tensor, smoothing: float = 0.0) -> Ten
     """
     p, q = log_p.detach().exp(), taught.exp()
     pulled = q[:, None] * (p / (p + smoothing) if smoothing else torch.ones_like(p))  # [K, K, B, C]
-    return torch.linalg.vector_norm(p * pulled.sum(-1, keepdim=True) - pulled, dim=(2, 3))
+    sizes: Tensor = torch.linalg.vector_norm(p * pulled.sum(-1, keepdim=True) - pulled, dim=(2, 3))
+    return sizes
 
 
 def _other_images(log_p: Tensor, targets: Tensor, draws: torch.Generator) -> Tensor:
