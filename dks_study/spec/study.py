@@ -221,9 +221,10 @@ def auto_recipes_by_arm(study: StudySpec) -> dict[str, list[str]]:
 
 def matches_in_words(study: StudySpec) -> list[str]:
     """Return a line for each arm that trains as long as another one costs."""
-    epochs = study.trial.epochs
+    epochs, searched = study.trial.epochs, LENGTH in study.search.axes and study.search.trials != 0
+    alike = "; lengths that it searches are stretched alike" if searched else ""
     return [
         f"{arm}: {match.epochs(epochs)} epochs cost what {epochs} epochs of {match.match} do"
-        f" (multiply-accumulates, x {match.times:.3g}, rounded up)"
+        f" (multiply-accumulates, x {match.times:.3g}, rounded up){alike}"
         for arm, match in study.matches.items()
     ]

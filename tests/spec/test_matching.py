@@ -10,9 +10,10 @@ from dks_study.spec.matching import MatchSpec
 from dks_study.spec.space import arm_space
 from dks_study.spec.study import StudySpec, arm_trial, matches_in_words
 from dks_study.spec.yamldoc import SpecError
-from dks_study.study.ledger import Outcome
+from dks_study.study.ledger import Cell, Outcome
 from dks_study.study.planner import Planner, Step, trial_of
 from dks_study.training.matching import matched
+from dks_study.watch.mlflow_runs import described
 from dks_study.watch.progress import mean_epochs
 
 MATCH = "{branches.taps: [], loss.pairing: none, epochs: {match: dense, by: macs}}"
@@ -109,3 +110,15 @@ def test_what_cannot_be_matched_is_refused_in_one_line(match, more, line):
         with_match(*more, match=match)
     assert line in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_what_is_shown_of_a_trial_has_the_epochs_that_it_trains():
+    study = counted(with_match())
+    cell = Cell("long", "search", 3, 1000, 15, {"epochs": 6, "optimiser.lr": 0.2})
+    shown = described(study, cell)
+    assert shown["epochs"] == 15
+    assert shown["optimiser.lr"] == 0.2
+    assert matches_in_words(study) == [
+        "long: 25 epochs cost what 10 epochs of dense do (multiply-accumulates, x 2.5, rounded up);"
+        " lengths that it searches are stretched alike"
+    ]
