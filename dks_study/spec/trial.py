@@ -249,7 +249,7 @@ class RunSpec(Spec):
         networks |= {"": self.backbone} | ({TEACHER: self.teacher.backbone} if self.teacher else {})
         check_terms(self.loss.terms, self.classifiers, networks, mixes=self.data.mixes)
         if self.loss.teacher_signal in OF_LABELS and self.data.mixes:
-            rule = "must not be of one true class with data.mixup_alpha or data.cutmix_alpha"
+            rule = f"must not need one true class ({', '.join(OF_LABELS)}) with data.mixup_alpha or data.cutmix_alpha"
             raise ValueError(f"loss.teacher_signal: {rule}, got {self.loss.teacher_signal!r}")
         return self
 
