@@ -145,14 +145,20 @@ def test_bars_lead_from_the_baseline_to_the_method():
     assert "+10.0" in {text.get_text().strip() for text in axes.texts}, "cut off, but said"
 
 
-def test_the_report_shows_it_where_there_are_controls_alone(tmp_path):
-    folder = write(tmp_path / "study", results_of())
-    text = write_report(results_of(), folder).read_text(encoding="utf-8")
-    assert "What the gain is made of" in text
-    assert "<b>What carl gains.</b>" in text
-    assert "regularisation" in (folder / "latex" / "gain.tex").read_text()
+def test_where_there_are_no_controls_nothing_is_split():
+    assert not len(gains(made_up()))
     assert gain_grid(made_up()).rows == ()
     assert len(gain_grid(results_of()).rows) == 8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("there", [True, False])
+def test_the_report_shows_it_where_there_are_controls_alone(tmp_path, there):
+    results = results_of() if there else made_up()
+    folder = write(tmp_path / "study", results)
+    text = write_report(results, folder).read_text(encoding="utf-8")
+    assert ("What the gain is made of" in text) == ("<b>What carl gains.</b>" in text) == there
+    assert (folder / "latex" / "gain.tex").exists() == there
 
 
 def test_the_table_says_how_long_a_matched_arm_trained_and_lacks_nothing():
