@@ -120,7 +120,7 @@ def test_each_step_is_a_paired_difference_and_they_add_up():
         assert (line["mean"], line["low"], line["high"], line["p"]) == pytest.approx(
             (by_hand.mean, by_hand.low, by_hand.high, by_hand.p)
         )
-    mean = frame.set_index(["step", "arm"])["mean"]
+    mean = frame[frame["step"] != KNOWLEDGE].set_index(["step", "arm"])["mean"]
     for placebo in ("bert", "gina"):
         parts = mean[SUPERVISION, "emil"] + mean[REGULARISATION, placebo]
         knowledge = frame[(frame["step"] == KNOWLEDGE) & (frame["minus"] == placebo)]["mean"].item()
@@ -131,7 +131,9 @@ def test_each_step_is_a_paired_difference_and_they_add_up():
 
 def test_bars_lead_from_the_baseline_to_the_method():
     found = bars(gains(results_of()))
-    assert [bar.label for bar in found][:3] == ["dora", "supervision: emil", "regularisation: bert"]
+    assert [bar.label for bar in found][:4] == [
+        *("dora", "supervision: emil", "regularisation: bert", "knowledge beyond bert"),
+    ]
     levels = {bar.label: bar.end for bar in found if bar.whisker is None}
     assert list(levels) == ["dora", "carl"]
     supervision, regularisation, knowledge = found[1:4]

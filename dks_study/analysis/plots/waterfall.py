@@ -58,7 +58,10 @@ def draw_waterfall(frame: pd.DataFrame) -> Figure:
 def _step(row: "pd.Series[Any]") -> Bar:
     start, mean = float(row["level"] - row["mean"]), float(row["mean"])
     whisker = start + float(row["low"]), start + float(row["high"])
-    return Bar(f"{row['step']}: {row['arm']}", start, start + mean, f"{mean:+.1f}", _COLOURS[row["step"]], whisker)
+    beyond = " beyond" if row["step"] == KNOWLEDGE else ":"
+    return Bar(
+        f"{row['step']}{beyond} {row['arm']}", start, start + mean, f"{mean:+.1f}", _COLOURS[row["step"]], whisker
+    )
 
 
 def _level(arm: str, error: float) -> Bar:
@@ -74,7 +77,11 @@ def _draw(axes: Axes, rows: list[Bar]) -> None:
             axes.plot(bar.whisker, [at, at], color="#333333", linewidth=0.9)
         reach = max(bar.start, bar.end, *(bar.whisker or ()))
         cut = reach > limit * 0.98
-        axes.text(min(reach, limit), at, f" {bar.text} ", va="center", ha="right" if cut else "left", fontsize=6.5)
+        text = axes.text(
+            min(reach, limit), at, f" {bar.text} ", fontsize=6.5, va="center", ha="right" if cut else "left"
+        )
+        if cut:
+            text.set_bbox({"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 0.5})
     beside = next((at for at, bar in enumerate(rows) if bar.colour == _COLOURS[COMPUTE]), len(rows))
     axes.axhline(beside - 0.5, color="#666666", linewidth=0.6, linestyle=":")  # below: no parts of the gain
     axes.set_yticks(range(len(rows)), [bar.label for bar in rows])

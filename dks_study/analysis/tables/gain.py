@@ -53,8 +53,9 @@ class _Step:
 def gains(results: Results) -> pd.DataFrame:
     """Return what the gain of each method with controls is made of, a line for each step; empty where there is none.
 
-    Columns, in points of error: method, baseline (arms), choice, step, arm, of (that arm's row of the table), minus
-    (the row that is taken from it), n, level (mean error of `of`), mean, std, estimand, low, high, p, p_holm.
+    Columns, in points of error: method, baseline (arms), choice, step, arm (that the step is named after: of knowledge
+    the placebo), of and minus (rows of the table: of what the latter is taken from), n, level (mean error of `of`),
+    mean, std, estimand, low, high, p, p_holm.
     """
     errors, chosen, repeats = errors_by_seed(results), errors_by_seed(results, CHOSEN), repeats_by_seed(results)
     names = {(row.arm, row.choice): row.name for row in reversed(table_rows(results))}  # of a front the first
@@ -78,7 +79,14 @@ def _steps(found: Controls, rows: Mapping[str, str], errors: pd.DataFrame, chose
         pairs.append((COMPUTE, found.matched, found.baseline))
     for step, one, other in pairs:
         if one in rows and other in rows:
-            yield _Step(step, one, errors[rows[one]], errors[rows[other]], rows[one], rows[other])
+            yield _Step(
+                step,
+                other if step == KNOWLEDGE else one,
+                errors[rows[one]],
+                errors[rows[other]],
+                rows[one],
+                rows[other],
+            )
     base = rows.get(found.baseline)
     if base is not None and base in chosen:
         yield _Step(STOPPING, found.baseline, chosen[base], errors[base], f"{base}, epoch chosen", base)
