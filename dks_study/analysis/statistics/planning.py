@@ -58,6 +58,7 @@ def smallest_detectable(std: float, pairs: int, power: float = 0.8, comparisons:
     return std * float(np.quantile(-ends, power)) if np.isfinite(ends).all() else inf
 
 
+@cache  # a table asks for the same few again and again
 def detectable_by_t(freedom: int, power: float = 0.8, level: float = LEVEL) -> float:
     """Return the true mean, in standard errors, that a two-sided t test at `level` finds with probability `power`."""
     millionths = range(10**12)
