@@ -19,14 +19,16 @@ from dks_study.engine.interrupts import AGAIN, EXIT_LOST, INTERRUPTED
 from dks_study.spec.base import LostError, Problem
 from dks_study.spec.files import load_study
 from dks_study.spec.options import OptionParser
+from dks_study.spec.search import LENGTH
 from dks_study.spec.shipped import KEPT, SPACES
 from dks_study.spec.space import ArmSpace, arm_space, sampler_of
-from dks_study.spec.study import StudySpec, auto_recipes_by_arm
+from dks_study.spec.study import StudySpec, auto_recipes_by_arm, matches_in_words
 from dks_study.spec.yamldoc import SpecError, load_document
 from dks_study.studies import carry_out, folder_of
 from dks_study.study.ledger import Phase
 from dks_study.study.planner import PHASES, planned
 from dks_study.study.provenance import same_question
+from dks_study.training.matching import matched
 from dks_study.watch.progress import mean_epochs
 
 EXIT_FAILED_TRIALS, EXIT_BAD_INPUT = 1, 2
@@ -68,7 +70,7 @@ def main(arguments: Sequence[str] | None = None, program: str = "dks-study") -> 
             return _status(Path(options.status))
         if options.space is None:
             raise SpecError("--space must name a question: see --list")
-        study = load_study(options.space, options.profile, options.set)
+        study = matched(load_study(options.space, options.profile, options.set))
         if options.check_data:
             return _check_data(study)
         folder = folder_of(study, options.results)
@@ -183,7 +185,7 @@ def _dry_run(study: StudySpec, folder: Path) -> int:
     )
     how = Table("arm", "sampler", "cells", "early stopping", box=None, pad_edge=False)
     for arm, plan in planned(study).items():
-        overrides = ", ".join(f"{key}={value}" for key, value in study.arms[arm].items())
+        overrides = ", ".join(f"{key}={value}" for key, value in study.arms[arm].items() if key != LENGTH)
         space = arm_space(study, arm)
         axes = [*space.axes, *(f"{key} = {axis}" for key, axis in space.ties.items())] if plan["search"] else []
         table.add_row(arm, Text(overrides), "\n".join(axes), *(str(plan[phase]) for phase in PHASES))
@@ -191,7 +193,8 @@ def _dry_run(study: StudySpec, folder: Path) -> int:
             how.add_row(f"search of {arm}", *_search_of(study, space))
     plans = planned(study).values()
     trials = {phase: sum(plan[phase] for plan in plans) for phase in PHASES}
-    epochs = sum(_epochs(study, plan) for plan in plans)
+    epochs = sum(_epochs(study, arm, plan) for arm, plan in planned(study).items())
+    longest = max(study.epochs_of(arm, {}, search=False) for arm in study.arms)
     # A front is as large as it turns out; where the arm as written is chosen it is trained once.
     most = "at most " if trials["search"] else ""
     console = Console(soft_wrap=True, highlight=False)
@@ -199,6 +202,8 @@ def _dry_run(study: StudySpec, folder: Path) -> int:
     console.print(table)
     for text, arms in auto_recipes_by_arm(study).items():
         console.print(Text(f"recipe auto: {text} ({', '.join(arms)})"))
+    for line in matches_in_words(study):
+        console.print(Text(line))
     if how.row_count:
         console.print(how)
     if trials["search"]:
@@ -207,7 +212,7 @@ def _dry_run(study: StudySpec, folder: Path) -> int:
         console.print(_choice_of(study))
     console.print(
         f"{trials['search']} search trials, {trials['race']} of finalists, {most}{trials['confirm']} confirmation"
-        f" trials: about {epochs:.0f} epochs, {study.trial.epochs} at most in each"
+        f" trials: about {epochs:.0f} epochs, {longest} at most in each"
     )
     gpus = f", with {resources.gpus:g} GPU each, which are counted at the start" if resources.gpus else ""
     at_once = cpus // resources.cpus
@@ -219,9 +224,9 @@ def _dry_run(study: StudySpec, folder: Path) -> int:
     return 0
 
 
-def _epochs(study: StudySpec, plan: Mapping[Phase, int]) -> float:
+def _epochs(study: StudySpec, arm: str, plan: Mapping[Phase, int]) -> float:
     """Return about how many epochs the trials of an arm take."""
-    return sum(plan[phase] * mean for phase, mean in mean_epochs(study, plan).items())
+    return sum(plan[phase] * mean for phase, mean in mean_epochs(study, arm, plan).items())
 
 
 def _what_it_shows(study: StudySpec, results: Path) -> list[str]:
@@ -249,8 +254,9 @@ def _plan(study: StudySpec, results: Path, half_width: float) -> int:
         raise SpecError(f"--plan-for: {rule} (a pilot of a few report_seeds will do), got none in {results} or {KEPT}")
 
     def cost(changed: StudySpec) -> tuple[int, float]:
-        arms = planned(changed).values()
-        return sum(sum(plan.values()) for plan in arms), sum(_epochs(changed, plan) for plan in arms)
+        arms = planned(changed)
+        epochs = sum(_epochs(changed, arm, plan) for arm, plan in arms.items())
+        return sum(sum(plan.values()) for plan in arms.values()), epochs
 
     console = Console(soft_wrap=True, highlight=False)
     print(f"{study.question} To within ±{half_width:g} points:")

@@ -26,6 +26,7 @@ from dks_study.study.planner import Planner, planned_trials, trial_of
 from dks_study.study.results import load_study_of
 from dks_study.study.search import optuna_suggest
 from dks_study.study.sources import TRIALS, code_of
+from dks_study.training.matching import matched
 
 _SEEDS = re.compile(r"(\d+)(?:-(\d+))?")
 
@@ -51,7 +52,7 @@ def main(words: Sequence[str]) -> int:
     overrides = [*_changes(old, options.seeds, options.arms, options.trials), *options.set]
     if not overrides:
         raise SpecError(f"grow {options.folder}: nothing to change: give --seeds, --arms, --trials or --set")
-    study, options.results = changed_study(old, overrides), str(Path(options.folder).resolve().parent)
+    study, options.results = matched(changed_study(old, overrides)), str(Path(options.folder).resolve().parent)
     if not options.dry_run:
         return cli.run_and_print(study, options)
     studies = reused(Path(options.results), options.reuse)

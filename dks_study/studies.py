@@ -13,6 +13,7 @@ from dks_study.spec.files import load_study
 from dks_study.spec.study import StudySpec
 from dks_study.spec.trial import Setting
 from dks_study.spec.yamldoc import SpecError
+from dks_study.training.matching import matched
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,7 +39,7 @@ def load(space: str | Path, *, profile: str | Path | None = None, set: Mapping[s
         Problem: one line that names file, key, rule and value.
     """
     overrides = [f"{key}={_json(key, value)}" for key, value in (set or {}).items()]
-    return load_study(str(space), None if profile is None else str(profile), overrides)
+    return matched(load_study(str(space), None if profile is None else str(profile), overrides))
 
 
 def run(

@@ -83,11 +83,20 @@ def full_confirmations(results: Results) -> pd.DataFrame:
 
 
 def planned_epochs(results: Results) -> "pd.Series[float]":
-    """Return the length of each confirmation trial: what its search chose, or else what the study says."""
-    common, trials = float(results.study.trial.epochs), results.trials
+    """Return the length of each confirmation trial: what its search chose, or else what the study says.
+
+    In an arm that trains as long as another one costs it is stretched.
+    """
+    study, trials = results.study, results.trials
+    common = float(study.trial.epochs)
     if LENGTH not in trials:
-        return pd.Series(common, index=trials.index)
-    return trials[LENGTH].astype(float).fillna(common)
+        lengths = pd.Series(common, index=trials.index)
+    else:
+        lengths = trials[LENGTH].astype(float).fillna(common)
+    for arm, match in study.matches.items() if len(trials) else ():
+        stretched = pd.Series([float(match.epochs(int(length))) for length in lengths], index=lengths.index)
+        lengths = lengths.where(trials["arm"] != arm, stretched)
+    return lengths
 
 
 def confirmed_epochs(results: Results) -> pd.DataFrame:

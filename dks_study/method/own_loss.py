@@ -11,7 +11,7 @@ from dks_study.method.synergy import LossTerms, Objective, objective_for
 from dks_study.spec.base import Problem
 from dks_study.spec.pairing import MAIN
 from dks_study.spec.terms import of_features
-from dks_study.spec.trial import LossSpec
+from dks_study.spec.trial import DRAWN, OF_LABELS, LossSpec
 from dks_study.spec.wording import values_problem
 
 
@@ -50,7 +50,8 @@ class SynergyLoss:
             logits: by classifier, shallow to deep, `main` last, each [B, classes]: what a branched network returns.
             targets: true classes, int64 [B], or distributions over classes [B, classes].
             progress: fraction of training that is done, in [0, 1]; needed where the loss has a schedule.
-            draws: decides which pairs are left out of this step; needed with `pair_dropout`.
+            draws: decides which pairs are left out of this step, and what is permuted; needed with `pair_dropout` and
+                the placebos that permute.
 
         Raises:
             LoopError: one line, if the loss names a classifier that is not there, or lacks what its schedule needs.
@@ -59,10 +60,14 @@ class SynergyLoss:
         if progress is None and _has_schedule(spec):
             rule = "must be given with branch_schedule linear, a term's warmup and synergy_warmup"
             raise LoopError(f"progress: {rule}, got None")
-        if draws is None and spec.pair_dropout:
-            raise LoopError("draws: must be a torch.Generator on the CPU with pair_dropout, got None")
+        if draws is None and spec.draws:
+            rule = f"must be a torch.Generator on the CPU with pair_dropout and teacher_signal {' or '.join(DRAWN)}"
+            raise LoopError(f"draws: {rule}, got None")
         if spec.terms and targets.is_floating_point():
             raise LoopError("targets: must be classes, int64 [B], with terms of kind dkd, got distributions")
+        if spec.teacher_signal in OF_LABELS and targets.is_floating_point():
+            rule = f"must be classes, int64 [B], with teacher_signal {spec.teacher_signal}"
+            raise LoopError(f"targets: {rule}, got distributions")
         if names not in self._objectives:
             self._objectives[names] = self._objective(names)
         return self._objectives[names](logits, targets, 1.0 if progress is None else progress, draws)

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dks_study.method.placebo import destroyed, gradient_sizes
 from dks_study.method.terms import Sides, term_values
 from dks_study.spec.pairing import MAIN, TEACHER, network_of, pairing_matrix
 from dks_study.spec.terms import pairs_of
@@ -31,7 +32,8 @@ class LossTerms:
         names: the K classifiers, shallow to deep, `main` last.
         total: the weighted sum that is minimised, shape [], in nats.
         supervised: unweighted cross-entropy of each classifier, batch mean, shape [K], in nats.
-        synergy: unweighted KL(p_t || p_s) at [t][s], batch mean, shape [K, K], in nats, zero diagonal.
+        synergy: unweighted KL(p_t || p_s) at [t][s], batch mean, shape [K, K], in nats, zero diagonal; with a placebo,
+            too, how far the classifiers are apart, not what was taught.
         terms: unweighted value of each pair of each named term, shape [], by `hint/teacher.stage2>stage2`.
     """
 
@@ -94,7 +96,7 @@ class Objective:
             logits: by classifier, each of shape [B, C].
             targets: true classes, int64 in [0, C), shape [B]; or distributions over classes, shape [B, C].
             progress: the fraction of training that is done, in [0, 1]; the schedules go by it.
-            draws: decides which pairs are left out of this step; None leaves out none.
+            draws: decides which pairs are left out of this step (None leaves out none), and what a placebo permutes.
             features: what each pair of a term on features compares, by `hint/teacher.stage2>stage2`.
 
         Raises:
@@ -107,10 +109,14 @@ class Objective:
             softened = log_p if loss.temperature == 1 else _log_softmax(stacked, loss.temperature)
             supervised = _cross_entropies(log_p, targets)
             total = self._scheduled(supervised.detach(), progress) @ _smooth_labels(supervised, log_p, loss)
-            synergy = _kl_matrix(_smoothed(softened, loss.smoothing), detach_teacher=loss.detach_teacher)
+            smoothed = _smoothed(softened, loss.smoothing)
+            synergy = _kl_matrix(smoothed, detach_teacher=loss.detach_teacher)
             if self.has_synergy:
                 weights = self._kept(_constant(self.pair_weights, synergy.device, synergy.dtype), draws)
-                total = total + (_synergy_factor(loss, progress) * weights).flatten() @ synergy.flatten()
+                taught = (
+                    synergy if loss.teacher_signal == "knowledge" else self._placebo(softened, smoothed, targets, draws)
+                )
+                total = total + (_synergy_factor(loss, progress) * weights).flatten() @ taught.flatten()
             named = dict[str, Tensor]()
             for name, term in loss.terms.items():
                 pairs = self.term_pairs[name]
@@ -129,6 +135,17 @@ class Objective:
         if self.loss.branch_schedule == "linear":
             return weights * (main + (1 - main) * (1 - progress))
         return weights * torch.maximum(main, (supervised > self.loss.branch_threshold).to(supervised.dtype))
+
+    def _placebo(self, exact: Tensor, smoothed: Tensor, targets: Tensor, draws: torch.Generator | None) -> Tensor:
+        """KL(q_t || p_s) at [t][s], where q_t is what becomes of the teacher's probabilities."""
+        loss = self.loss
+        # Where nothing is learned (validation) every batch draws the same.
+        signal = destroyed(smoothed, loss.teacher_signal, targets, draws or torch.Generator().manual_seed(0))
+        divergence = _cross_kl(signal, smoothed)
+        if not loss.keep_gradient_size:
+            return divergence
+        sizes = [gradient_sizes(exact, each, loss.smoothing) for each in (smoothed.detach(), signal)]
+        return divergence * (sizes[0] / sizes[1]).nan_to_num(0.0, posinf=0.0)  # of no gradient nothing can be made
 
     def _kept(self, weights: Tensor, draws: torch.Generator | None) -> Tensor:
         if not self.loss.pair_dropout or draws is None:
@@ -232,6 +249,13 @@ def _kl_matrix(log_p: Tensor, detach_teacher: bool = True) -> Tensor:
     cross = teacher.exp().flatten(1) @ centred.flatten(1).T / log_p.shape[1]
     own = cross.diagonal().unsqueeze(1)
     return (own.detach() if detach_teacher else own) - cross
+
+
+def _cross_kl(log_q: Tensor, log_p: Tensor) -> Tensor:
+    """KL(q_t || p_s) at [t][s] of constants log q with log p, both [K, B, C]; centred as in `_kl_matrix`."""
+    centre, q = log_p.detach().mean(0), log_q.exp()
+    own = (q * (log_q - centre)).sum((1, 2)).unsqueeze(1)
+    return (own - q.flatten(1) @ (log_p - centre).flatten(1).T) / log_p.shape[1]
 
 
 @lru_cache(maxsize=64)

@@ -2,14 +2,16 @@
 
 import hashlib
 import json
+from collections.abc import Iterable, Set
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializationInfo
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 NAME = r"^[a-z][a-z0-9_]{0,39}$"
 Name = Annotated[str, Field(pattern=NAME)]
+_HASHED = {"for": "hashes"}
 
 
 class Problem(Exception):
@@ -30,7 +32,21 @@ class Spec(BaseModel):
 
     def content_hash(self) -> str:
         """Return 10 hex digits that depend on every value in the description and on nothing else."""
-        return hash_of(self.model_dump(mode="json"))
+        return hash_of(self.hashed())
+
+    def hashed(self, exclude: Set[str] = frozenset()) -> dict[str, Any]:
+        """Return what hashes are made of: all values as JSON has them, but for defaults that `without_later` drops."""
+        return self.model_dump(mode="json", exclude=set(exclude), context=_HASHED)
+
+
+def without_later(spec: Spec, values: dict[str, Any], info: SerializationInfo, later: Iterable[str]) -> dict[str, Any]:
+    """Return serialised `values` of `spec`, for hashes without those of the keys `later` that are at their defaults.
+
+    Keys that came when there were results: without this those would not be found again, though they stay what they are.
+    """
+    fields = type(spec).model_fields
+    gone = [key for key in later if info.context == _HASHED and getattr(spec, key) == fields[key].default]
+    return {key: value for key, value in values.items() if key not in gone}
 
 
 def hash_of(content: dict[str, Any]) -> str:

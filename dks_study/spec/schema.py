@@ -15,6 +15,7 @@ from typing import Any
 from dks_study.spec.base import NAME
 from dks_study.spec.data import NAMES
 from dks_study.spec.keys import all_specs, words_of
+from dks_study.spec.matching import MatchSpec
 from dks_study.spec.objectives import MAXIMISED
 from dks_study.spec.options import OptionParser
 from dks_study.spec.pairing import SCHEMES
@@ -164,6 +165,7 @@ def _arm(defs: Mapping[str, Schema]) -> Schema:
         free = _KEY_OF_ANY in key
         into, name = (patterns, _pattern(key)) if free else (known, key)
         into[name] = _either(into[name], schema) if name in into else schema
+    known["epochs"] = _match()
     return {
         "type": "object",
         "description": "What this arm changes: dotted keys of `trial`.",
@@ -171,6 +173,15 @@ def _arm(defs: Mapping[str, Schema]) -> Schema:
         "patternProperties": patterns,
         "additionalProperties": False,
     }
+
+
+def _match() -> Schema:
+    """Return the schema of the one length that an arm may have of its own: as long as another one costs."""
+    schema = _plain(MatchSpec.model_json_schema())
+    _describe(schema, words_of(MatchSpec))
+    del schema["properties"]["macs"]
+    text = "Train this arm as long as another one costs: {match: ARM, by: macs}."
+    return schema | {"description": text, "required": ["match", "by"]}
 
 
 def _pattern(key: str) -> str:

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from dks_study.spec.base import Name, Seed, Spec, hash_of
 from dks_study.spec.branches import auto_recipes
+from dks_study.spec.matching import MatchSpec, read_matches
 from dks_study.spec.search import LENGTH, AxisSpec, SearchSpec
 from dks_study.spec.trial import RunSpec, Setting, TrialSpec
 
@@ -37,7 +38,8 @@ class TableSpec(Spec):
 
 # What no arm and no axis may change: a table compares equal budgets on the same split. The length of training alone may
 # be tuned, in every arm alike and up to the common `trial.epochs`: with one length for all, an arm that suffers from
-# training too long loses to one that does not, whatever else it does.
+# training too long loses to one that does not, whatever else it does. An arm may also train as long as another costs
+# (`epochs: {match: ARM, by: macs}`): then budgets are equal in multiply-accumulates in place of epochs.
 COMMON = {
     *("epochs", "resources", "compute"),
     *("data.name", "data.root", "data.validation_fraction", "data.split_seed"),
@@ -57,7 +59,8 @@ class StudySpec(Spec):
         question: what the study asks, in one sentence; heads the plan and the report.
         profile: the file in search_spaces/profiles/, or a path, whose values lie under those of this file.
         trial: what all arms have in common: a whole training run.
-        arms: the rows of the table, by name: what each changes, as dotted keys of `trial` (`loss.pairing: none`).
+        arms: the rows of the table, by name: what each changes, as dotted keys of `trial` (`loss.pairing: none`);
+            `epochs: {match: ARM, by: macs}` trains an arm as long as another one costs.
         search: what is searched in each arm, and how.
         report_seeds: the seeds of the confirmation, the same in every arm: the n of the table.
         table: the table that answers the question.
@@ -98,7 +101,11 @@ class StudySpec(Spec):
 
     @model_validator(mode="after")
     def _budgets_and_splits_are_common(self) -> Self:
-        keys = [(f"arms.{arm}", key) for arm, settings in self.arms.items() for key in settings]
+        matches = read_matches(self.arms)
+        if matches and self.search.as_arms:
+            rule = f"must be left out where an arm matches the cost of another ({next(iter(matches))})"
+            raise ValueError(f"search.as_arms: {rule}, got {list(self.search.as_arms)}")
+        keys = [(f"arms.{arm}", key) for arm, settings in self.arms.items() for key in settings if key != LENGTH]
         keys += [("search.axes", key) for key in self.search.axes if key != LENGTH]
         for section, key in keys:
             if any(key == c or key.startswith(f"{c}.") or c.startswith(f"{key}.") for c in COMMON):
@@ -114,9 +121,10 @@ class StudySpec(Spec):
 
     @model_validator(mode="after")
     def _nuisance_is_not_what_arms_are_about(self) -> Self:
-        for key, axis in self.search.axes.items():
+        for key, axis in self.search.axes.items() if self.search.trials != 0 else ():
             own = next((arm for arm, settings in self.arms.items() if key in settings), None)
-            if axis.role == "nuisance" and own is not None:
+            # A length that matches another arm's cost stretches what the search chooses; it chooses nothing itself.
+            if axis.role == "nuisance" and own is not None and key != LENGTH:
                 raise ValueError(
                     f"search.axes.{key}.role: must be scientific where an arm ({own}) sets {key} itself, got nuisance"
                 )
@@ -133,14 +141,26 @@ class StudySpec(Spec):
             raise ValueError(f"search.axes.{LENGTH}.widen_to: {rule}, got {list(axis.widen_to)}")
         return self
 
-    def epochs_of(self, setting: Setting, *, search: bool) -> int:
-        """Return how long a trial of `setting` trains; `search`: in the search, which old studies cut short."""
+    @property
+    def matches(self) -> dict[str, MatchSpec]:
+        """The arms that train as long as another one costs."""
+        return read_matches(self.arms)
+
+    def epochs_of(self, arm: str, setting: Setting, *, search: bool) -> int:
+        """Return how long a trial of `setting` trains; `search`: in the search, which old studies cut short.
+
+        An arm that matches another one's cost trains as many epochs as cost what this length costs there.
+
+        Raises:
+            ValueError: if it is not known yet how many those are (see `training.matching`).
+        """
         length = setting.get(LENGTH, self.search.epochs if search else None)
-        return self.trial.epochs if length is None else int(length)
+        epochs = self.trial.epochs if length is None else int(length)
+        return self.matches[arm].epochs(epochs) if arm in self.matches else epochs
 
     def content_hash(self) -> str:
         """Return 10 hex digits that depend on every value but those of UNHASHED."""
-        return hash_of(self.model_dump(mode="json", exclude=UNHASHED))
+        return hash_of(self.hashed(exclude=UNHASHED))
 
     def axes_of(self, arm: str) -> dict[str, AxisSpec]:
         """Return the axes that are searched in `arm`, by dotted key."""
@@ -149,6 +169,8 @@ class StudySpec(Spec):
 
 def arm_run(study: StudySpec, arm: str, setting: Setting, epochs: int | None = None) -> RunSpec:
     """Return the run of `arm` with the searched values of `setting` (dotted keys) and, if given, other epochs.
+
+    Else the epochs of an arm that matches another one's cost are those before they are stretched.
 
     Raises:
         pydantic.ValidationError: if the values do not make a valid run.
@@ -168,7 +190,8 @@ def arm_trial(
 def _arm_values(study: StudySpec, arm: str, setting: Setting, epochs: int | None) -> dict[str, Any]:
     # Only what was written: defaults of one backbone family must not follow an arm into another.
     values: dict[str, Any] = study.trial.model_dump(mode="json", exclude_unset=True, by_alias=True)
-    for dotted, value in {**study.arms[arm], **setting}.items():
+    changes = {key: value for key, value in study.arms[arm].items() if key != LENGTH}
+    for dotted, value in {**changes, **setting}.items():
         _set_dotted(values, dotted, value)
     if epochs is not None:
         values["epochs"] = epochs
@@ -194,3 +217,14 @@ def auto_recipes_by_arm(study: StudySpec) -> dict[str, list[str]]:
         if text and "branches.recipe" not in study.axes_of(arm):
             found.setdefault(text, []).append(arm)
     return found
+
+
+def matches_in_words(study: StudySpec) -> list[str]:
+    """Return a line for each arm that trains as long as another one costs."""
+    epochs, searched = study.trial.epochs, LENGTH in study.search.axes and study.search.trials != 0
+    alike = "; lengths that it searches are stretched alike" if searched else ""
+    return [
+        f"{arm}: {match.epochs(epochs)} epochs cost what {epochs} epochs of {match.match} do"
+        f" (multiply-accumulates, x {match.times:.3g}, rounded up){alike}"
+        for arm, match in study.matches.items()
+    ]

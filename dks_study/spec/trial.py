@@ -6,12 +6,20 @@ schedules are fractions of the epochs, so that a shorter search trains on the sa
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, PlainSerializer, PlainValidator, model_validator
+from pydantic import (
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    SerializationInfo,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from dks_study.spec.backbone import BackboneSpec, check_module_name, check_tap, is_stage, split_tap
-from dks_study.spec.base import Fraction, Name, Seed, Spec
+from dks_study.spec.base import Fraction, Name, Seed, Spec, without_later
 from dks_study.spec.branches import BranchSpec, branch_layout
 from dks_study.spec.cohort import PeerSpec, TeacherSpec, classifier_names
 from dks_study.spec.compute import Computation, ComputeSpec
@@ -52,6 +60,9 @@ def _is_weight(value: object) -> bool:
 
 
 Weight = Annotated[float, Field(ge=0)]
+Signal = Literal["knowledge", "other_images", "wrong_classes", "class_means", "uniform"]
+DRAWN: tuple[Signal, ...] = ("other_images", "wrong_classes")  # need random numbers in every step
+OF_LABELS: tuple[Signal, ...] = ("wrong_classes", "class_means")  # need one true class of each image
 
 
 class LossSpec(Spec):
@@ -79,6 +90,11 @@ class LossSpec(Spec):
         branch_threshold: in nats, for branch_schedule threshold alone.
         smoothing: added to every probability in the KL terms; the authors' code adds 1.0e-8.
         terms: further terms by name, on features or probabilities, each with a weight of its own.
+        teacher_signal: what pairs teach: knowledge, the teacher's probabilities; or, as a placebo, those with the
+            knowledge destroyed: other_images, of another image of the batch; wrong_classes, those of all classes but
+            the image's label permuted; class_means, their mean over the batch's images of the same label; uniform.
+        keep_gradient_size: of a placebo: each pair's term is scaled so that its gradient by the student's logits is as
+            large as knowledge would make it (norm over the batch).
     """
 
     pairing: Annotated[Pairing, PlainValidator(_check_pairing), PlainSerializer(_as_it_is)] = "dense"
@@ -99,6 +115,30 @@ class LossSpec(Spec):
     branch_threshold: Weight = 0.0
     smoothing: float = Field(default=0.0, ge=0, le=1e-3)
     terms: dict[Name, TermSpec] = Field(default_factory=dict)
+    teacher_signal: Signal = "knowledge"
+    keep_gradient_size: bool = False
+
+    @property
+    def draws(self) -> bool:
+        """Does a step need random numbers?"""
+        return self.pair_dropout > 0 or self.teacher_signal in DRAWN
+
+    @model_serializer(mode="wrap")
+    def _serialised(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
+        return without_later(self, handler(self), info, ("teacher_signal", "keep_gradient_size"))
+
+    @model_validator(mode="after")
+    def _a_placebo_teaches(self) -> Self:
+        if self.teacher_signal == "knowledge":
+            if self.keep_gradient_size:
+                raise ValueError("keep_gradient_size: must be left out with teacher_signal knowledge, got true")
+            return self
+        if self.pairing == "none":
+            raise ValueError(f"teacher_signal: must be left out with pairing none, got {self.teacher_signal!r}")
+        if not self.detach_teacher:
+            rule = "must be left out with detach_teacher false, which trains teachers by what is destroyed"
+            raise ValueError(f"teacher_signal: {rule}, got {self.teacher_signal!r}")
+        return self
 
     @model_validator(mode="after")
     def _threshold_goes_with_its_schedule(self) -> Self:
@@ -208,6 +248,9 @@ class RunSpec(Spec):
         networks = {f"peer{number}": peer.backbone or self.backbone for number, peer in enumerate(self.peers, start=1)}
         networks |= {"": self.backbone} | ({TEACHER: self.teacher.backbone} if self.teacher else {})
         check_terms(self.loss.terms, self.classifiers, networks, mixes=self.data.mixes)
+        if self.loss.teacher_signal in OF_LABELS and self.data.mixes:
+            rule = f"must not need one true class ({', '.join(OF_LABELS)}) with data.mixup_alpha or data.cutmix_alpha"
+            raise ValueError(f"loss.teacher_signal: {rule}, got {self.loss.teacher_signal!r}")
         return self
 
     @property

@@ -51,7 +51,7 @@ class Kept:
 
 def identity(trial: TrialSpec, data: str, origin: Origin) -> str:
     """Return 20 hex digits; `data` is the fingerprint of the data set."""
-    whole = {"trial": trial.model_dump(mode="json"), "data": data, "origin": dict(origin)}
+    whole = {"trial": trial.hashed(), "data": data, "origin": dict(origin)}
     return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:DIGITS]
 
 

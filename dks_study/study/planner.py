@@ -129,7 +129,7 @@ class Planner:
         known = [self._tried(search, i, hidden=i >= self._earlier(index)) for i in range(index)]
         setting = self._setting(search, index, known)
         seed = search_seed(self._study, search[1], sum(trial.setting == setting for trial in known))
-        epochs = self._study.epochs_of(setting, search=True)
+        epochs = self._study.epochs_of(search[0], setting, search=True)
         return Cell(search[0], "search", index, seed, epochs, setting, repeat=search[1])
 
     def _setting(self, search: Search, index: int, known: Sequence[Tried]) -> Setting:
@@ -157,7 +157,7 @@ class Planner:
             seeds = [search_seed(study, repeat, self._trials[arm] + i) for i in range(study.search.race_seeds)]
             pairs = [(seed, setting) for seed in seeds for setting in settings if len(settings) > 1]
             self._races[search] = [
-                Cell(arm, "race", i, seed, study.epochs_of(setting, search=True), setting, repeat=repeat)
+                Cell(arm, "race", i, seed, study.epochs_of(arm, setting, search=True), setting, repeat=repeat)
                 for i, (seed, setting) in enumerate(pairs)
             ]
         return self._races[search]
@@ -206,7 +206,7 @@ class Planner:
     def _confirmation(
         self, arm: str, position: int, seed: int, setting: Setting, *, member: int = 0, choice: Choice = "tuned"
     ) -> Cell:
-        repeat, epochs = position % self._repeats, self._study.epochs_of(setting, search=False)
+        repeat, epochs = position % self._repeats, self._study.epochs_of(arm, setting, search=False)
         return Cell(arm, "confirm", position, seed, epochs, setting, member, repeat, choice)
 
     def _front(self, search: Search, known: Collection[str]) -> int:

@@ -2,10 +2,11 @@
 
 import torch
 
-from dks_study.method.networks import build_network
+from dks_study.method.networks import Network, build_network
 from dks_study.spec.base import Problem
 from dks_study.spec.study import StudySpec, arm_run
-from dks_study.training.data import batch_sizes, load
+from dks_study.spec.trial import RunSpec
+from dks_study.training.data import DataSet, batch_sizes, load
 
 _MOMENTS = {"sgd": 1, "adamw": 2}  # what the optimiser keeps of each weight
 
@@ -26,11 +27,23 @@ def check_arms(study: StudySpec) -> dict[str, int]:
         run = arm_run(study, arm, {})
         data, optimiser = load(run.data), run.optimiser
         batch_sizes(len(data.train), optimiser.batch_size, optimiser.keep_partial_batch, max(1, run.resources.workers))
-        try:
-            with torch.device("meta"):
-                network = build_network(run, data.image_shape[0], data.classes, 0, data.image_shape[1:])
-        except ValueError as error:
-            raise StudyError(f"arms.{arm}: trial.{error}") from error
+        if run.loss.teacher_signal == "wrong_classes" and data.classes == 2:
+            rule = "must not be wrong_classes with two classes, of which one is wrong and nothing is permuted"
+            raise StudyError(f"arms.{arm}: trial.loss.teacher_signal: {rule}, got 'wrong_classes'")
+        network = hollow_network(arm, run, data)
         copies = 1 + _MOMENTS[optimiser.name] + bool(optimiser.ema_decay)
         sizes[arm] = copies * sum(tensor.nbytes for tensor in network.state_dict().values())
     return sizes
+
+
+def hollow_network(arm: str, run: RunSpec, data: DataSet) -> Network:
+    """Return the network of an arm without memory.
+
+    Raises:
+        StudyError: if it cannot be built.
+    """
+    try:
+        with torch.device("meta"):
+            return build_network(run, data.image_shape[0], data.classes, 0, data.image_shape[1:])
+    except ValueError as error:
+        raise StudyError(f"arms.{arm}: trial.{error}") from error

@@ -180,7 +180,7 @@ def _train_epoch(run: Run, epoch: int) -> dict[str, float]:
         for part, (x, y) in enumerate(zip(images.tensor_split(parts), targets.tensor_split(parts), strict=True), 1):
             with _averaged_gradients(run.model, part == parts):
                 logits, features = _forward(run, run.model, x)
-                draws = generator(trial.seed, "pairs", epoch, step) if trial.loss.pair_dropout else None
+                draws = generator(trial.seed, "pairs", epoch, step) if trial.loss.draws else None
                 terms = run.objective(logits, y, done / steps, draws, features)
                 # DDP averages gradients over workers; shares may differ by one image, the mean is over images.
                 share = terms.total * (len(y) * team.size / sizes[step])

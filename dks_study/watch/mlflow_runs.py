@@ -130,8 +130,7 @@ class MLflowRuns:
     def _run(self, cell: Cell) -> _Run:
         if cell.id not in self._runs:
             run = self._client.create_run(self._experiment, run_name=cell.name, tags={_TRIAL: cell.id})
-            known = {"arm": cell.arm, "phase": cell.phase, "seed": cell.seed, "epochs": cell.epochs}
-            for key, value in {**known, **self._study.arms[cell.arm], **cell.setting}.items():
+            for key, value in described(self._study, cell).items():
                 self._client.log_param(run.info.run_id, _key(key), value)
             self._runs[cell.id] = _Run(run.info.run_id, 0, ended=False)
         return self._runs[cell.id]
@@ -193,3 +192,9 @@ def _metrics(metrics: Metrics, epoch: int) -> list[Any]:
 def _key(name: str) -> str:
     """Return `name` in the characters that MLflow takes: train/kl/main>stage1 becomes train/kl/main_to_stage1."""
     return re.sub(r"[^\w/. -]", "_", name.replace(">", "_to_"))
+
+
+def described(study: StudySpec, cell: Cell) -> dict[str, Any]:
+    """Return what is said of a trial in words: arm, phase, seed, what arm and setting change, the epochs it trains."""
+    known = {"arm": cell.arm, "phase": cell.phase, "seed": cell.seed, "epochs": cell.epochs}
+    return {**study.arms[cell.arm], **cell.setting, **known}

@@ -157,17 +157,18 @@ class Tracker:
         for arm, plan in self.planned.items():
             for phase in PHASES:
                 rest = plan[phase] - self.done(arm, phase) - begun[arm, phase]
-                to_come[arm, phase] = max(0, rest) * mean_epochs(self.study, plan)[phase]
+                to_come[arm, phase] = max(0, rest) * mean_epochs(self.study, arm, plan)[phase]
         going = [((cell.arm, cell.phase), max(0, cell.epochs - done)) for cell, done in running]
         return self._estimate.seconds_left(to_come, going)
 
 
-def mean_epochs(study: StudySpec, plan: Mapping[Phase, int]) -> Mapping[Phase, float]:
-    """Return about how long a trial of each phase is in an arm with this plan, in epochs.
+def mean_epochs(study: StudySpec, arm: str, plan: Mapping[Phase, int]) -> Mapping[Phase, float]:
+    """Return about how long a trial of each phase of `arm` is with this plan, in epochs.
 
     A length that is searched counts as the mean of its axis; half of a searched arm's confirmations are as written.
     """
     axis, full = study.search.axes.get(LENGTH), float(study.trial.epochs)
     tuned = axis.mean if axis and plan["search"] else full
     search = study.search.epochs or tuned
-    return {"search": search, "race": search, "confirm": (full + tuned) / 2}
+    times = study.matches[arm].times if arm in study.matches else 1.0
+    return {"search": times * search, "race": times * search, "confirm": times * (full + tuned) / 2}

@@ -92,10 +92,15 @@ def test_every_arm_of_a_question_that_claims_a_difference_is_tuned_over_the_same
 
 def test_a_searched_length_is_that_of_the_trial_and_stretches_the_schedule():
     study = load_study("dense_vs_oneway")
-    assert arm_run(study, "dense", {"epochs": 6}).epochs == study.epochs_of({"epochs": 6}, search=True) == 6
-    assert study.epochs_of({}, search=True) == study.epochs_of({}, search=False) == study.trial.epochs == 10
+    assert arm_run(study, "dense", {"epochs": 6}).epochs == study.epochs_of("dense", {"epochs": 6}, search=True) == 6
+    assert (
+        study.epochs_of("dense", {}, search=True)
+        == study.epochs_of("dense", {}, search=False)
+        == study.trial.epochs
+        == 10
+    )
     old = study.model_copy(update={"search": SearchSpec(trials=2, epochs=5)})
-    assert (old.epochs_of({}, search=True), old.epochs_of({}, search=False)) == (5, 10)
+    assert (old.epochs_of("dense", {}, search=True), old.epochs_of("dense", {}, search=False)) == (5, 10)
 
 
 def axis(**values):

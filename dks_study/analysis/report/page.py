@@ -11,11 +11,12 @@ from matplotlib.figure import Figure
 
 from dks_study.analysis.collect import collect
 from dks_study.analysis.paper import published
-from dks_study.analysis.plots import curves, effects, importance, searches, tuning
+from dks_study.analysis.plots import curves, effects, importance, searches, tuning, waterfall
 from dks_study.analysis.plots.style import svg
 from dks_study.analysis.report import prose
 from dks_study.analysis.tables.comparisons import CHOSEN, comparison_grid, comparisons
 from dks_study.analysis.tables.costs import arm_costs, cost_grid
+from dks_study.analysis.tables.gain import gain_grid, gains
 from dks_study.analysis.tables.grid import Cell, Grid, html, latex
 from dks_study.analysis.tables.pareto import pareto_grid, pareto_table
 from dks_study.analysis.tables.settings import setting_grid
@@ -60,9 +61,10 @@ def write_report(results: Results, folder: Path) -> Path:
     table, recorded = arm_table(results), recorded_of(folder)
     grids = {"results": table_grid(table), "settings": setting_grid(table.settings)}
     grids |= {"comparisons": comparison_grid(results), "chosen_epoch": comparison_grid(results, CHOSEN)}
-    grids["costs"] = cost_grid(results)
+    grids |= {"gain": gain_grid(results), "costs": cost_grid(results)}
     sections = [
         _answer(results, table, grids),
+        _gain(results, grids["gain"]),
         Section("Protocol", prose.protocol(results.study) + prose.data(recorded)),
         _training(results),
         _tuning(results),
@@ -119,6 +121,19 @@ def _answer(results: Results, table: ArmTable, grids: dict[str, Grid]) -> Sectio
     pictures += _placements(results)
     tables = tuple(html(grids[name]) for name in ("results", "comparisons", "chosen_epoch") if grids[name].rows)
     return Section("Results", () if tables else table.notes, tables, tuple(pictures))
+
+
+def _gain(results: Results, grid: Grid) -> Section:
+    frame = gains(results)
+    if not len(frame):
+        return Section(grid.title)
+    caption = (
+        "From the baseline's test error to the method's; bars are means of paired differences, whiskers their 95 %"
+        " intervals. Below the dotted line: what is no part of the gain."
+    )
+    figures = {str(method): waterfall.draw_waterfall(each) for method, each in frame.groupby("method", sort=False)}
+    drawn = tuple(_inlined(f"What {method} gains", caption, figure) for method, figure in figures.items())
+    return Section(grid.title, (), (html(grid),), drawn)
 
 
 def _placements(results: Results) -> list[Picture]:
@@ -220,7 +235,10 @@ def _published(results: Results) -> Section:
 
 
 def _picture(title: str, caption: str, draw: Callable[[Results], Figure], results: Results) -> Picture:
-    figure = draw(results)
+    return _inlined(title, caption, draw(results))
+
+
+def _inlined(title: str, caption: str, figure: Figure) -> Picture:
     width = float(figure.get_size_inches()[0])
     source = "data:image/svg+xml;base64," + base64.b64encode(svg(figure)).decode()
     return Picture(title, caption, source, round(1.25 * width, 2), int(LEAST_PX_PER_IN * width))

@@ -9,7 +9,8 @@ from dks_study.analysis.collect import backbone_name
 from dks_study.analysis.rows import TUNED
 from dks_study.analysis.statistics.planning import trials_for_gain
 from dks_study.analysis.tables.study import ERROR, ArmTable
-from dks_study.spec.study import StudySpec
+from dks_study.spec.search import LENGTH
+from dks_study.spec.study import StudySpec, matches_in_words
 from dks_study.study.results import Results
 
 SIGNIFICANT = 0.05
@@ -76,6 +77,7 @@ def protocol(study: StudySpec) -> tuple[str, ...]:
         " at the end, with the weights of the last epoch and, where the table has them, those of the epoch that"
         " validation chose."
     )
+    confirmation += "".join(f" Matched in cost, {line}." for line in matches_in_words(study))
     return setup, _arms(study), _search(study), confirmation
 
 
@@ -88,7 +90,8 @@ def data(recorded: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _arms(study: StudySpec) -> str:
-    arms = "; ".join(f"{arm} ({_given(changes) or 'as it is'})" for arm, changes in study.arms.items())
+    mine = {arm: {k: v for k, v in changes.items() if k != LENGTH} for arm, changes in study.arms.items()}
+    arms = "; ".join(f"{arm} ({_given(changes) or 'as it is'})" for arm, changes in mine.items())
     return f"Arms, by what each changes: {arms}."
 
 

@@ -9,7 +9,7 @@ from dks_study.analysis.statistics.signflip import LEVEL, pairs_to_reach, smalle
 from dks_study.analysis.tables.comparisons import CHOSEN
 from dks_study.analysis.tables.settings import edges
 from dks_study.analysis.tables.tries import tried_again
-from dks_study.spec.study import auto_recipes_by_arm
+from dks_study.spec.study import auto_recipes_by_arm, matches_in_words
 from dks_study.study.results import Results
 
 ENOUGH_SEARCHES = 4  # below, t has so few degrees of freedom that the interval of the procedure is hardly of use
@@ -23,6 +23,7 @@ def notes(results: Results, reference: str, errors: pd.DataFrame, compared: pd.D
         _setup(results),
         *_claims(results, reference, compared),
         BOLD,
+        *(f"Matched in cost, {line}." for line in matches_in_words(results.study)),
         *_warnings(results, compared),
         *_short_trials(results),
         *edges(results),

@@ -58,6 +58,7 @@ def arm_table(results: Results) -> ArmTable:
         _row(row, {names: errors[row.name] for names, errors in ends.items() if row.name in errors})
         | _difference(differences.get(row.name))
         | ({"against": row.base} if study.table.against else {})
+        | ({"epochs": _length(complete.loc[complete["row"] == row.name, "epochs"])} if study.matches else {})
         | {key: int(complete.loc[complete["row"] == row.name, f"cost/{key}"].max()) for key in COUNTS}
         for row in rows
         if row.name in ends[ENDS[0]]
@@ -79,6 +80,11 @@ def _row(row: TableRow, ends: Mapping[tuple[str, str, str, str], "pd.Series[floa
         found = errors.dropna()
         line |= ({"n": len(found)} if metric == LAST else {}) | {mean: found.mean(), std: found.std(ddof=1)}
     return line
+
+
+def _length(epochs: "pd.Series[int]") -> str:
+    """Return how long the trials of a row trained: 26, or 14 to 26."""
+    return " to ".join(dict.fromkeys((str(epochs.min()), str(epochs.max()))))
 
 
 def _difference(compared: Mapping[Hashable, Any] | None) -> dict[str, object]:
@@ -130,6 +136,8 @@ def table_grid(table: ArmTable, *, costs: bool = False) -> Grid:
 def _columns(table: ArmTable) -> dict[str, list[Cell]]:
     rows = table.rows
     columns = {"arm": [Cell(name) for name in rows["arm"]], "n": [Cell(str(n)) for n in rows["n"]]}
+    if "epochs" in rows:
+        columns["epochs"] = [Cell(length) for length in rows["epochs"]]
     columns["test error (%)"] = _errors(rows, ENDS[0])
     if CHOSEN_ERROR in rows:
         columns["at the epoch chosen (%)"] = _errors(rows, ENDS[1])
