@@ -105,6 +105,14 @@ def build_network(
     return observed(network, parts, run.loss.terms, run.classifiers, (in_channels, *pixels), seed)
 
 
+def own_network(network: Network) -> BranchedNet:
+    """Return the network that the study is about, with its branches, among what a run trains."""
+    inner = network.network if isinstance(network, Observed) else network
+    own = inner.own if isinstance(inner, Cohort) else inner
+    assert isinstance(own, BranchedNet)
+    return own
+
+
 def own_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the weights of the own network, backbone and branches, among those of what a run trains."""
     weights = dict(state)

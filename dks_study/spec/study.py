@@ -39,7 +39,7 @@ class TableSpec(Spec):
 # be tuned, in every arm alike and up to the common `trial.epochs`: with one length for all, an arm that suffers from
 # training too long loses to one that does not, whatever else it does.
 COMMON = {
-    *("epochs", "resources", "compute"),
+    *("epochs", "resources", "compute", "exits"),
     *("data.name", "data.root", "data.validation_fraction", "data.split_seed"),
     *("data.in_memory", "data.image_pixels", "data.evaluation"),
 }

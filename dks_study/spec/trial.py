@@ -156,6 +156,8 @@ class RunSpec(Spec):
         epochs: the length of training; where an axis searches it, the common maximum.
         resources: CPUs, GPUs and workers of one trial.
         compute: number format, memory layout, compilation; the same in the whole study.
+        exits: measure early exits, too: what every classifier costs as one, and, with thresholds of confidence that
+            validation chooses for a budget, accuracy against multiply-accumulates; the same in the whole study.
     """
 
     backbone: BackboneSpec
@@ -168,6 +170,7 @@ class RunSpec(Spec):
     epochs: int = Field(ge=1)
     resources: ResourceSpec = ResourceSpec()
     compute: ComputeSpec = ComputeSpec()
+    exits: bool = Field(default=False, exclude_if=lambda asked: not asked)  # descriptions without it keep their hash
 
     @model_validator(mode="after")
     def _shared_batch_norm_has_gpus_to_share(self) -> Self:
