@@ -183,6 +183,13 @@ class RunSpec(Spec):
         return self
 
     @model_validator(mode="after")
+    def _what_is_pretrained_is_given(self) -> Self:
+        for key, plain in (("pretrained_lr_factor", 1.0), ("freeze_pretrained", 0.0)):
+            if not self.pretrained and getattr(self.optimiser, key) != plain:
+                raise ValueError(f"optimiser.{key}: needs backbone.weights, got {getattr(self.optimiser, key):g}")
+        return self
+
+    @model_validator(mode="after")
     def _tf32_is_of_gpus(self) -> Self:
         if self.compute.precision == "tf32" and not self.resources.gpus_per_worker:
             raise ValueError("compute.precision: must not be tf32 on CPUs (resources.gpus_per_worker 0), got 'tf32'")
@@ -212,6 +219,12 @@ class RunSpec(Spec):
         networks |= {"": self.backbone} | ({TEACHER: self.teacher.backbone} if self.teacher else {})
         check_terms(self.loss.terms, self.classifiers, networks, mixes=self.data.mixes)
         return self
+
+    @property
+    def pretrained(self) -> dict[str, BackboneSpec]:
+        """By their keys, backbones that start from weights of a file; a peer without one has the run's."""
+        peers = {f"peers.{index}.backbone": peer.backbone for index, peer in enumerate(self.peers) if peer.backbone}
+        return {key: each for key, each in {"backbone": self.backbone, **peers}.items() if each.weights is not None}
 
     @property
     def computation(self) -> Computation:

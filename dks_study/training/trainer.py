@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from dks_study.method.networks import Network, build_network, own_network
+from dks_study.method.networks import Network, build_network, own_network, parts_of
 from dks_study.method.observed import Seen
 from dks_study.method.streams import derive, generator, seed_step
 from dks_study.method.synergy import Objective, objective_for
@@ -37,7 +37,7 @@ from dks_study.training.data import (
 )
 from dks_study.training.early_exits import Answers, exit_metrics
 from dks_study.training.metrics import Tally
-from dks_study.training.optim import build_optimiser, prepare_step, take_step
+from dks_study.training.optim import build_optimiser, lr_at, prepare_step, take_step
 from dks_study.training.team import Team, check_finite, share_buffers
 
 
@@ -200,7 +200,7 @@ def _train_epoch(run: Run, epoch: int) -> dict[str, float]:
     metrics = tally.read("train")
     check_finite(torch.stack(losses), epoch)
     seconds = time.perf_counter() - started
-    lr = run.optimiser.param_groups[0]["lr"]
+    lr = lr_at(trial.optimiser, done / steps)
     return metrics | {"train/lr": lr, "time/train_s": seconds, "train/images_per_s": sum(sizes) / seconds}
 
 
@@ -230,7 +230,7 @@ def _prepare(trial: TrialSpec, data: DataSet, team: Team, resume: State | None) 
         validation=data.validation.with_labels(validation_labels(data, trial.data)).to(team.device),
         test=data.test.to(team.device),
     )
-    optimiser = build_optimiser(network.parameters(), trial.optimiser)
+    optimiser = build_optimiser(network.parameters(), trial.optimiser, parts_of(network))
     scaler = loss_scaler(compute, team.device)
     average = Average(network, trial.optimiser.ema_decay) if trial.optimiser.ema_decay else None
     if resume:

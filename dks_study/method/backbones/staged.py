@@ -34,9 +34,11 @@ class Backbone(nn.Module, ABC):
 
     Attributes:
         spec: what it was built from, if `build_backbone` built it.
+        pretrained: names in `plain()` of the parameters whose values came from a file (`backbone.weights`).
     """
 
     spec: BackboneSpec | None = None
+    pretrained: frozenset[str] = frozenset()
 
     @abstractmethod
     def tapped(self, images: Tensor, taps: Collection[str]) -> tuple[dict[str, Tensor], Tensor]:
