@@ -12,6 +12,7 @@ from dks_study.spec.backbone import BackboneSpec
 from dks_study.spec.shipped import found
 
 _SHOWN_KEYS = 3
+_COUNTS = "num_batches_tracked"  # of batch norm, which uses none of them here; older files have none
 
 
 def start_from(backbone: Backbone, spec: BackboneSpec, classes: int) -> tuple[str, ...]:
@@ -31,7 +32,7 @@ def start_from(backbone: Backbone, spec: BackboneSpec, classes: int) -> tuple[st
     other = [key for key, (theirs, ours) in shapes.items() if theirs != ours]
     head = tuple(key for key in other if _is_of_other_classes(*shapes[key], classes))
     fits = {key: value for key, value in state.items() if key in wanted and key not in other}
-    missing = set(network.load_state_dict(fits, strict=False).missing_keys) - {*other}
+    missing = {key for key in wanted.keys() - state.keys() if not key.endswith(_COUNTS)}
     wrong = (
         ("missing", missing),
         ("not in the network", state.keys() - wanted),
@@ -41,6 +42,7 @@ def start_from(backbone: Backbone, spec: BackboneSpec, classes: int) -> tuple[st
         raise ValueError(
             f"backbone.weights: must be those of {spec.name} as it is described, {got}: {'; '.join(problems)}"
         )
+    network.load_state_dict({**wanted, **fits})
     backbone.pretrained = frozenset(name for name, _ in network.named_parameters()) & fits.keys()
     return head
 

@@ -11,13 +11,15 @@ from dks_study.study.results import Results
 
 
 def with_exits(**changes):
-    """Return made-up results that were asked for exits: main costs 1000, and stage1 and stage2 200 and 500 alone."""
+    """Return made-up results that were asked for exits: main costs 1000 alone, stage1 200 and stage2 1100."""
     made = made_up(noise=0.0, exits=True, **changes)
     trials = made.trials.copy()
     confirmed, branched = trials["phase"] == "confirm", trials["arm"] != "baseline"
     trials.loc[confirmed, "exit/macs/main"] = 1000.0
-    for name, macs in (("stage1", 200.0), ("stage2", 500.0)):
+    trials.loc[confirmed, "exit/macs_through/main"] = 1000.0 + 400 * branched
+    for name, macs, through in (("stage2", 1100.0, 1200.0), ("stage1", 200.0, 200.0)):
         trials.loc[confirmed & branched, f"exit/macs/{name}"] = macs
+        trials.loc[confirmed & branched, f"exit/macs_through/{name}"] = through
     for way in range(0, 101, 10):
         trials.loc[confirmed & branched, f"budget/{way}/macs"] = 200.0 + 12 * way
         trials.loc[confirmed & branched, f"budget/{way}/top1"] = 75.0 + way / 10
@@ -40,7 +42,9 @@ def test_the_table_is_short_and_relative_to_the_whole_network():
     shown = [[cell.shown for cell in row] for row in grid.rows]
     assert len(shown) == 1 + 2 * (3 + 4)
     assert shown[0] == ["baseline", "main", "1 k", "1.00", "22.50 ± 1.87"]
-    assert ["dense", "stage1", "200", "0.20", "24.50 ± 1.87"] in shown
+    assert shown[8][:4] == ["dense", "stage1", "200", "0.20"]
+    assert [row[1] for row in shown[8:11]] == ["stage1", "stage2", "main"], "shallow to deep, whatever they cost"
+    assert shown[8][4] == "24.50 ± 1.87"
     assert ["dense", "by confidence, 40 %", "680", "0.68", "21.00 ± 0.00"] in shown
     assert grid.breaks == (1, 8)
 

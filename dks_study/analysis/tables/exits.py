@@ -23,7 +23,7 @@ def exit_table(results: Results) -> pd.DataFrame:
     """
     trials = full_confirmations(results)
     trials = trials[choice_of(trials) == TUNED] if len(trials) else trials
-    predictions = _predictions([str(column) for column in trials.columns])
+    predictions = _predictions(trials)
     lines = []
     for row in table_rows(results):
         mine = trials[trials["row"] == row.name] if row.choice == TUNED and len(trials) else trials[:0]
@@ -36,9 +36,11 @@ def exit_table(results: Results) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-def _predictions(columns: list[str]) -> list[tuple[str, str, str, str]]:
-    """Return kind, name, and the columns of cost and accuracy, of every prediction on record."""
+def _predictions(trials: pd.DataFrame) -> list[tuple[str, str, str, str]]:
+    """Return kind, name, and the columns of cost and accuracy, of every prediction on record: exits shallow to deep."""
+    columns = [str(column) for column in trials.columns]
     names = [column.removeprefix(_ALONE) for column in columns if column.startswith(_ALONE)]
+    names.sort(key=lambda name: float(trials[f"exit/macs_through/{name}"].max()))
     exits = [(EXIT, name, _ALONE + name, f"test/top1/{name}") for name in names]
     ways = [column.split("/")[1] for column in columns if column.startswith("budget/") and column.endswith("/macs")]
     return exits + [(BUDGET, way, f"budget/{way}/macs", f"budget/{way}/top1") for way in ways]
@@ -50,7 +52,7 @@ def exit_grid(results: Results) -> Grid:
     for arm, mine in table.groupby("arm", sort=False) if len(table) else ():
         whole = float(mine.loc[(mine["kind"] == EXIT) & (mine["name"] == MAIN), "macs"].iloc[0])
         breaks += [len(rows)] if rows else []
-        for line in mine.sort_values(["kind", "macs"], ascending=[False, True], kind="stable").to_dict("records"):
+        for line in mine.to_dict("records"):
             if line["kind"] == BUDGET and int(line["name"]) not in _SHOWN:
                 continue
             how = line["name"] if line["kind"] == EXIT else f"by confidence, {line['name']} %"
