@@ -22,7 +22,7 @@ from dks_study.spec.options import OptionParser
 from dks_study.spec.search import LENGTH
 from dks_study.spec.shipped import KEPT, SPACES
 from dks_study.spec.space import ArmSpace, arm_space, sampler_of
-from dks_study.spec.study import StudySpec, auto_recipes_by_arm, matches_in_words
+from dks_study.spec.study import StudySpec, auto_recipes_by_arm, has_weights, matches_in_words
 from dks_study.spec.yamldoc import SpecError, load_document
 from dks_study.studies import carry_out, folder_of
 from dks_study.study.ledger import Phase
@@ -218,6 +218,10 @@ def _dry_run(study: StudySpec, folder: Path) -> int:
     at_once = cpus // resources.cpus
     console.print(f"a trial takes {resources.cpus} of the {cpus} CPUs here: {at_once} at a time{gpus}")
     console.print(f"computed in {study.trial.computation}")
+    if has_weights(study):
+        from dks_study.study.weights import look_at_weights
+
+        look_at_weights(study, folder, lambda line: console.print(Text(line)))
     for line in _what_it_shows(study, folder.parent):
         console.print(line)
     print(f"results: {folder}")

@@ -191,8 +191,12 @@ class StudyResults:
 
         return confirmed_setting(self.found, self._row(arm), repeat)
 
-    def network(self, arm: str) -> "TrainedNetwork":
+    def network(self, arm: str, exit: str | None = None) -> "TrainedNetwork":
         """Return the network that ships of the confirmed trial of `arm` that is best on validation.
+
+        Args:
+            arm: a row of the table.
+            exit: the branch to cut it at, such as "stage1"; None: the whole backbone.
 
         Raises:
             Problem: if there is no such arm, or its checkpoint was not kept (`keep: none`).
@@ -205,7 +209,7 @@ class StudyResults:
         if not kept:
             raise Problem(f"{self.folder}: no checkpoint of {arm} is there (keep: {self.study.keep})")
         best = confirmed.set_index("trial")["val/top1/main"]
-        return load_trained(max(kept, key=lambda folder: best[folder.name]))
+        return load_trained(max(kept, key=lambda folder: best[folder.name]), exit)
 
     def report(self) -> Path:
         """Write report.html and the tables for LaTeX into the folder; return the report's path."""

@@ -23,7 +23,9 @@ from dks_study.engine.interrupts import EXIT_LOST, INTERRUPTED
 from dks_study.spec.data import DataSpec
 from dks_study.spec.files import load_study
 from dks_study.spec.schema import schemas
+from dks_study.training.cost import ExitCost
 from dks_study.training.data.custom import read_callable
+from dks_study.training.early_exits import exit_metrics
 
 ROOT = Path(__file__).resolve().parent.parent
 BLOCKS = [(page, block) for page in pages.PAGES for block in pages.blocks_of(page)]
@@ -195,6 +197,13 @@ def test_every_column_is_told_and_every_one_that_is_told_is_there(results):
     rare = {"cost/peak_memory_mib", "(train|val|test|test_chosen)/top5/[\\w.]+"}  # of GPUs, and of many classes
     unseen = {each for each in metrics if not any(re.fullmatch(each, name) for name in found.trials.columns)}
     assert unseen == rare
+
+
+def test_every_column_of_early_exits_is_told():
+    answers = torch.ones(2, 3), torch.ones(2, 3, dtype=torch.bool)
+    found = exit_metrics({"stage1": ExitCost(1, 1), "main": ExitCost(2, 3)}, answers, answers)
+    shown = {re.sub(r"/(stage1|main)$", "/NAME", re.sub(r"^budget/\d+/", "budget/WAY/", name)) for name in found}
+    assert shown == set(told("columns.md")["Early exits"]) - {"trial.exits", "WAY"}
 
 
 @pytest.mark.slow

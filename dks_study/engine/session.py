@@ -6,7 +6,7 @@ folder, and a resume from the ledger: nothing of Tune's own state is ever read b
 
 import fcntl
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +34,7 @@ from dks_study.study.results import write_results
 from dks_study.study.retrying import try_again
 from dks_study.study.search import optuna_suggest
 from dks_study.study.storage import Files
+from dks_study.study.weights import look_at_weights
 from dks_study.training.arm_checks import StudyError, check_arms
 from dks_study.watch.mirror import Mirror
 from dks_study.watch.progress import Display
@@ -130,6 +131,7 @@ def _run(study: StudySpec, files: Files, display: Display, where: Where, undo: E
         _refuse_other_code(folder, display.note)
         data = look_at_data(study, folder, display.note)
         display.note(f"Data: {data.found}")
+        weights = look_at_weights(study, folder, display.note)
         checkpoints = Checkpoints(study, files, check_arms(study), where.disk_gib)
         for known in record.records:
             checkpoints.settled(known)  # a crash may have come before their checkpoints were deleted
@@ -144,7 +146,7 @@ def _run(study: StudySpec, files: Files, display: Display, where: Where, undo: E
         shared = SharedData((arm_run(study, arm, {}).data for arm in study.arms), data)
         adoption = adoption_for(study, files, where.reuse, shared.fingerprint.digest, display.note)
         hands = Hands(files, record, slots, checkpoints, mirror, display, provenance.code_hash(), shared, adoption)
-        _run_session(study, hands, data, joined=where.address is not None)
+        _run_session(study, hands, data, weights, joined=where.address is not None)
         for trial in checkpoints.held if files.home else ():
             files.fetch(trial, without=())
     for trial in write_results(folder):
@@ -157,7 +159,7 @@ def _is_complete(study: StudySpec, record: Ledger) -> bool:
     return Planner(study, optuna_suggest(study), record.records).next() is Step.DONE
 
 
-def _run_session(study: StudySpec, hands: Hands, data: StudyData, *, joined: bool) -> None:
+def _run_session(study: StudySpec, hands: Hands, data: StudyData, weights: Mapping[str, str], *, joined: bool) -> None:
     folder = hands.files.folder
     earlier = provenance.read_sessions(folder)
     session = provenance.new_session(int(present().get("GPU", 0)))
@@ -166,7 +168,7 @@ def _run_session(study: StudySpec, hands: Hands, data: StudyData, *, joined: boo
     keep_contents(folder, data.contents)
     hands.files.save(CONTENTS)
     adopted = adopted_from(hands.record.records)
-    provenance.write_provenance(folder, study, earlier, session, data.record, adopted)
+    provenance.write_provenance(folder, study, earlier, session, data.record, adopted, weights)
     hands.files.save(provenance.PROVENANCE)
     if joined:  # and not one that sees what this process sees
         check_nodes(hands.files, hands.code, hands.data.check_here)
@@ -191,7 +193,7 @@ def _run_session(study: StudySpec, hands: Hands, data: StudyData, *, joined: boo
             raise searcher.error
     finally:
         adopted = adopted_from(hands.record.records)
-        provenance.write_provenance(folder, study, earlier, provenance.ended(session), data.record, adopted)
+        provenance.write_provenance(folder, study, earlier, provenance.ended(session), data.record, adopted, weights)
         hands.files.save(provenance.PROVENANCE)
         hands.files.clear_scratch()
 

@@ -1,8 +1,7 @@
 """What a run trains: one branched network, or a cohort with peers and a frozen teacher; perhaps observed."""
 
-import pickle
 from collections.abc import Mapping, Sequence
-from typing import Self
+from typing import Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +9,7 @@ from torch import Tensor, nn
 from dks_study.method.backbones import Backbone, build_backbone
 from dks_study.method.branches import ANY_SIZE, BranchedNet, build_branched
 from dks_study.method.observed import NETWORK, Observed, Parts, observed
+from dks_study.method.pretrained import read_state, start_from
 from dks_study.method.streams import derive
 from dks_study.spec.cohort import TeacherSpec
 from dks_study.spec.pairing import TEACHER
@@ -99,10 +99,41 @@ def build_network(
         ValueError: one line that names the key, if a part cannot be built or the teacher's weights do not fit.
     """
     network = _build(run, in_channels, classes, seed, pixels)
+    if run.optimiser.freeze_pretrained and _learns_nothing_else(network):
+        rule = "must be left out where nothing but what backbone.weights gave could learn"
+        raise ValueError(f"optimiser.freeze_pretrained: {rule}, got {run.optimiser.freeze_pretrained:g}")
     if not of_features(run.loss.terms):
         return network
     parts = network.parts() if isinstance(network, Cohort) else {"": network}
     return observed(network, parts, run.loss.terms, run.classifiers, (in_channels, *pixels), seed)
+
+
+Part = Literal["pretrained", "branch"]
+
+
+def parts_of(network: nn.Module) -> dict[nn.Parameter, Part]:
+    """Return which parameters came from `backbone.weights`, and which are of branches; others are in neither."""
+    parts: dict[nn.Parameter, Part] = {}
+    for net in network.modules():
+        if isinstance(net, BranchedNet):
+            named = net.backbone.plain().named_parameters()
+            parts |= {each: "pretrained" for name, each in named if name in net.backbone.pretrained}
+            parts |= dict.fromkeys(net.branches.parameters(), "branch")
+    return parts
+
+
+def _learns_nothing_else(network: nn.Module) -> bool:
+    """Did everything that is trained come from `backbone.weights`?"""
+    parts = parts_of(network)
+    return all(parts.get(each) == "pretrained" for each in network.parameters() if each.requires_grad)
+
+
+def own_network(network: Network) -> BranchedNet:
+    """Return the network that the study is about, with its branches, among what a run trains."""
+    inner = network.network if isinstance(network, Observed) else network
+    own = inner.own if isinstance(inner, Cohort) else inner
+    assert isinstance(own, BranchedNet)
+    return own
 
 
 def own_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -116,12 +147,14 @@ def own_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _build(run: RunSpec, in_channels: int, classes: int, seed: int, pixels: tuple[int, int]) -> BranchedNet | Cohort:
     own = build_branched(run.backbone, run.branches, in_channels, classes, seed, pixels)
+    start_from(own.backbone, run.backbone, classes)
     if not run.peers and run.teacher is None:
         return own
     peers: list[BranchedNet] = []
     for number, peer in enumerate(run.peers, start=1):
         parts = peer.backbone or run.backbone, peer.branches or run.branches
         peers.append(build_branched(*parts, in_channels, classes, derive(seed, "peer", number), pixels))
+        start_from(peers[-1].backbone, parts[0], classes)
     teacher = Frozen(load_teacher(run.teacher, in_channels, classes)) if run.teacher else None
     return Cohort(own, peers, teacher)
 
@@ -133,15 +166,8 @@ def load_teacher(teacher: TeacherSpec, in_channels: int, classes: int) -> Backbo
         ValueError: one line that names the key, if the weights cannot be read or are not those of the backbone.
     """
     network = build_backbone(teacher.backbone, in_channels, classes, seed=0)
-    got = f"got {teacher.weights!r}"
-    try:
-        device = next(network.parameters()).device
-        state = torch.load(found(teacher.weights), map_location=device, weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        rule = "must be a file of weights (dks-study export TRIAL --to weights)"
-        raise ValueError(f"teacher.weights: {rule}, {got}: {str(error).splitlines()[0]}") from error
-    if not isinstance(state, Mapping):
-        raise ValueError(f"teacher.weights: must hold a state_dict, {got}")
+    got, device = f"got {teacher.weights!r}", next(network.parameters()).device
+    state = read_state(found(teacher.weights), "teacher.weights", got, device)
     try:
         network.plain().load_state_dict(state, strict=True)
     except (RuntimeError, AttributeError, TypeError) as error:

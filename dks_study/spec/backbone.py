@@ -12,7 +12,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
-from dks_study.spec.base import Fraction, Spec
+from dks_study.spec.base import Fraction, Pretrained
 
 EXTERNAL_NAME = r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$"
 Option = bool | int | float | str
@@ -21,7 +21,7 @@ _MODULE = re.compile(r"\w+(\.\w+)*")
 _OTHER_CLASSIFIERS = re.compile(r"(.+\.)?main|(teacher|peer\w*|ensemble)(\..+)?")  # what is reported by these names
 
 
-class ResNetSpec(Spec):
+class ResNetSpec(Pretrained):
     """CIFAR ResNet of depth 6n+2: three stages of n basic blocks (He et al., 2016).
 
     Attributes:
@@ -47,7 +47,7 @@ class ResNetSpec(Spec):
         return ((self.depth - 2) // 6,) * 3
 
 
-class PreActResNetSpec(Spec):
+class PreActResNetSpec(Pretrained):
     """Pre-activation CIFAR ResNet (He et al., 2016b): depth 6n+2 of basic blocks, 9n+2 of bottleneck blocks.
 
     Attributes:
@@ -75,7 +75,7 @@ class PreActResNetSpec(Spec):
         return ((self.depth - 2) // (9 if self.bottleneck else 6),) * 3
 
 
-class WRNSpec(Spec):
+class WRNSpec(Pretrained):
     """Wide ResNet WRN-depth-width of depth 6n+4: three stages of n pre-activation blocks (Zagoruyko, 2016).
 
     Attributes:
@@ -103,7 +103,7 @@ class WRNSpec(Spec):
         return ((self.depth - 4) // 6,) * 3
 
 
-class DenseNetSpec(Spec):
+class DenseNetSpec(Pretrained):
     """CIFAR DenseNet of three dense blocks (Huang et al., 2017): depth 3n+4, with bottlenecks 6n+4.
 
     DenseNet-BC: bottleneck true, reduction 0.5.
@@ -139,7 +139,7 @@ class DenseNetSpec(Spec):
         return ((self.depth - 4) // (3 * self._convolutions),) * 3
 
 
-class MobileNetSpec(Spec):
+class MobileNetSpec(Pretrained):
     """MobileNet v1 (Howard et al., 2017) with the stem at full resolution, for small images.
 
     Attributes:
@@ -156,7 +156,7 @@ class MobileNetSpec(Spec):
         return (1, 2, 2, 6, 2)
 
 
-class VGGSpec(Spec):
+class VGGSpec(Pretrained):
     """VGG with batch norm and one linear layer, for small images (Simonyan and Zisserman, 2015).
 
     Attributes:
@@ -173,10 +173,8 @@ class VGGSpec(Spec):
         return {11: (1, 1, 2, 2, 2), 13: (2,) * 5, 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}[self.depth]
 
 
-class ExternalSpec(Spec):
+class ExternalSpec(Pretrained):
     """A network that is built elsewhere: `torchvision:NAME`, `timm:NAME`, or `package.module:callable` of your own.
-
-    Weights are never loaded or downloaded.
 
     Attributes:
         name: where it comes from, and what it is called there.
@@ -195,7 +193,9 @@ class ExternalSpec(Spec):
         if taken := sorted(
             {"weights", "pretrained", "num_classes", "in_chans", "in_channels", "classes"} & set(options)
         ):
-            raise ValueError(f"{', '.join(taken)} cannot be set: weights are fresh, channels and classes the data's")
+            raise ValueError(
+                f"{', '.join(taken)} cannot be set: weights are backbone.weights, channels and classes the data's"
+            )
         return options
 
     @property

@@ -49,6 +49,19 @@ def without_later(spec: Spec, values: dict[str, Any], info: SerializationInfo, l
     return {key: value for key, value in values.items() if key not in gone}
 
 
+class Pretrained(Spec):
+    """What every description of a backbone has.
+
+    Attributes:
+        weights: what its training starts from: a file with a state_dict of this very network (`dks-study export --to
+            weights`, torch.save, .safetensors), or the name under which torchvision (IMAGENET1K_V2) or timm (a1_in1k)
+            publishes them, which are fetched where they are not in its cache. A last layer for other classes is left
+            out. By default weights are fresh.
+    """
+
+    weights: str | None = Field(default=None, min_length=1, exclude_if=lambda given: given is None)
+
+
 def hash_of(content: dict[str, Any]) -> str:
     """Return 10 hex digits that depend on `content` alone, which JSON can hold."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:10]

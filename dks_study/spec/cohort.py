@@ -4,7 +4,9 @@ Classifiers of peers are named `peer1.stage2`, `peer1.main`; that of the teacher
 study is about keeps the plain names, and its `main` comes last.
 """
 
-from pydantic import Field
+from typing import Self
+
+from pydantic import Field, model_validator
 
 from dks_study.spec.backbone import BackboneSpec, shallow_to_deep
 from dks_study.spec.base import Spec
@@ -22,6 +24,12 @@ class TeacherSpec(Spec):
 
     weights: str = Field(min_length=1)
     backbone: BackboneSpec
+
+    @model_validator(mode="after")
+    def _weights_are_given_once(self) -> Self:
+        if self.backbone.weights is not None:
+            raise ValueError(f"backbone.weights: must be left out: weights has them, got {self.backbone.weights!r}")
+        return self
 
 
 class PeerSpec(Spec):

@@ -22,7 +22,9 @@ def words_of(model: type[Spec]) -> dict[str, str]:
 
     That is the key's entry under `Attributes:`, or else the sentences that name it in backticks; "" if there is none.
     """
-    listed = _listed(inspect.getdoc(model) or "")
+    listed: dict[str, str] = {}
+    for described in reversed(model.__mro__):  # what several descriptions have is told in what they are made from
+        listed |= _listed(inspect.getdoc(described) or "") if issubclass(described, Spec) else {}
     return {
         field.alias or name: listed.get(name) or listed.get(field.alias or name) or _mentions(model, name)
         for name, field in model.model_fields.items()

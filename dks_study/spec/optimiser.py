@@ -38,6 +38,11 @@ class OptimiserSpec(Spec):
         milestones: for multistep: when the rate drops, in fractions of training.
         gamma: for multistep: what the rate is multiplied by at each milestone.
         warmup: the fraction of training over which the rate rises.
+        pretrained_lr_factor: multiplies the rate of what `backbone.weights` gave; the rest of the backbone, such as a
+            last layer for other classes, has the whole rate.
+        branch_lr_factor: multiplies the rate of the branches.
+        freeze_pretrained: the fraction of training over which what `backbone.weights` gave is not updated; batch norm
+            uses and follows the batches all the same.
     """
 
     name: Literal["sgd", "adamw"] = "sgd"
@@ -57,6 +62,9 @@ class OptimiserSpec(Spec):
     milestones: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.3, 0.6, 0.8)
     gamma: float = Field(default=0.2, gt=0, le=1)
     warmup: Fraction = 0.0
+    pretrained_lr_factor: float = Field(default=1.0, gt=0, exclude_if=lambda factor: factor == 1)
+    branch_lr_factor: float = Field(default=1.0, gt=0, exclude_if=lambda factor: factor == 1)
+    freeze_pretrained: Fraction = Field(default=0.0, exclude_if=lambda fraction: fraction == 0)
 
     @field_validator("milestones")
     @classmethod

@@ -41,7 +41,7 @@ class TableSpec(Spec):
 # training too long loses to one that does not, whatever else it does. An arm may also train as long as another costs
 # (`epochs: {match: ARM, by: macs}`): then budgets are equal in multiply-accumulates in place of epochs.
 COMMON = {
-    *("epochs", "resources", "compute"),
+    *("epochs", "resources", "compute", "exits"),
     *("data.name", "data.root", "data.validation_fraction", "data.split_seed"),
     *("data.in_memory", "data.image_pixels", "data.evaluation"),
 }
@@ -206,6 +206,11 @@ def _set_dotted(values: dict[str, Any], dotted: str, value: object) -> None:
             raise KeyError(f"{dotted}: {section} must be a section of keys, got {inner!r}")
         values = inner
     values[last] = deepcopy(value)
+
+
+def has_weights(study: StudySpec) -> bool:
+    """Does any arm start from weights of a file?"""
+    return any(arm_run(study, arm, {}).pretrained for arm in study.arms)
 
 
 def auto_recipes_by_arm(study: StudySpec) -> dict[str, list[str]]:

@@ -196,6 +196,8 @@ class RunSpec(Spec):
         epochs: the length of training; where an axis searches it, the common maximum.
         resources: CPUs, GPUs and workers of one trial.
         compute: number format, memory layout, compilation; the same in the whole study.
+        exits: measure early exits, too: what every classifier costs as one, and, with thresholds of confidence that
+            validation chooses for a budget, accuracy against multiply-accumulates; the same in the whole study.
     """
 
     backbone: BackboneSpec
@@ -208,6 +210,7 @@ class RunSpec(Spec):
     epochs: int = Field(ge=1)
     resources: ResourceSpec = ResourceSpec()
     compute: ComputeSpec = ComputeSpec()
+    exits: bool = Field(default=False, exclude_if=lambda asked: not asked)  # descriptions without it keep their hash
 
     @model_validator(mode="after")
     def _shared_batch_norm_has_gpus_to_share(self) -> Self:
@@ -217,6 +220,13 @@ class RunSpec(Spec):
                 "compute.sync_batch_norm: needs resources.workers above 1 and a GPU for each (PyTorch's SyncBatchNorm"
                 f" refuses CPUs), got workers {workers}, gpus_per_worker {gpus:g}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _what_is_pretrained_is_given(self) -> Self:
+        for key, plain in (("pretrained_lr_factor", 1.0), ("freeze_pretrained", 0.0)):
+            if not self.pretrained and getattr(self.optimiser, key) != plain:
+                raise ValueError(f"optimiser.{key}: needs backbone.weights, got {getattr(self.optimiser, key):g}")
         return self
 
     @model_validator(mode="after")
@@ -252,6 +262,12 @@ class RunSpec(Spec):
             rule = f"must not need one true class ({', '.join(OF_LABELS)}) with data.mixup_alpha or data.cutmix_alpha"
             raise ValueError(f"loss.teacher_signal: {rule}, got {self.loss.teacher_signal!r}")
         return self
+
+    @property
+    def pretrained(self) -> dict[str, BackboneSpec]:
+        """By their keys, backbones that start from weights of a file; a peer without one has the run's."""
+        peers = {f"peers.{index}.backbone": peer.backbone for index, peer in enumerate(self.peers) if peer.backbone}
+        return {key: each for key, each in {"backbone": self.backbone, **peers}.items() if each.weights is not None}
 
     @property
     def computation(self) -> Computation:

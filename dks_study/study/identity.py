@@ -13,7 +13,6 @@ what nobody can see: files that own code opens, and what it imports from install
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +21,8 @@ from pathlib import Path
 
 import torch
 
+from dks_study.method.pretrained import weights_path
+from dks_study.spec.shipped import found
 from dks_study.spec.trial import TrialSpec
 from dks_study.study.ledger import write_whole
 from dks_study.study.machine import instructions, processor, settings, versions
@@ -61,9 +62,10 @@ def origin_of(trial: TrialSpec, environment: Mapping[str, str]) -> Origin | None
         return None  # by a compiler of the machine's, of which PyTorch keeps no record
     try:
         own = {f"code of {module}": code_of((module,)) for module in own_modules(trial)}
-        weights = {"teacher.weights": _file_hash(trial.teacher.weights)} if trial.teacher else {}
-        return {**environment, "code of dks_study": code_of(TRIALS), **own, **weights}
-    except (UnknownSourceError, OSError):
+        teacher = {"teacher.weights": file_hash(found(trial.teacher.weights))} if trial.teacher else {}
+        pretrained = {f"{key}.weights": file_hash(weights_path(each)) for key, each in trial.pretrained.items()}
+        return {**environment, "code of dks_study": code_of(TRIALS), **own, **teacher, **pretrained}
+    except (UnknownSourceError, OSError, ValueError):
         return None
 
 
@@ -127,12 +129,13 @@ def _is_one(team: Team, origin: Origin | None) -> bool:
     return bool(ends[0] == -ends[1])
 
 
-def _file_hash(path: str) -> str:
-    stat = os.stat(path)
+def file_hash(path: Path) -> str:
+    """Return 20 hex digits that depend on the content of a file, as it is now."""
+    stat = path.stat()
     return _hash_of(path, stat.st_size, stat.st_mtime_ns, stat.st_ino)
 
 
 @cache
-def _hash_of(path: str, *_as_it_is: int) -> str:
-    with open(path, "rb") as file:
+def _hash_of(path: Path, *_as_it_is: int) -> str:
+    with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:DIGITS]

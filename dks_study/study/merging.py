@@ -193,4 +193,5 @@ def _write_origins(study: StudySpec, sides: Sequence[Side], folder: Path, record
     contents = [path for side in sides if (path := side.folder / CONTENTS).is_file()]
     if contents:
         shutil.copyfile(contents[0], folder / CONTENTS)
-    write_provenance(folder, study, in_order, None, sides[0].recorded.get("data"), adopted_from(records))
+    data, weights = (sides[0].recorded.get(key) for key in ("data", "weights"))  # those of the others are the same
+    write_provenance(folder, study, in_order, None, data, adopted_from(records), weights)

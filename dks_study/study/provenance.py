@@ -121,8 +121,9 @@ def write_provenance(
     session: Session | None,
     data: Mapping[str, str | int] | None = None,
     adopted: Mapping[str, int] | None = None,
+    weights: Mapping[str, str] | None = None,
 ) -> None:
-    """Write provenance.json: the resolved spec, the data it runs on, what was adopted from where, and all sessions.
+    """Write provenance.json: the resolved spec, data and weights it runs on, what was adopted, and all sessions.
 
     Without `session` nothing was run: what there is comes from the sessions before.
     """
@@ -134,6 +135,7 @@ def write_provenance(
         "computed_in": str(study.trial.computation),
         "study_hash": study.content_hash(),
         **({"data": data} if data else {}),
+        **({"weights": weights} if weights else {}),
         **({"adopted": adopted} if adopted else {}),
         "sessions": [*earlier, *([asdict(session)] if session else [])],
     }

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from dks_study.method.networks import Network, build_network
+from dks_study.method.networks import Network, build_network, own_network, parts_of
 from dks_study.method.observed import Seen
 from dks_study.method.streams import derive, generator, seed_step
 from dks_study.method.synergy import Objective, objective_for
@@ -25,7 +25,7 @@ from dks_study.spec.trial import TrialSpec
 from dks_study.training.averaging import Average
 from dks_study.training.checkpoint import State
 from dks_study.training.compute import compiled, lay_out, loss_scaler, place, precision
-from dks_study.training.cost import count_cost
+from dks_study.training.cost import count_cost, count_exits
 from dks_study.training.data import (
     AnySplit,
     DataSet,
@@ -35,8 +35,9 @@ from dks_study.training.data import (
     training_labels,
     validation_labels,
 )
+from dks_study.training.early_exits import Answers, exit_metrics
 from dks_study.training.metrics import Tally
-from dks_study.training.optim import build_optimiser, prepare_step, take_step
+from dks_study.training.optim import build_optimiser, lr_at, prepare_step, take_step
 from dks_study.training.team import Team, check_finite, share_buffers
 
 
@@ -122,13 +123,18 @@ def fit(
     if team.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(team.device)
     run = _prepare(trial, data, team, resume)
+    asked = ("val", "test") if trial.exits and trial.phase == "confirm" else ()
     for epoch in range(resume.epoch + 1 if resume else 1, trial.epochs + 1):
         metrics = _train_epoch(run, epoch)
-        metrics |= _evaluate(run, run.evaluated, run.data.validation, "val")
+        answers = {split: Answers(own_network(run.network).names) for split in asked if epoch == trial.epochs}
+        metrics |= _evaluate(run, run.evaluated, run.data.validation, "val", answers.get("val"))
         if trial.phase == "confirm":
             chosen = _better(chosen, run, epoch, metrics[ACCURACY])
             if epoch == trial.epochs:
-                metrics |= _test(run, chosen)
+                metrics |= _test(run, chosen, answers.get("test"))
+            if answers:
+                costs_of = count_exits(own_network(run.network), data.image_shape)
+                metrics |= exit_metrics(costs_of, *(each.read(team.size) for each in answers.values()))
         if epoch == trial.epochs and (costs or trial.phase == "confirm"):
             metrics |= _cost(run) | _peak_memory(team)
         yield EpochReport(epoch, metrics, run.state(epoch))
@@ -142,9 +148,9 @@ def _better(chosen: Chosen | None, run: Run, epoch: int, accuracy: float) -> Cho
     return Chosen(epoch, accuracy, weights)
 
 
-def _test(run: Run, chosen: Chosen) -> dict[str, float]:
-    """Evaluate the last epoch's weights and the chosen epoch's on the test set."""
-    last = _evaluate(run, run.evaluated, run.data.test, "test")
+def _test(run: Run, chosen: Chosen, answers: Answers | None) -> dict[str, float]:
+    """Evaluate the last epoch's weights, whose answers are kept, and the chosen epoch's on the test set."""
+    last = _evaluate(run, run.evaluated, run.data.test, "test", answers)
     if chosen.epoch == run.trial.epochs:  # the same weights: nothing is looked at twice
         best = {name.replace("test/", "test_chosen/", 1): value for name, value in last.items()}
     else:
@@ -194,18 +200,22 @@ def _train_epoch(run: Run, epoch: int) -> dict[str, float]:
     metrics = tally.read("train")
     check_finite(torch.stack(losses), epoch)
     seconds = time.perf_counter() - started
-    lr = run.optimiser.param_groups[0]["lr"]
+    lr = lr_at(trial.optimiser, done / steps)
     return metrics | {"train/lr": lr, "time/train_s": seconds, "train/images_per_s": sum(sizes) / seconds}
 
 
 @torch.inference_mode()
-def _evaluate(run: Run, network: nn.Module, split: AnySplit, prefix: str) -> dict[str, float]:
+def _evaluate(
+    run: Run, network: nn.Module, split: AnySplit, prefix: str, answers: Answers | None = None
+) -> dict[str, float]:
     network.eval()
     share_buffers(network, run.team)
     tally = _tally(run)
     for images, targets in evaluation_batches(split, run.team.rank, run.team.size):
         logits, features = _forward(run, network, images)
         tally.add(run.objective(logits, targets, features=features), logits, targets)
+        if answers:
+            answers.add(logits, targets)
     return tally.read(prefix)
 
 
@@ -220,7 +230,7 @@ def _prepare(trial: TrialSpec, data: DataSet, team: Team, resume: State | None) 
         validation=data.validation.with_labels(validation_labels(data, trial.data)).to(team.device),
         test=data.test.to(team.device),
     )
-    optimiser = build_optimiser(network.parameters(), trial.optimiser)
+    optimiser = build_optimiser(network.parameters(), trial.optimiser, parts_of(network))
     scaler = loss_scaler(compute, team.device)
     average = Average(network, trial.optimiser.ema_decay) if trial.optimiser.ema_decay else None
     if resume:

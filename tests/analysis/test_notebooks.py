@@ -108,7 +108,7 @@ def test_who_has_only_the_folder_gets_the_report_with_every_table_and_figure(fol
     text = write_report(results, tmp_path / "copy").read_text(encoding="utf-8")
     for title in ("Paired differences", "Learning curves", "Error of each classifier", "Error and cost"):
         assert f"<b>{title}.</b>" in text
-    assert ("<b>Search history.</b>" in text) == bool(results.study.search.axes)
+    assert ("<b>Search history.</b>" in text) == bool(results.study.search.axes and results.study.search.trials != 0)
     assert to_markdown(arm_table(results)).count("±") >= len(table_rows(results))
 
 

@@ -4,11 +4,12 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from studies import small_study
 from test_files import SPACE
 
 from dks_study.spec.files import load_study
 from dks_study.spec.space import arm_space
-from dks_study.spec.study import arm_run
+from dks_study.spec.study import arm_run, arm_trial
 
 
 def shuffled(value, draw):
@@ -61,3 +62,9 @@ def test_a_searched_value_never_stays_in_the_study(tmp_path, arm):
     arm_run(study, "dense", {key: 0.5})
     assert arm_space(study, "dense").completed({})[key] == 1.0
     assert study.content_hash() == before
+
+
+def test_keys_that_came_later_leave_the_hash_of_descriptions_without_them_alone():
+    trial = arm_trial(small_study(trials=0), "dense", {}, epochs=2, phase="confirm", seed=1)
+    assert trial.content_hash() == "de9cd3f70c"  # as it was before there were any
+    assert trial.model_copy(update={"exits": True}).content_hash() != "de9cd3f70c"

@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from dks_study.method.backbones import build_backbone
+from dks_study.method.branches import build_branched
+from dks_study.method.exits import EarlyExit
 from dks_study.method.networks import build_network
-from dks_study.spec.backbone import ResNetSpec, WRNSpec
+from dks_study.spec.backbone import ExternalSpec, ResNetSpec, WRNSpec
 from dks_study.spec.branches import BranchSpec
 from dks_study.spec.cohort import PeerSpec
 from dks_study.spec.trial import DataSpec, OptimiserSpec, TrialSpec
@@ -18,6 +20,7 @@ from dks_study.training.checkpoint import load_state
 from dks_study.training.data import load
 
 CPU = torch.device("cpu")
+OWN = ExternalSpec(name="own_networks:WithStages", options={"width": 4})
 
 
 def trial_spec(**changes):
@@ -120,6 +123,76 @@ def test_an_export_can_teach(trial):
     net = build_network(trial_spec(teacher=teacher, branches=BranchSpec()), 1, 10, seed=0).eval()
     images = torch.randn(2, 1, 8, 8)
     assert torch.equal(net(images)["teacher"], expected(trial, images))
+
+
+def at_exit(folder, images, name="stage1"):
+    """Logits of a branch in the trained network, put together without the exporter."""
+    spec = TrialSpec.model_validate_json((folder / "trial.json").read_text())
+    net = build_network(spec, images.shape[1], 10, seed=99, pixels=tuple(images.shape[2:])).eval()
+    net.load_state_dict(torch.load(folder / "last.pt", weights_only=True)["network"])
+    with torch.no_grad():
+        return net(images)[name]
+
+
+def test_an_exit_ships_with_what_it_needs_and_nothing_else(trial, images, tmp_path):
+    text = export(trial, "weights", tmp_path / "exit.pt", "stage1")
+    weights = torch.load(tmp_path / "exit.pt", weights_only=True)
+    kept = ("backbone.stem.", "backbone.stages.stage1.", "branch.")
+    assert all(key.startswith(kept) for key in weights)
+    fresh = EarlyExit(build_branched(trial_spec().backbone, trial_spec().branches, 1, 10, seed=50), "stage1").eval()
+    fresh.load_state_dict(weights, strict=True)
+    assert torch.equal(fresh(images), at_exit(trial, images))
+    assert f"{sum(p.numel() for p in fresh.parameters()):,}" in text
+    assert text.endswith("loads strictly into the network cut at stage1; logits equal those of `stage1`")
+    content = json.loads((tmp_path / "exit.pt.json").read_text())
+    assert (content["exit"], content["branches"]["taps"]) == ("stage1", ["stage1", "stage2"])
+
+
+@pytest.mark.parametrize("to", ["torch.export", pytest.param("onnx", marks=pytest.mark.slow)])
+def test_programs_of_an_exit_run_in_what_users_have(trial, images, to):
+    if to == "torch.export":
+        assert main([str(trial), "--to", to, "--exit", "stage2"]) == 0
+        program = torch.export.load(trial / "exit_stage2.pt2")
+        assert not [key for key in program.state_dict if "stage3" in key or ("head.fc" in key and "backbone" in key)]
+        found = program.module()(images)
+    else:
+        runtime = pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
+        pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
+        assert main([str(trial), "--to", to, "--exit", "stage2"]) == 0
+        session = runtime.InferenceSession(str(trial / "exit_stage2.onnx"), providers=["CPUExecutionProvider"])
+        found = torch.from_numpy(session.run(None, {session.get_inputs()[0].name: images.numpy()})[0])
+    torch.testing.assert_close(found, at_exit(trial, images, "stage2"), rtol=1e-4, atol=1e-4)
+
+
+def test_a_network_from_elsewhere_is_cut_inside_a_stage_too(tmp_path):
+    branches = BranchSpec(taps=("stage1.1",), recipe="linear")
+    trained(tmp_path, backbone=OWN, branches=branches)
+    export(tmp_path, "weights", name="stage1.1")
+    weights = torch.load(tmp_path / "exit_stage1.1.pt", weights_only=True)
+    inside = {key.partition("model.")[2].rpartition(".")[0] for key in weights if key.startswith("backbone")}
+    assert {name.rpartition(".")[0] for name in inside} == {"stem", "stages.early.0"}
+    images = torch.randn(2, 1, 8, 8)
+    network = load_trained(tmp_path, "stage1.1").network
+    with torch.no_grad():
+        assert torch.equal(network(images), at_exit(tmp_path, images, "stage1.1"))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("main", "must be a branch (stage1, stage2), got 'main'"), ("stage9", "must be a branch (stage1, stage2)")],
+)
+def test_an_exit_that_is_not_there_gets_one_line(trial, capsys, name, message):
+    assert main([str(trial), "--to", "weights", "--exit", name]) == 2
+    captured = capsys.readouterr()
+    assert f"--exit: {message}" in captured.err
+    assert captured.err.count("\n") == 1
+
+
+def test_a_network_that_is_tapped_at_modules_cannot_be_cut_and_says_so(tmp_path, capsys):
+    branches = BranchSpec(taps=("stages.early.0",), recipe="linear")
+    trained(tmp_path, backbone=OWN, branches=branches)
+    assert main([str(tmp_path), "--to", "weights", "--exit", "stages.early.0"]) == 2
+    assert "--exit: must be a stage of a network that runs stage by stage" in capsys.readouterr().err
 
 
 def test_nothing_is_written_when_a_check_fails(trial, tmp_path, monkeypatch):

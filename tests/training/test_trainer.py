@@ -83,7 +83,7 @@ def test_the_epoch_that_validation_chose_is_tested_beside_the_last_one():
 def test_the_last_epoch_that_is_also_the_chosen_one_is_tested_once(monkeypatch):
     looked_at, evaluate = [], trainer._evaluate
     monkeypatch.setattr(
-        trainer, "_evaluate", lambda r, n, s, prefix: looked_at.append(prefix) or evaluate(r, n, s, prefix)
+        trainer, "_evaluate", lambda r, n, s, prefix, *rest: looked_at.append(prefix) or evaluate(r, n, s, prefix)
     )
     (metrics,) = [report.metrics for report in reports(trial_of(phase="confirm", epochs=1))]
     assert looked_at == ["val", "test"]

@@ -11,11 +11,12 @@ from matplotlib.figure import Figure
 
 from dks_study.analysis.collect import collect
 from dks_study.analysis.paper import published
-from dks_study.analysis.plots import curves, effects, importance, searches, tuning, waterfall
+from dks_study.analysis.plots import curves, effects, exits, importance, searches, tuning, waterfall
 from dks_study.analysis.plots.style import svg
 from dks_study.analysis.report import prose
 from dks_study.analysis.tables.comparisons import CHOSEN, comparison_grid, comparisons
 from dks_study.analysis.tables.costs import arm_costs, cost_grid
+from dks_study.analysis.tables.exits import exit_grid
 from dks_study.analysis.tables.gain import gain_grid, gains
 from dks_study.analysis.tables.grid import Cell, Grid, html, latex
 from dks_study.analysis.tables.pareto import pareto_grid, pareto_table
@@ -61,7 +62,7 @@ def write_report(results: Results, folder: Path) -> Path:
     table, recorded = arm_table(results), recorded_of(folder)
     grids = {"results": table_grid(table), "settings": setting_grid(table.settings)}
     grids |= {"comparisons": comparison_grid(results), "chosen_epoch": comparison_grid(results, CHOSEN)}
-    grids |= {"gain": gain_grid(results), "costs": cost_grid(results)}
+    grids |= {"gain": gain_grid(results), "costs": cost_grid(results), "exits": exit_grid(results)}
     sections = [
         _answer(results, table, grids),
         _gain(results, grids["gain"]),
@@ -70,6 +71,7 @@ def write_report(results: Results, folder: Path) -> Path:
         _tuning(results),
         _search(results, grids["settings"]),
         _cost(results, grids["costs"]),
+        _exits(results, grids["exits"]),
         Section("What was left out", prose.left_out(table, results.trials)),
         _published(results),
         Section("Provenance", prose.provenance(results, recorded["sessions"])),
@@ -213,6 +215,16 @@ def _cost(results: Results, costs: Grid) -> Section:
         return Section("Cost")
     caption = "Lower left is better; the front joins the arms that no other arm beats in both."
     return Section("Cost", (), (html(costs),), (_picture("Error and cost", caption, effects.draw_trade_off, results),))
+
+
+def _exits(results: Results, grid: Grid) -> Section:
+    if not grid.rows:
+        return Section("Early exits")
+    caption = (
+        "Markers: the network cut at each exit, main last. Lines: images leave by confidence, with thresholds that"
+        " validation chose for a budget. Lower left is better."
+    )
+    return Section("Early exits", (), (html(grid),), (_picture("Error of exits", caption, exits.draw_exits, results),))
 
 
 def _published(results: Results) -> Section:

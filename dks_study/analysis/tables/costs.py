@@ -51,7 +51,7 @@ def cost_grid(results: Results) -> Grid:
     rows = tuple(
         (
             Cell(str(row["arm"])),
-            *(Cell(_short(float(row[key]))) for key in counts),
+            *(Cell(short(float(row[key]))) for key in counts),
             *(number(float(row[key]), digits=digits) for key, (_, digits) in known.items()),
         )
         for _, row in costs.iterrows()
@@ -78,7 +78,7 @@ def _gpu_hours(results: Results, row: TableRow) -> float:
     return float(epochs.loc[epochs["trial"].isin(mine), "time/train_s"].sum()) * gpus / 3600
 
 
-def _short(count: float) -> str:
+def short(count: float) -> str:
     """Return a count to three digits: 19.1 k, 36.5 M, 5.24 G."""
     for unit, size in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
         if count >= size:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import ResNet
 
-from dks_study.method.backbones.layout import FUNCTIONS, PROBE_PIXELS, Steps, module_of, run, stride_of
+from dks_study.method.backbones.layout import FUNCTIONS, PROBE_PIXELS, Layout, Steps, module_of, run, stride_of
 from dks_study.method.backbones.origins import is_torchvision_resnet, layout_of, make, renewed
 from dks_study.method.backbones.staged import Tap, Walked
 from dks_study.method.hollow import hollow
@@ -61,6 +61,22 @@ class External(Walked):
         stage, block = split_tap(tap)
         step = self.layout.stages[int(stage.removeprefix("stage")) - 1][-1 if block is None else block - 1][-1]
         return None if step in FUNCTIONS else step
+
+    def steps_to(self, tap: str) -> tuple[str, ...]:
+        """Return the steps of the stem and of all blocks up to `tap`."""
+        blocks = self._cut_layout(tap).stages
+        return (*self.layout.stem, *(step for stage in blocks for block in stage for step in block))
+
+    def cut(self, tap: str) -> None:
+        """Drop everything that runs behind `tap`, for good: `walk` then ends there."""
+        super().cut(tap)
+        self.layout = self._cut_layout(tap)
+
+    def _cut_layout(self, tap: str) -> Layout:
+        stage, block = split_tap(tap)
+        number = int(stage.removeprefix("stage"))
+        stages = self.layout.stages[:number]
+        return Layout(self.layout.stem, (*stages[:-1], stages[-1][:block]), ())
 
     def classify(self, features: Tensor) -> Tensor:
         """Return logits [B, classes] of the last stage's output."""

@@ -34,9 +34,11 @@ class Backbone(nn.Module, ABC):
 
     Attributes:
         spec: what it was built from, if `build_backbone` built it.
+        pretrained: names in `plain()` of the parameters whose values came from a file (`backbone.weights`).
     """
 
     spec: BackboneSpec | None = None
+    pretrained: frozenset[str] = frozenset()
 
     @abstractmethod
     def tapped(self, images: Tensor, taps: Collection[str]) -> tuple[dict[str, Tensor], Tensor]:
@@ -71,6 +73,14 @@ class Walked(Backbone, ABC):
     @abstractmethod
     def module_at(self, tap: str) -> str | None:
         """Return the name of the module that puts out what is tapped at `tap`; None if a function comes behind it."""
+
+    @abstractmethod
+    def steps_to(self, tap: str) -> tuple[str, ...]:
+        """Return the names in `plain()` of the modules that run, one after another, up to `tap`; functions with ':'."""
+
+    def cut(self, tap: str) -> None:
+        """Drop everything that runs behind `tap`, for good: `walk` then ends there."""
+        keep_only(self.plain(), self.steps_to(tap))
 
     @abstractmethod
     def classify(self, features: Tensor) -> Tensor:
@@ -155,6 +165,16 @@ class Staged(Walked):
         last = self.blocks_per_stage[int(stage.removeprefix("stage")) - 1]
         return f"stages.{stage}.{(block or last) - 1}"
 
+    def steps_to(self, tap: str) -> tuple[str, ...]:
+        """Return the names of the stem and of all blocks up to `tap`."""
+        last = self.module_at(tap)
+        blocks = [
+            f"stages.{stage.name}.{i}"
+            for stage, n in zip(self.taps, self.blocks_per_stage, strict=True)
+            for i in range(n)
+        ]
+        return ("stem", *blocks[: blocks.index(last) + 1])
+
     def classify(self, features: Tensor) -> Tensor:
         """Return logits [B, classes] of the last stage's output."""
         logits: Tensor = self.head(features)
@@ -186,6 +206,16 @@ class Staged(Walked):
         for index, (tap, blocks) in enumerate(zip(self.taps, self.blocks_per_stage, strict=True)):
             stages[tap.name], channels = self.new_stage(index, channels, blocks)
         return stages
+
+
+def keep_only(model: nn.Module, names: Sequence[str]) -> None:
+    """Delete every module inside `model` but those of these names, whose own names stay."""
+    for name, child in list(model.named_children()):
+        inner = [each.removeprefix(f"{name}.") for each in names if each.startswith(f"{name}.")]
+        if name not in names and not inner:
+            delattr(model, name)  # a sequence would number the others anew at `del`
+        elif name not in names:
+            keep_only(child, inner)
 
 
 def scaled(channels: int, width: float) -> int:

@@ -45,6 +45,10 @@ class Watched(Backbone):
         """Return the network itself."""
         return self.model
 
+    def module_at(self, tap: str) -> str:
+        """Return the name of the module that is looked at for `tap`."""
+        return self._modules_at.get(tap, tap)
+
     def tapped(self, images: Tensor, taps: Collection[str]) -> tuple[dict[str, Tensor], Tensor]:
         """Return the feature maps of `taps` and the logits [B, classes].
 
@@ -54,7 +58,7 @@ class Watched(Backbone):
         """
         if self.in_channels is not None and images.shape[1] != self.in_channels:
             images = images.expand(-1, self.in_channels, -1, -1)
-        modules = {tap: self._modules_at.get(tap, tap) for tap in taps}
+        modules = {tap: self.module_at(tap) for tap in taps}
         result, outputs = run_tapped(self.model, images, list(modules.values()))
         features: dict[str, Tensor] = {}
         for tap, module in modules.items():
