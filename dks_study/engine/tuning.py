@@ -27,6 +27,7 @@ from dks_study.study.identity import identity, read_origin
 from dks_study.study.keeping import Checkpoints
 from dks_study.study.ledger import ERROR, Cell, Ledger, Outcome, Record, Status, read_outcome
 from dks_study.study.planner import Planner, Step, trial_of
+from dks_study.study.sealing import plan_of
 from dks_study.study.search import SearchError, optuna_suggest
 from dks_study.study.storage import Files
 from dks_study.study.trial import in_parts, most_parts, read_error, read_parts, train_in_parts
@@ -69,6 +70,7 @@ class PlannedSearch(Searcher):  # type: ignore[misc]  # Ray has no types
     def __init__(self, study: StudySpec, planner: Planner, hands: Hands) -> None:
         super().__init__()
         self._study, self._planner, self._hands = study, planner, hands
+        self._plan = plan_of(study)
         self._cells: dict[str, Cell] = {}  # running, by Tune's trial id
         self._again: list[Cell] = []  # ran out of memory: to be trained in more parts
         self._errors: dict[str, BaseException] = {}  # by Tune's trial id
@@ -107,6 +109,8 @@ class PlannedSearch(Searcher):  # type: ignore[misc]  # Ray has no types
 
     def _next(self) -> Cell | Step:
         while isinstance(step := self._planner.next(), Cell):
+            if step.phase == "confirm" and self._hands.record.seal(self._plan):  # before any test result is there
+                self._hands.files.save(self._hands.record.path.name)
             # A crash may have come between a trial's outcome and its line in the ledger.
             self._hands.files.fetch(step.id)
             folder = self._hands.files.trial(step.id)
@@ -207,7 +211,8 @@ class PlannedSearch(Searcher):  # type: ignore[misc]  # Ray has no types
         whole = kept.origin is not None and outcome.status == "complete" and outcome.accumulate is None
         name = identity(trial, data, kept.origin or {}) if whole else None
         tries = self._hands.record.tries(cell.id)
-        record = Record(cell, outcome, trial.content_hash(), provenance.now(), data, name, kept.adopted_from, tries)
+        ended, origin = provenance.now(), kept.adopted_from
+        record = Record(cell, outcome, trial.content_hash(), ended, data, name, origin, tries, kept.plan)
         del self._described[cell.id]
         self._hands.record.append(record)
         self._hands.files.save(self._hands.record.path.name)
