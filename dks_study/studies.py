@@ -68,7 +68,8 @@ def run(
         mlflow: URI of an MLflow that shows every trial as a run.
         reuse: whether finished trials are adopted from the other studies in `results`; a folder, or the URL of one
             in a bucket: from there, too.
-        retry: lost trials that get another try: their ids, or how they were lost (failed, diverged, out_of_memory).
+        retry: lost trials that get another try: their ids, or how they were lost (failed, diverged,
+            out_of_memory, timed_out).
 
     Raises:
         Problem: one line, if the study cannot be run.
@@ -80,8 +81,8 @@ def run(
 
 def carry_out(
     study: StudySpec, results: str | Path, where: Mapping[str, Any], mlflow: str | None
-) -> tuple["StudyResults", str, str]:
-    """Run a study as `run` does; return its results, its table as Markdown, and where its report is."""
+) -> tuple["StudyResults", str, str, str | None]:
+    """Run a study as `run` does; return results, table as Markdown, where the report is, what the clock cut off."""
     _refuse_running_ray()
     from dks_study.engine.ray_settings import use_ray_settings
 
@@ -97,12 +98,12 @@ def carry_out(
         if is_new and (note := other_results(study, folder)):
             print(note, flush=True)
         with running(study, folder, _display(study, folder, mlflow), place) as ending:
-            if not ending.complete:
+            if not ending.complete and ending.missing is None:
                 raise KeyboardInterrupt
             done = read(folder)
             text, report = done.write()
             publish(folder, place)
-    return done, text, report
+    return done, text, report, ending.missing
 
 
 @contextmanager

@@ -62,8 +62,8 @@ def claims_in(folder: Path) -> tuple[StudySpec, tuple[Claim, ...]]:
     if not found:
         raise ClaimError(f"{folder}: must hold trials that completed in one piece, got none")
     sealed = read_seal(folder / "ledger.jsonl")
-    if sealed and (text := changes(sealed, plan_of(results.study))):
-        raise ClaimError(f"{folder}: provenance.json must hold the plan that ledger.jsonl sealed, got {text}")
+    if sealed and (other := changes(sealed, plan_of(results.study))):
+        raise ClaimError(f"{folder}: provenance.json must hold the plan that ledger.jsonl sealed, got {other}")
     if text := next(_denied(folder, {claim.cell.id: claim for claim in found}), None):
         raise ClaimError(f"{folder}: trials.parquet must hold what ledger.jsonl says, got {text}")
     return results.study, found

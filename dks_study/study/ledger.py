@@ -23,8 +23,13 @@ OUTCOME, ERROR = "outcome.json", "error.txt"
 _AGAIN, _SEALED = "try_again", "sealed"  # the keys of lines that are no records
 Phase = Literal["search", "race", "confirm"]
 Choice = Literal["written", "tuned", "both"]
-Status = Literal["complete", "stopped", "diverged", "out_of_memory", "failed"]
-LOST: tuple[Status, ...] = ("diverged", "out_of_memory", "failed")  # without a result that there should have been
+Status = Literal["complete", "stopped", "diverged", "out_of_memory", "timed_out", "failed"]
+LOST: tuple[Status, ...] = (
+    "diverged",
+    "out_of_memory",
+    "timed_out",
+    "failed",
+)  # without a result that there should have been
 
 
 @dataclass(frozen=True)

@@ -156,7 +156,7 @@ def changed(earlier: list[dict[str, Any]], session: Session) -> str:
 
 def other_results(study: StudySpec, folder: Path) -> str | None:
     """Return a note on the results beside `folder` whose description is nearest to `study`; None if there are none."""
-    mine = flat(study.model_dump(mode="json", by_alias=True, exclude=UNHASHED))
+    mine = flat(study.hashed(by_alias=True))
     others = {}
     for path in sorted(folder.parent.glob(f"{study.name}-*/{PROVENANCE}")):
         if path.parent != folder and (theirs := _read_resolved(path)):
@@ -194,7 +194,7 @@ def same_question(study: StudySpec, places: Sequence[Path]) -> list[Path]:
 def _read_resolved(path: Path) -> dict[str, object]:
     try:
         resolved = json.loads(path.read_text(encoding="utf-8"))["resolved"]
-        return flat({key: value for key, value in resolved.items() if key not in UNHASHED})
+        return {key: value for key, value in flat(resolved).items() if key not in UNHASHED}
     except (OSError, ValueError, KeyError, AttributeError):
         return {}
 

@@ -1,4 +1,4 @@
-"""What a table says where its plan was changed, or its study grown by hand, after results were seen."""
+"""What a table says where its plan was changed after results were seen, or has not been carried out to its end."""
 
 from dks_study.analysis.rows import full_confirmations
 from dks_study.study.results import Results
@@ -17,3 +17,13 @@ def plan_changed(results: Results) -> list[str]:
         f"{changed}, when {count} of {len(each)} confirmation trials were known" for changed, count in known.items()
     ]
     return [f"Plan changed after results were seen: {'; '.join(told)}. Intervals and p do not allow for such a look."]
+
+
+def unfinished(results: Results) -> list[str]:
+    """Return a note that names the report seeds of which no trial has ended yet; or nothing."""
+    trials = results.trials
+    begun = set(trials.loc[trials["phase"] == "confirm", "seed"]) if len(trials) else set()
+    left = [seed for seed in results.study.report_seeds if seed not in begun]
+    if not left:
+        return []
+    return [f"Not finished: no trial yet with the report seeds {', '.join(map(str, left))}; the study can go on."]
