@@ -100,6 +100,16 @@ def test_an_honest_study_agrees_to_the_last_bit(kept, capsys):
     assert f"Agrees: {kept}/certificate-7.json" in out
 
 
+def test_a_bundle_is_checked_as_its_study_is(study, tmp_path, capsys):
+    assert cli.main(["bundle", str(study), "--licence", "MIT"]) == 0
+    shutil.rmtree(study)
+    bundle = study.with_name(f"{study.name}.zip")
+    verify(bundle, "--number", "4711", "--share", "1%")
+    certificate = tmp_path / f"{study.name}-certificate-4711.json"
+    assert capsys.readouterr().out.endswith(f"Agrees: {certificate}\n")
+    assert json.loads(certificate.read_text())["table_comes_out_of_the_trials"] is True
+
+
 def test_one_altered_number_is_found_whenever_its_trial_is_drawn(kept, capsys):
     alter(kept, "dense-written-seed1")
     number = number_that_draws("dense-written-seed1", kept)

@@ -10,6 +10,7 @@ from pyarrow import ArrowException
 
 from dks_study.spec.base import Problem
 from dks_study.spec.study import StudySpec
+from dks_study.study.bundles import opened
 from dks_study.study.ledger import Record, read_epochs, read_ledger, read_seal
 from dks_study.study.provenance import PROVENANCE, ProvenanceError, read_provenance
 from dks_study.study.sealing import Plan, changes
@@ -30,12 +31,18 @@ class Results:
     epochs: pd.DataFrame  # trial, arm, phase, seed, epoch, and metrics
 
 
-def load_results(folder: Path) -> Results:
-    """Return the results in `folder`.
+def load_results(path: Path) -> Results:
+    """Return the results in the folder, or in the bundle, `path`.
 
     Raises:
         ResultsError: if the folder has no provenance.json, trials.parquet or epochs.parquet, or one is damaged.
+        BundleError: if it is a file and no bundle, or a damaged one.
     """
+    with opened(path) as folder:
+        return _results_in(folder)
+
+
+def _results_in(folder: Path) -> Results:
     for name in ("provenance.json", "trials.parquet", "epochs.parquet"):
         if not (folder / name).is_file():
             raise ResultsError(f"{folder}: not the results of a study: {name} is missing")
