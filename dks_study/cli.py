@@ -41,6 +41,7 @@ COMMANDS = {
     "bundle": "dks_study.analysis.tables.bundle",
     "grow": "dks_study.growing",
     "merge": "dks_study.merging",
+    "checklist": "dks_study.analysis.report.checklist",
     "diff": "dks_study.analysis.differing",
     "verify": "dks_study.verifying",
     "doctor": "dks_study.engine.doctor",

@@ -14,6 +14,7 @@ from pathlib import Path
 from dks_study.engine.adopting import adoption_for
 from dks_study.engine.closing import Closing, missing
 from dks_study.engine.cluster import Slots, check_nodes, grows, present
+from dks_study.engine.energy import measured
 from dks_study.engine.interrupts import AGAIN, ending_on_interrupt
 from dks_study.engine.joining import ending_ray, is_lost, join
 from dks_study.engine.sharing import SharedData
@@ -187,23 +188,24 @@ def _run_session(study: StudySpec, hands: Hands, data: StudyData, *, joined: boo
             hands.closing.ended = False  # it is not the clock that ends it
         hands.display.note("Ending after the epochs that are running. Ctrl-C again: now (nothing finished is lost).")
 
-    try:
-        with ending_on_interrupt(end, is_lost):
-            if hands.adoption:
-                _adopt(study, searcher, hands)
-            tune_study(study, hands.files.scratch, searcher, hands.data)
-    except Exception as error:
-        if is_lost():
-            raise LostError(f"Ray was lost or failed: {AGAIN}") from error
-        raise
-    else:
-        if searcher.error:
-            raise searcher.error
-    finally:
-        adopted = adopted_from(hands.record.records)
-        provenance.write_provenance(folder, study, earlier, provenance.ended(session), data.record, adopted)
-        hands.files.save(provenance.PROVENANCE)
-        hands.files.clear_scratch()
+    with measured() as energy_so_far:
+        try:
+            with ending_on_interrupt(end, is_lost):
+                if hands.adoption:
+                    _adopt(study, searcher, hands)
+                tune_study(study, hands.files.scratch, searcher, hands.data)
+        except Exception as error:
+            if is_lost():
+                raise LostError(f"Ray was lost or failed: {AGAIN}") from error
+            raise
+        else:
+            if searcher.error:
+                raise searcher.error
+        finally:
+            adopted, session = adopted_from(hands.record.records), provenance.ended(session, energy_so_far())
+            provenance.write_provenance(folder, study, earlier, session, data.record, adopted)
+            hands.files.save(provenance.PROVENANCE)
+            hands.files.clear_scratch()
 
 
 def _adopt(study: StudySpec, searcher: PlannedSearch, hands: Hands) -> None:

@@ -6,7 +6,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -41,6 +41,7 @@ class Session:
     numbers: str  # hash of those that can change a number, or which trials there are
     packages: dict[str, str]
     hardware: dict[str, str | int | float]
+    energy_j: dict[str, float] = field(default_factory=dict)  # by cpu and gpu; {}: not measured
 
 
 @cache
@@ -140,9 +141,9 @@ def write_provenance(
     write_whole(folder / PROVENANCE, json.dumps(content, indent=1) + "\n")
 
 
-def ended(session: Session) -> Session:
-    """Return the session with its end set to now."""
-    return replace(session, ended=now())
+def ended(session: Session, energy_j: Mapping[str, float] | None = None) -> Session:
+    """Return the session with its end set to now, and what energy the machine took if that was measured."""
+    return replace(session, ended=now(), energy_j=dict(energy_j or {}))
 
 
 def changed(earlier: list[dict[str, Any]], session: Session) -> str:

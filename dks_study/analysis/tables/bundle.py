@@ -75,7 +75,8 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--licence", metavar="SPDX", help=licence)
     options = parser.parse_args(list(words))
     results = Path(options.results)
-    target = Path(options.to) if options.to else results.with_name(f"{results.resolve().name}.zip")
+    named = results if results.name else results.absolute()
+    target = Path(options.to) if options.to else named.with_name(f"{named.name}.zip")
     is_file, licence = target.suffix == ".zip", options.licence
     if licence is not None and not (is_file and _SPDX.fullmatch(licence)):
         rule = "must be an SPDX identifier such as CC-BY-4.0" if is_file else "belongs to a bundle that is a zip"
