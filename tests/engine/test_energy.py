@@ -62,7 +62,17 @@ def test_a_counter_that_fails_later_keeps_what_it_has_told():
     assert [energy.look() for _ in range(3)] == [{"gpu": 2.0}] * 3
 
 
-@pytest.mark.skipif(os.environ.get("DKS_GPU") is None, reason="needs a GPU and nvidia-ml-py: DKS_GPU=1")
+@pytest.mark.skipif(os.path.exists("/dev/nvidia0"), reason="there is a GPU")
+def test_without_a_gpu_the_library_of_its_driver_is_asked_and_tells_nothing(tmp_path):
+    import pynvml
+
+    with pytest.raises(pynvml.NVMLError):
+        pynvml.nvmlInit()
+    with measured(tmp_path) as so_far:
+        assert so_far() == {}
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/nvidia0"), reason="no GPU")
 def test_a_gpu_that_computes_takes_energy(tmp_path):
     import torch
 
