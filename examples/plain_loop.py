@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from dks_study import SynergyLoss, branched
 
-EPOCHS, BATCH, CLASSES, WRONG = 12, 64, 10, 0.4
+EPOCHS, BATCH, CLASSES, WRONG = 8, 64, 10, 0.4
 
 
 def digits() -> tuple[Tensor, Tensor, Tensor, Tensor]:

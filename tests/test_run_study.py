@@ -1,11 +1,14 @@
 """The command line: fast where nothing starts, one line where something is wrong."""
 
+import contextlib
+import io
 import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import ray
 from studies import plain_profile
 
 import run_study
@@ -27,24 +30,16 @@ search:
 report_seeds: [0, 1]
 table: {title: T, reference: baseline}
 """
-# Calls run_study.main once per case in one process (importing torch and ray takes seconds); Ray must never start.
-DRIVER = """
-import contextlib, io, json, sys
-import ray
-import run_study
 
-def refuse(*_, **__):
+
+def started(*_, **__):
     raise AssertionError("Ray was started")
 
-ray.init = refuse
-found = []
-for words in json.loads(sys.argv[1]):
+
+def status_and_stderr(words):
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        status = run_study.main(words)
-    found.append((status, err.getvalue()))
-print(json.dumps(found))
-"""
+        return run_study.main(words), err.getvalue()
 
 
 def run(*words, cwd=ROOT):
@@ -216,10 +211,10 @@ def refused(tmp_path_factory):
     there = load_study("dense_vs_oneway", None, missing[3:6:2])
     (folder / "there" / f"{there.name}-{there.content_hash()}").mkdir(parents=True)
     (folder / "there" / f"{there.name}-{there.content_hash()}" / "kept").write_text("")
-    words = [sys.executable, "-c", DRIVER, json.dumps(list(cases.values()))]
-    done = subprocess.run(words, capture_output=True, text=True, cwd=ROOT, check=False)
-    assert done.returncode == 0, done.stderr
-    return dict(zip(cases, json.loads(done.stdout.splitlines()[-1]), strict=True)), folder
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        patch.setattr(ray, "init", started)
+        return {case: status_and_stderr(words) for case, words in cases.items()}, folder
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from dks_study.spec.files import load_study
 from dks_study.spec.shipped import SPACES
 from dks_study.spec.study import arm_run, arm_trial
 from dks_study.spec.yamldoc import load_document
-from dks_study.study.search import distribution
+from dks_study.study.history import distribution
 from dks_study.training.data import load
 from dks_study.training.team import Team
 from dks_study.training.trainer import fit

@@ -2,6 +2,7 @@
 
 import json
 
+import optuna
 import pytest
 from studies import small_study
 
@@ -62,6 +63,8 @@ def test_tpe_searches_where_results_were_good():
         {"sampler": "gp"},
         {"sampler": "random"},
         {"sampler": "cmaes"},
+        {"sampler": "qmc"},
+        {"sampler": "nsga2"},
     ],
     ids=str,
 )
@@ -82,6 +85,21 @@ def test_what_is_kept_between_suggestions_changes_none(search):
     assert suggest(("dense", 0), 4, ended[:4], ()) == optuna_suggest(made)(("dense", 0), 4, ended[:4], ()), (
         "another past than before"
     )
+
+
+def test_a_sequence_is_not_gone_through_again_for_each_suggestion(monkeypatch):
+    values = study(trials=30).model_dump(mode="json", by_alias=True)
+    values["search"]["sampler"] = "qmc"
+    made = StudySpec.model_validate_json(json.dumps(values))
+    asked = []
+    ask = optuna.Study.ask
+    monkeypatch.setattr(optuna.Study, "ask", lambda study: asked.append(study) or ask(study))
+    suggest, tried = optuna_suggest(made), []
+    for index in range(12):
+        setting = suggest(("dense", 0), index, tried, ())
+        tried.append(Tried(setting, 80.0 + index) if index % 3 else Tried(setting, None))
+    assert len(asked) == 12
+    assert suggest(("dense", 0), 12, tried, ()) == optuna_suggest(made)(("dense", 0), 12, tried, ())
 
 
 def test_running_and_failed_trials_do_not_break_a_suggestion():

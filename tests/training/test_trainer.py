@@ -229,10 +229,10 @@ def test_a_loss_that_is_not_finite_names_epoch_and_step():
 def _train_in_a_group(rank, size, folder, trials):
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/group", rank=rank, world_size=size)
-    for name, trial in trials.items():
+    for name, (trial, data) in trials.items():
         if name == "plain":
             trainer.build_network = lambda *_: Plain()
-        *_, last = fit(trial, load(trial.data), Team.here(torch.device("cpu")))
+        *_, last = fit(trial, data, Team.here(torch.device("cpu")))
         torch.save({"metrics": last.metrics, **vars(last.state)}, f"{folder}/{name}{rank}.pt")
     torch.distributed.destroy_process_group()
 
@@ -245,7 +245,8 @@ def group(tmp_path_factory):
     """Two workers train two trials; the end of each, by name and rank."""
     folder = tmp_path_factory.mktemp("group")
     trials = {"usual": trial_of(phase="confirm"), "plain": plain_trial(accumulate=3, **PLAIN_OPTIONS)}
-    torch.multiprocessing.spawn(_train_in_a_group, (2, str(folder), trials), nprocs=2)
+    loaded = {name: (trial, load(trial.data)) for name, trial in trials.items()}  # sklearn takes long to import
+    torch.multiprocessing.spawn(_train_in_a_group, (2, str(folder), loaded), nprocs=2)
     return {name: [torch.load(folder / f"{name}{rank}.pt", weights_only=True) for rank in (0, 1)] for name in trials}
 
 

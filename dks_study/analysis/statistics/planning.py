@@ -5,13 +5,14 @@ difference that come from the seed and from the luck of the searches (see `estim
 same unit.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from math import hypot, inf, sqrt
 
 import numpy as np
-from scipy import optimize, special  # scipy.stats takes long to import, and --dry-run asks here
+from scipy import special  # scipy.stats and scipy.optimize take long to import, and --dry-run asks here
 
 from dks_study.analysis.statistics.signflip import FEWEST_PAIRS, LEVEL, Vector, lower_ends
 
@@ -57,9 +58,11 @@ def smallest_detectable(std: float, pairs: int, power: float = 0.8, comparisons:
     return std * float(np.quantile(-ends, power)) if np.isfinite(ends).all() else inf
 
 
+@cache  # a table asks for the same few again and again
 def detectable_by_t(freedom: int, power: float = 0.8, level: float = LEVEL) -> float:
     """Return the true mean, in standard errors, that a two-sided t test at `level` finds with probability `power`."""
-    return float(optimize.brentq(lambda shift: _t_power(shift, freedom, level) - power, 0, 1e6))
+    millionths = range(10**12)
+    return bisect_left(millionths, power, key=lambda shift: _t_power(shift / 1e6, freedom, level)) / 1e6
 
 
 def _t_power(shift: float, freedom: int, level: float) -> float:
