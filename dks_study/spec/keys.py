@@ -20,9 +20,12 @@ def prose_of(model: type[Spec]) -> str:
 def words_of(model: type[Spec]) -> dict[str, str]:
     """Return what the docstring of `model` says of each of its keys, as they are written in YAML.
 
-    That is the key's entry under `Attributes:`, or else the sentences that name it in backticks; "" if there is none.
+    That is the key's entry under `Attributes:`, there or in what `model` extends, or else the sentences that name it in
+    backticks; "" if there is none.
     """
-    listed = _listed(inspect.getdoc(model) or "")
+    listed: dict[str, str] = {}
+    for each in reversed([each for each in model.__mro__ if issubclass(each, Spec)]):
+        listed |= _listed(inspect.getdoc(each) or "")
     return {
         field.alias or name: listed.get(name) or listed.get(field.alias or name) or _mentions(model, name)
         for name, field in model.model_fields.items()
