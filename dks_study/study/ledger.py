@@ -9,7 +9,7 @@ own folder.
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -141,8 +141,7 @@ class Ledger:
         """
         self.path, self._waits = path, True
         self.records = list(read_ledger(path))
-        lines = list(_lines(path))
-        self._lost, self.plan = _lost_tries(lines), _sealed(lines)
+        self._lost, self.plan = _lost_tries(_lines(path)), read_seal(path)
         if path.exists():
             whole = path.read_bytes().rpartition(b"\n")[0]
             size = len(whole) + 1 if whole else 0
@@ -227,20 +226,13 @@ def read_ledger(path: Path) -> Iterator[Record]:
 
 
 def read_seal(path: Path) -> Plan | None:
-    """Return the plan that was sealed last in a ledger; None: no confirmation has begun, or it is of an older study.
-
-    Raises as `read_ledger`.
-    """
-    return _sealed(list(_lines(path)))
+    """Return the plan that was sealed last in a ledger, None if there is none; raises as `read_ledger`."""
+    return next((line for line in reversed(list(_lines(path))) if isinstance(line, Plan)), None)
 
 
 def _lost_tries(lines: Iterable[Record | str | Plan]) -> Counter[str]:
     """Return how often each trial of a ledger was lost and was to be tried again."""
     return Counter(line for line in lines if isinstance(line, str))
-
-
-def _sealed(lines: Sequence[Record | str | Plan]) -> Plan | None:
-    return next((line for line in reversed(lines) if isinstance(line, Plan)), None)
 
 
 def _lines(path: Path) -> Iterator[Record | str | Plan]:
