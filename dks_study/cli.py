@@ -133,6 +133,8 @@ def add_where(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--notify", metavar="COMMAND", type=some_text("a command"), help=notify)
     mlflow = "show every trial as a run in the MLflow at this URI, such as sqlite:///mlflow.db"
     parser.add_argument("--mlflow", metavar="URI", help=mlflow)
+    wandb = "show every trial as a run in this project of Weights & Biases; WANDB_MODE=offline keeps them here"
+    parser.add_argument("--wandb", metavar="PROJECT", help=wandb)
 
 
 def _list() -> int:
@@ -280,7 +282,7 @@ def run_and_print(study: StudySpec, options: argparse.Namespace) -> int:
     if options.hours is not None:
         where["finish_at"] = time.time() + 3600 * options.hours
     try:
-        done, table, report, missing = carry_out(study, options.results, where, options.mlflow)
+        done, table, report, missing = carry_out(study, options.results, where, options.mlflow, options.wandb)
     except KeyboardInterrupt:
         print(f"Interrupted: {AGAIN}", file=sys.stderr)
         return INTERRUPTED

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from dks_study.study.export import TrainedNetwork
     from dks_study.study.results import Results
-    from dks_study.watch.progress import Display
 
 _STYLE = (
     "<style>.dks figure{margin:0 0 1em}.dks figcaption{font-weight:bold}.dks .note{margin:.2em 0;color:gray}</style>"
@@ -50,6 +49,7 @@ def run(
     optuna_storage: str | None = None,
     disk_gib: float | None = None,
     mlflow: str | None = None,
+    wandb: str | None = None,
     reuse: bool | str | Path = True,
     retry: Sequence[str] = (),
 ) -> "StudyResults":
@@ -66,6 +66,7 @@ def run(
         optuna_storage: URL of a database that shows the search to optuna-dashboard.
         disk_gib: what checkpoints may take.
         mlflow: URI of an MLflow that shows every trial as a run.
+        wandb: project of Weights & Biases that does.
         reuse: whether finished trials are adopted from the other studies in `results`; a folder, or the URL of one
             in a bucket: from there, too.
         retry: lost trials that get another try: their ids, or how they were lost (failed, diverged,
@@ -76,11 +77,11 @@ def run(
         KeyboardInterrupt: if it was interrupted; nothing that finished is lost.
     """
     where = {"address": address, "optuna_storage": optuna_storage, "disk_gib": disk_gib, "storage": storage}
-    return carry_out(study, results, {**where, "reuse": reuse, "retry": retry}, mlflow)[0]
+    return carry_out(study, results, {**where, "reuse": reuse, "retry": retry}, mlflow, wandb)[0]
 
 
 def carry_out(
-    study: StudySpec, results: str | Path, where: Mapping[str, Any], mlflow: str | None
+    study: StudySpec, results: str | Path, where: Mapping[str, Any], mlflow: str | None, wandb: str | None = None
 ) -> tuple["StudyResults", str, str, str | None]:
     """Run a study as `run` does; return results, table as Markdown, where the report is, what the clock cut off."""
     _refuse_running_ray()
@@ -89,6 +90,7 @@ def carry_out(
     use_ray_settings(alone=where["address"] is None)
     from dks_study.engine.session import Where, publish, running
     from dks_study.study.provenance import other_results
+    from dks_study.watch.recorders import display
 
     folder = folder_of(study, results)
     place = Where(**{**where, "reuse": reused(Path(results), where["reuse"]), "retry": tuple(where["retry"])})
@@ -97,7 +99,7 @@ def carry_out(
     with _made(folder) as is_new:
         if is_new and (note := other_results(study, folder)):
             print(note, flush=True)
-        with running(study, folder, _display(study, folder, mlflow), place) as ending:
+        with running(study, folder, display(study, folder, mlflow, wandb), place) as ending:
             if not ending.complete and ending.missing is None:
                 raise KeyboardInterrupt
             done = read(folder)
@@ -243,21 +245,6 @@ class StudyResults:
         if arm not in rows:
             raise Problem(f"arm: must be a row of the table ({', '.join(rows)}), got {arm!r}")
         return arm
-
-
-def _display(study: StudySpec, folder: Path, mlflow: str | None) -> "Display":
-    """Return what shows the study to people, and to whatever else keeps a record of it."""
-    from dks_study.watch.display import make_display, standard_console
-    from dks_study.watch.estimate import earlier_pace
-    from dks_study.watch.event_files import EventFiles
-    from dks_study.watch.gauges import StudyGauges
-    from dks_study.watch.mlflow_runs import MLflowRuns
-    from dks_study.watch.observers import Observed, Recorder
-
-    recorders: list[Recorder] = [EventFiles(folder), StudyGauges(study, folder.name)]
-    if mlflow is not None:
-        recorders.append(MLflowRuns(mlflow, study, folder))
-    return Observed(make_display(study, standard_console(), earlier_pace(study, folder)), recorders)
 
 
 def reused(results: Path, reuse: bool | str | Path) -> tuple[Path, ...]:
