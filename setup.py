@@ -1,4 +1,4 @@
-"""Puts the search spaces, which stand beside the package in a checkout, inside it in a wheel."""
+"""Puts what stands beside the package in a checkout inside it in a wheel: the search spaces, how to cite it."""
 
 import shutil
 from pathlib import Path
@@ -11,9 +11,10 @@ class BuildWithSpaces(build_py):
     """Builds the package with what ships beside it."""
 
     def run(self) -> None:
-        """Build, and copy the search spaces, profiles, recipes and the teacher."""
+        """Build, and copy the search spaces, profiles, recipes and the teacher, and how to cite it all."""
         super().run()
         if not self.editable_mode:
+            shutil.copy("CITATION.cff", Path(self.build_lib) / "dks_study")
             shutil.copytree("search_spaces", Path(self.build_lib) / "dks_study" / "search_spaces", dirs_exist_ok=True)
 
 

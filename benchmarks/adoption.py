@@ -78,7 +78,7 @@ def adopt(
     """Let `study` in `folder` take what it can from `studies`; return what would be trained."""
     folder.mkdir(parents=True, exist_ok=True)
     files, ledger, display = Files(folder, None), Ledger(folder / "ledger.jsonl"), PlainDisplay(Tracker(study))
-    adoption = Adoption(files, donors_in(studies, folder, note), DATA, environment(CPU), checkpoints=False)
+    adoption = Adoption(study, files, donors_in(studies, folder, note), DATA, environment(CPU), checkpoints=False)
     checkpoints, mirror = (
         Checkpoints(study, files, dict.fromkeys(study.arms, 1), None),
         Mirror(study, folder, None, note),

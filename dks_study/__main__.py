@@ -13,6 +13,7 @@ import time
 from contextlib import suppress
 
 from dks_study.engine.interrupts import AGAIN, DIRECT, EXIT_LOST, FORWARDED, INTERRUPTED, SIGNALS, end_at_once_on_signal
+from dks_study.engine.notifying import notify
 from dks_study.watch.output import outlive_the_reader
 
 EXIT_OUR_ERROR = 70
@@ -35,7 +36,10 @@ def main(program: str = "dks-study") -> int:
     child = os.fork()
     if child:
         os.close(writing)
-        return _wait(child, reading)
+        began = time.monotonic()
+        status = _wait(child, reading)
+        notify(sys.argv[1:], program, status, time.monotonic() - began)
+        return status
     _die_with(waiting)
     end_at_once_on_signal()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)

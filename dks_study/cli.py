@@ -5,9 +5,9 @@ Nothing heavy is imported until a study starts.
 
 import argparse
 import importlib
-import math
 import os
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -16,9 +16,10 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from dks_study.engine.interrupts import AGAIN, EXIT_LOST, INTERRUPTED
+from dks_study.engine.notifying import MESSAGE
 from dks_study.spec.base import LostError, Problem
 from dks_study.spec.files import load_study
-from dks_study.spec.options import OptionParser
+from dks_study.spec.options import OptionParser, above_0, next_time, some_text
 from dks_study.spec.search import LENGTH
 from dks_study.spec.shipped import KEPT, SPACES
 from dks_study.spec.space import ArmSpace, arm_space, sampler_of
@@ -31,7 +32,7 @@ from dks_study.study.provenance import same_question
 from dks_study.training.matching import matched
 from dks_study.watch.progress import mean_epochs
 
-EXIT_FAILED_TRIALS, EXIT_BAD_INPUT = 1, 2
+EXIT_FAILED_TRIALS, EXIT_BAD_INPUT, EXIT_UNFINISHED = 1, 2, 4
 
 
 # First word of a command -> the module whose `main` it is.
@@ -42,6 +43,7 @@ COMMANDS = {
     "bundle": "dks_study.analysis.tables.bundle",
     "grow": "dks_study.growing",
     "merge": "dks_study.merging",
+    "checklist": "dks_study.analysis.report.checklist",
     "diff": "dks_study.analysis.differing",
     "verify": "dks_study.verifying",
     "watch": "dks_study.watching",
@@ -52,7 +54,7 @@ COMMANDS = {
 
 
 def main(arguments: Sequence[str] | None = None, program: str = "dks-study") -> int:
-    """Run the command line; return 0 done, 1 done with failed trials, 2 bad input, 3 Ray was lost, 130 interrupted.
+    """Run the command line; return the exit status (docs/reference/exit-statuses.md).
 
     `program` is what the command calls itself in its errors.
     """
@@ -100,7 +102,7 @@ def _parser(program: str) -> argparse.ArgumentParser:
     parser.add_argument("--status", metavar="FOLDER", help=status)
     parser.add_argument("--dry-run", action="store_true", help="print the plan and its size, start nothing")
     precision = "print how many seeds, searches and trials a 95 %% interval of +-POINTS takes, and start nothing"
-    parser.add_argument("--plan-for", metavar="POINTS", type=_points, help=precision)
+    parser.add_argument("--plan-for", metavar="POINTS", type=above_0("points of error"), help=precision)
     check = "decode every image of the study's data, print what they are and what is wrong with them, start nothing"
     parser.add_argument("--check-data", action="store_true", help=check)
     parser.add_argument("--list", action="store_true", help="list the spaces, profiles and recipes that ship")
@@ -115,33 +117,27 @@ def add_where(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--optuna-storage", metavar="URL", help=storage)
     home = "keep the study there, too, and let trials write there: needed where nodes do not share --results"
     parser.add_argument("--storage", metavar="FOLDER|URL", help=home)
-    parser.add_argument("--disk-gib", metavar="GIB", type=_gib, help="what checkpoints may take (all that is free)")
+    parser.add_argument(
+        "--disk-gib", metavar="GIB", type=above_0("GiB"), help="what checkpoints may take (all that is free)"
+    )
     reuse = parser.add_mutually_exclusive_group()
     there = "adopt finished trials from the studies there, too: by default from those in --results alone"
     reuse.add_argument("--reuse", metavar="FOLDER|URL", default=True, help=there)
     reuse.add_argument("--no-reuse", dest="reuse", action="store_false", help="adopt no trial: train them all")
-    again = "let lost trials run again: failed, diverged, out_of_memory, or one by its name; may be given again"
+    again = (
+        "let lost trials run again: failed, diverged, out_of_memory, timed_out, or one by its name; may be given again"
+    )
     parser.add_argument("--retry", metavar="WHICH", action="append", default=[], help=again)
+    end = parser.add_mutually_exclusive_group()
+    clock = "end at a report seed's end, with the arms equal, before that time of the day; the same command goes on"
+    end.add_argument("--finish-by", metavar="HH:MM", dest="finish_at", type=next_time, help=clock)
+    end.add_argument("--hours", metavar="N", type=above_0("hours"), help="the same, before so many hours have passed")
+    notify = f"run this by the shell when the command ends, however it ends; ${MESSAGE} says how, in one line"
+    parser.add_argument("--notify", metavar="COMMAND", type=some_text("a command"), help=notify)
     mlflow = "show every trial as a run in the MLflow at this URI, such as sqlite:///mlflow.db"
     parser.add_argument("--mlflow", metavar="URI", help=mlflow)
-
-
-def _gib(text: str) -> float:
-    return _above_0(text, "GiB")
-
-
-def _points(text: str) -> float:
-    return _above_0(text, "points of error")
-
-
-def _above_0(text: str, unit: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"must be a number of {unit} above 0, got {text!r}")
-    return value
+    wandb = "show every trial as a run in this project of Weights & Biases; WANDB_MODE=offline keeps them here"
+    parser.add_argument("--wandb", metavar="PROJECT", help=wandb)
 
 
 def _list() -> int:
@@ -292,14 +288,18 @@ def _search_of(study: StudySpec, space: ArmSpace) -> tuple[str, str, str]:
 
 def run_and_print(study: StudySpec, options: argparse.Namespace) -> int:
     """Run a study with the options of `add_where` and `results`; return the exit status."""
-    where = {
-        name: getattr(options, name) for name in ("address", "optuna_storage", "disk_gib", "storage", "reuse", "retry")
-    }
+    names = ("address", "optuna_storage", "disk_gib", "storage", "reuse", "retry", "finish_at")
+    where = {name: getattr(options, name) for name in names}
+    if options.hours is not None:
+        where["finish_at"] = time.time() + 3600 * options.hours
     try:
-        done, table, report = carry_out(study, options.results, where, options.mlflow)
+        done, table, report, missing = carry_out(study, options.results, where, options.mlflow, options.wandb)
     except KeyboardInterrupt:
         print(f"Interrupted: {AGAIN}", file=sys.stderr)
         return INTERRUPTED
     print(table)
     print(report)
+    if missing:
+        print(f"Ended by the clock: {missing} Run the same command again to go on.")
+        return EXIT_UNFINISHED
     return EXIT_FAILED_TRIALS if done.without_result else 0

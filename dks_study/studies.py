@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from dks_study.study.export import TrainedNetwork
     from dks_study.study.results import Results
-    from dks_study.watch.observers import Observed
 
 _STYLE = (
     "<style>.dks figure{margin:0 0 1em}.dks figcaption{font-weight:bold}.dks .note{margin:.2em 0;color:gray}</style>"
@@ -51,6 +50,7 @@ def run(
     optuna_storage: str | None = None,
     disk_gib: float | None = None,
     mlflow: str | None = None,
+    wandb: str | None = None,
     reuse: bool | str | Path = True,
     retry: Sequence[str] = (),
 ) -> "StudyResults":
@@ -67,28 +67,31 @@ def run(
         optuna_storage: URL of a database that shows the search to optuna-dashboard.
         disk_gib: what checkpoints may take.
         mlflow: URI of an MLflow that shows every trial as a run.
+        wandb: project of Weights & Biases that does.
         reuse: whether finished trials are adopted from the other studies in `results`; a folder, or the URL of one
             in a bucket: from there, too.
-        retry: lost trials that get another try: their ids, or how they were lost (failed, diverged, out_of_memory).
+        retry: lost trials that get another try: their ids, or how they were lost (failed, diverged,
+            out_of_memory, timed_out).
 
     Raises:
         Problem: one line, if the study cannot be run.
         KeyboardInterrupt: if it was interrupted; nothing that finished is lost.
     """
     where = {"address": address, "optuna_storage": optuna_storage, "disk_gib": disk_gib, "storage": storage}
-    return carry_out(study, results, {**where, "reuse": reuse, "retry": retry}, mlflow)[0]
+    return carry_out(study, results, {**where, "reuse": reuse, "retry": retry}, mlflow, wandb)[0]
 
 
 def carry_out(
-    study: StudySpec, results: str | Path, where: Mapping[str, Any], mlflow: str | None
-) -> tuple["StudyResults", str, str]:
-    """Run a study as `run` does; return its results, its table as Markdown, and where its report is."""
+    study: StudySpec, results: str | Path, where: Mapping[str, Any], mlflow: str | None, wandb: str | None = None
+) -> tuple["StudyResults", str, str, str | None]:
+    """Run a study as `run` does; return results, table as Markdown, where the report is, what the clock cut off."""
     _refuse_running_ray()
     from dks_study.engine.ray_settings import use_ray_settings
 
     use_ray_settings(alone=where["address"] is None)
     from dks_study.engine.session import Where, publish, running
     from dks_study.study.provenance import other_results
+    from dks_study.watch.recorders import display
 
     folder = folder_of(study, results)
     place = Where(**{**where, "reuse": reused(Path(results), where["reuse"]), "retry": tuple(where["retry"])})
@@ -97,15 +100,15 @@ def carry_out(
     with _made(folder) as is_new:
         if is_new and (note := other_results(study, folder)):
             print(note, flush=True)
-        display = _display(study, folder, mlflow, place.storage)
-        with running(study, folder, display, place) as ending:
-            display.end()  # before the report takes the place of the page that is drawn meanwhile
-            if not ending.complete:
+        shown = display(study, folder, mlflow, wandb, place.storage)
+        with running(study, folder, shown, place) as ending:
+            shown.end()  # before the report takes the place of the page that is drawn meanwhile
+            if not ending.complete and ending.missing is None:
                 raise KeyboardInterrupt
             done = read(folder)
             text, report = done.write()
             publish(folder, place)
-    return done, text, report
+    return done, text, report, ending.missing
 
 
 @contextmanager
@@ -249,21 +252,6 @@ class StudyResults:
         if arm not in rows:
             raise Problem(f"arm: must be a row of the table ({', '.join(rows)}), got {arm!r}")
         return arm
-
-
-def _display(study: StudySpec, folder: Path, mlflow: str | None, storage: str | None) -> "Observed":
-    """Return what shows the study to people, and to whatever else keeps a record of it."""
-    from dks_study.watch.display import make_display, standard_console
-    from dks_study.watch.estimate import earlier_pace
-    from dks_study.watch.event_files import EventFiles
-    from dks_study.watch.gauges import StudyGauges
-    from dks_study.watch.live.beside import PageBeside
-    from dks_study.watch.mlflow_runs import MLflowRuns
-    from dks_study.watch.observers import Observed, Recorder
-
-    recorders: list[Recorder] = [EventFiles(folder), StudyGauges(study, folder.name), PageBeside(folder, storage)]
-    recorders += [MLflowRuns(mlflow, study, folder)] if mlflow is not None else []
-    return Observed(make_display(study, standard_console(), earlier_pace(study, folder)), recorders)
 
 
 def reused(results: Path, reuse: bool | str | Path) -> tuple[Path, ...]:

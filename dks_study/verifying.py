@@ -4,7 +4,7 @@ import json
 import math
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from dks_study.spec.data import DataSpec
@@ -13,6 +13,7 @@ from dks_study.spec.study import StudySpec
 from dks_study.spec.yamldoc import SpecError
 from dks_study.studies import read
 from dks_study.study import provenance
+from dks_study.study.bundles import opened
 from dks_study.study.claims import Claim, ClaimError, chance, claims_in, digest, drawn
 from dks_study.study.ledger import write_whole
 from dks_study.study.machine import processor
@@ -51,24 +52,32 @@ def main(words: Sequence[str]) -> int:
     """
     about = "Train some trials of a study anew, drawn by lot, and compare all their numbers."
     parser = OptionParser(prog="dks-study verify", description=about)
-    parser.add_argument("folder", metavar="FOLDER", help="of the study, or of its kept results")
+    parser.add_argument("folder", metavar="FOLDER", help="of the study, or of its kept results; or its bundle")
     parser.add_argument("--number", metavar="N", required=True, help="decides which: choose one that nobody knows")
     parser.add_argument("--share", metavar="5%", default="5%", help="of its finished trials, rounded up (5%%)")
-    within = "how many points accuracies may be apart where processor, versions or code are others (else not a bit)"
-    parser.add_argument("--within", metavar="POINTS", help=within)
+    apart = "how many points accuracies may be apart where processor, versions or code are others (else not a bit)"
+    parser.add_argument("--within", metavar="POINTS", help=apart)
     parser.add_argument("--root", metavar="FOLDER", help="where the images are by now (data.root)")
     parser.add_argument("--certificate", metavar="FILE", help="what is written (certificate-N.json in FOLDER)")
     options = parser.parse_args(list(words))
-    folder, number, share = Path(options.folder), _number(options.number), _share(options.share)
+    number, share, within = _number(options.number), _share(options.share), _points(options.within)
+    path = Path(options.folder)
+    beside = path.with_name(f"{path.stem}-certificate-{number}.json") if path.is_file() else None
+    with opened(path) as folder:
+        certificate = Path(options.certificate or beside or folder / f"certificate-{number}.json")
+        return _verify(Check(folder, number, share, within, (), options.root), certificate)
+
+
+def _verify(check: Check, path: Path) -> int:
+    """Check a study, write the certificate `path`, and say what came out; return the exit status."""
+    folder = check.folder
     study, claims = claims_in(folder)
     unlike = unlike_then(provenance.read_provenance(folder))
-    within_points = _points(options.within)
-    if unlike and within_points is None:
+    if unlike and check.within is None:
         raise ClaimError(f"--within: must be given where not all is as it was ({'; '.join(unlike[:_SHOWN])})")
-    check = Check(folder, number, share, within_points if unlike else None, tuple(unlike), options.root)
+    check = replace(check, within=check.within if unlike else None, unlike=tuple(unlike))
     verdicts = _verdicts(study, claims, check)
     text = _certificate(study, claims, check, verdicts)
-    path = Path(options.certificate or folder / f"certificate-{number}.json")
     _write(path, json.dumps(text, indent=1) + "\n")
     for altered in dict.fromkeys((1, math.ceil(len(claims) / 10))):
         found = chance(len(claims), len(verdicts), altered)

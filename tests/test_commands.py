@@ -26,7 +26,7 @@ def of(*beginning):
     return sorted({words[length:] for words, length in cut})
 
 
-ON_RESULTS = ("report", "overview", "bundle", "diff")  # these need results: tests/test_pages.py runs them
+ON_RESULTS = ("report", "overview", "bundle", "diff", "checklist")  # these need results: tests/test_pages.py runs them
 OF_STUDIES = [
     words
     for words in of("python run_study.py", "run_study.py", "dks-study")

@@ -8,14 +8,17 @@ import sys
 
 import adoption
 import pytest
-from whole_studies import ROOT, finish, records, same_tables, study_folder
+from whole_studies import ROOT, finish, records, study_folder
 
 from dks_study import cli
+from dks_study.analysis.tables.plans import plan_changed
 from dks_study.growing import forecast
 from dks_study.spec.files import changed_study
 from dks_study.study.adoption import donors_in
-from dks_study.study.ledger import read_ledger
-from dks_study.study.results import load_study_of
+from dks_study.study.ledger import read_ledger, read_seal
+from dks_study.study.provenance import write_provenance
+from dks_study.study.results import load_results, load_study_of, write_results
+from dks_study.study.sealing import plan_of
 
 SIZE = ("random", 2, 4, 3)
 
@@ -69,6 +72,41 @@ def test_a_folder_that_is_no_study_is_refused(tmp_path, capsys):
 def grown(made, *overrides):
     study = changed_study(load_study_of(made), overrides)
     return forecast(study, donors_in([made], made.parent / "other", print))
+
+
+def taken(made, folder, *overrides, name="donor"):
+    """Let the study that `overrides` make of `made` adopt all that there is; return what its table says of its plan."""
+    study = changed_study(load_study_of(made), overrides).model_copy(update={"name": name})
+    adoption.adopt(study, folder, [made])
+    write_provenance(folder, study, [], None)
+    write_results(folder)
+    return plan_changed(load_results(folder))
+
+
+def test_growing_after_a_look_and_another_margin_are_said_below_the_table(made, tmp_path):
+    of_confirmation = of_arm(made, "arm0", "confirm") + of_arm(made, "arm1", "confirm")
+    known = f"when {of_confirmation} of {of_confirmation} confirmation trials were known"
+    (note,) = taken(made, tmp_path / "seeds", "report_seeds=[0,1,2,3,4]")
+    text = f"Plan changed after results were seen: seeds 3, 4 added, {known}."
+    assert note == f"{text} Intervals and p do not allow for such a look."
+    (note,) = taken(tmp_path / "seeds", tmp_path / "margin", "report_seeds=[0,1,2,3,4]", "table.margin=0.5")
+    assert f"seen: seeds 3, 4 added; margin 0.5 in place of none, {known}." in note  # since they were seen first
+
+
+def test_the_same_plan_and_another_question_say_nothing(made, tmp_path):
+    assert taken(made, tmp_path / "again", "table.title=Other", "keep=none") == []
+    assert taken(made, tmp_path / "other", "report_seeds=[0,1]", name="other") == []
+    (note,) = taken(tmp_path / "again", tmp_path / "third", "report_seeds=[0,1]")
+    assert note.startswith("Plan changed after results were seen: seed 2 left out, when")
+
+
+def test_the_plan_is_sealed_before_the_first_confirmation(made, tmp_path):
+    taken(made, tmp_path / "sealed")
+    lines = [json.loads(line) for line in (tmp_path / "sealed/ledger.jsonl").read_text().splitlines()]
+    phases = ["sealed" if "sealed" in line else line["cell"]["phase"] for line in lines]
+    assert phases.count("sealed") == 1
+    assert phases.index("sealed") == phases.index("confirm") - 1
+    assert read_seal(tmp_path / "sealed/ledger.jsonl") == plan_of(load_study_of(made))
 
 
 def counts(found):
@@ -137,7 +175,10 @@ def test_a_study_that_grew_has_the_table_of_one_that_trained_everything(space, u
     sets = ("report_seeds=[0,1,2,3]", "arms.adjacent={loss.pairing: adjacent}")
     fresh = finish(space, tmp_path / "fresh", *sets)[0]
     assert fresh.name == folder.name
-    assert same_tables(folder, fresh)
+    assert (folder / "table.csv").read_bytes() == (fresh / "table.csv").read_bytes()
+    told = [line for line in (folder / "table.md").read_text().splitlines() if line.startswith("Plan changed after")]
+    assert "seed 3 added; arm adjacent added, when" in told[0]
+    assert (folder / "table.md").read_text().replace(told[0] + "\n", "") == (fresh / "table.md").read_text()
     assert json.loads((folder / "provenance.json").read_text())["adopted"] == {old.name: trained}
     assert sum(record.adopted_from == old.name for record in records(folder)) == trained
     assert (

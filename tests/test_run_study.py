@@ -147,8 +147,8 @@ def test_bad_input_gets_one_line_and_status_2(words, message):
     [
         (
             ["dense_vs_oneway"],
-            "'dense_vs_oneway' is no command (export, report, overview, bundle, grow, merge, diff, verify, watch,"
-            " doctor, clean, schema); to run a question: --space NAME",
+            "'dense_vs_oneway' is no command (export, report, overview, bundle, grow, merge, checklist, diff, verify,"
+            " watch, doctor, clean, schema); to run a question: --space NAME",
         ),
         (["export"], "the following arguments are required: trial, --to"),
         (["export", "nowhere", "--to", "tflite"], "--to: invalid choice: 'tflite' (choose from"),

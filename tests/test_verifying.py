@@ -18,6 +18,7 @@ from dks_study.study.claims import chance, claims_in, digest, drawn
 from dks_study.study.ledger import Cell, Ledger, Record, read_outcome
 from dks_study.study.planner import Planner, trial_of
 from dks_study.study.results import write_results
+from dks_study.study.sealing import plan_of
 from dks_study.study.search import optuna_suggest
 from dks_study.study.trial import run_trial
 from dks_study.study.verifying import compared, moved
@@ -29,6 +30,7 @@ def play(study, folder):
     """Run `study` in this process, as a session does."""
     ledger = Ledger(folder / "ledger.jsonl")
     planner = Planner(study, optuna_suggest(study), ledger.records)
+    ledger.seal(plan_of(study))
     while isinstance(cell := planner.next(), Cell):
         trial, place = trial_of(study, cell), folder / "trials" / cell.id
         run_trial(trial, place, torch.device("cpu"), lambda _: None)
@@ -98,6 +100,16 @@ def test_an_honest_study_agrees_to_the_last_bit(kept, capsys):
     assert f"Agrees: {kept}/certificate-7.json" in out
 
 
+def test_a_bundle_is_checked_as_its_study_is(study, tmp_path, capsys):
+    assert cli.main(["bundle", str(study), "--licence", "MIT"]) == 0
+    shutil.rmtree(study)
+    bundle = study.with_name(f"{study.name}.zip")
+    verify(bundle, "--number", "4711", "--share", "1%")
+    certificate = tmp_path / f"{study.name}-certificate-4711.json"
+    assert capsys.readouterr().out.endswith(f"Agrees: {certificate}\n")
+    assert json.loads(certificate.read_text())["table_comes_out_of_the_trials"] is True
+
+
 def test_one_altered_number_is_found_whenever_its_trial_is_drawn(kept, capsys):
     alter(kept, "dense-written-seed1")
     number = number_that_draws("dense-written-seed1", kept)
@@ -115,6 +127,16 @@ def test_a_ledger_that_says_something_else_is_refused_before_anything_trains(stu
     err = capsys.readouterr().err
     assert f"trials.parquet must hold what ledger.jsonl says, got {METRIC}" in err
     assert len(err.splitlines()) == 1
+
+
+def test_a_plan_that_is_not_the_one_that_was_sealed_is_refused(study, capsys):
+    path = study / "provenance.json"
+    content = json.loads(path.read_text())
+    content["study"]["table"]["margin"] = 0.5
+    path.write_text(json.dumps(content))
+    verify(study, "--number", "1", code=2)
+    rule = "provenance.json must hold the plan that ledger.jsonl sealed, got margin 0.5 in place of none"
+    assert capsys.readouterr().err == f"dks-study: {study}: {rule}\n"
 
 
 def test_a_table_that_is_not_that_of_the_trials_does_not_agree(kept):

@@ -1,4 +1,4 @@
-"""Where the notebooks find studies: among the kept results that ship, or in a folder of one's own."""
+"""Where the notebooks find studies: among the kept results that ship, or in a folder or a bundle of one's own."""
 
 import json
 import os
@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from dks_study.spec.shipped import KEPT
+from dks_study.study.bundles import opened
 from dks_study.study.results import Results, ResultsError, load_results
 
 SHIPPED = KEPT
-FOLDER_VARIABLE = "DKS_RESULTS"  # a folder such as results/ instead
+FOLDER_VARIABLE = "DKS_RESULTS"  # a folder such as results/, or a bundle, instead
 
 
 def kept(space: str, profile: str = "laptop") -> Results:
@@ -27,11 +28,13 @@ def all_kept(space: str, profile: str = "laptop") -> list[Results]:
     """Return all results of the question `space` at the scale `profile`, the oldest first; raises as `kept` does."""
     folder = Path(os.environ.get(FOLDER_VARIABLE) or SHIPPED)
     found = []
-    for path in folder.glob("*/provenance.json"):
-        known = json.loads(path.read_text(encoding="utf-8"))
-        asked = (known["study"]["name"], known["study"]["profile"]) == (space, profile)
-        if asked and (path.parent / "trials.parquet").exists():  # it does not while a study runs
-            found.append((known["sessions"][-1]["started"], path.parent))
+    bundles = [folder] if folder.is_file() else sorted(folder.glob("*.zip"))
+    for path in (*(each.parent for each in folder.glob("*/provenance.json")), *bundles):
+        with opened(path) as place:
+            known = json.loads((place / "provenance.json").read_text(encoding="utf-8"))
+            asked = (known["study"]["name"], known["study"]["profile"]) == (space, profile)
+            if asked and (place / "trials.parquet").exists():  # it does not while a study runs
+                found.append((known["sessions"][-1]["started"], path))
     if not found:
         raise ResultsError(f"{folder}: holds no results of {space} at the scale {profile}")
     return [load_results(path) for _, path in sorted(found)]

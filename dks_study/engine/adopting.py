@@ -19,7 +19,7 @@ def adoption_for(
     """Return what takes trials for `study` from other `studies`; `data` is the fingerprint of its data."""
     donors = donors_in(studies, files.folder, note)
     there = _environment_of_trials(study.trial.resources) if donors else {}
-    return Adoption(files, donors, data, there, checkpoints=study.keep == "all")
+    return Adoption(study, files, donors, data, there, checkpoints=study.keep == "all")
 
 
 def _environment_of_trials(resources: ResourceSpec) -> Mapping[str, str]:

@@ -5,11 +5,12 @@ from typing import Any
 from ray import tune
 
 from dks_study.engine.cluster import NodeError, check_node
+from dks_study.engine.limiting import limited
 from dks_study.engine.sharing import SharedData
 from dks_study.engine.worker import train_in_group
 from dks_study.spec.trial import TrialSpec
 from dks_study.study.failures import causes, is_disk_full, refused_memory
-from dks_study.study.ledger import ERROR, Outcome
+from dks_study.study.ledger import ERROR, OUTCOME, Outcome
 from dks_study.study.stopping import Watch
 from dks_study.study.storage import Place
 from dks_study.study.trial import run_trial
@@ -22,6 +23,9 @@ NO_ROOM = "there is no room for checkpoints: free some or raise --disk-gib, then
 def run_cell(config: dict[str, Any], data: SharedData) -> None:
     """Train one trial inside its Tune trial, or in a Ray Train group that it starts."""
     trial, place = TrialSpec.model_validate_json(config["trial"]), config["place"]
+    if config["limit_s"] and place.has(OUTCOME):  # it was ended, and Tune does not know why
+        tune.report({})
+        return
     try:
         check_node(place, config["code"])
         data.check_here()
@@ -29,7 +33,8 @@ def run_cell(config: dict[str, Any], data: SharedData) -> None:
         if trial.resources.workers:
             train_in_group(trial, config, data)
         else:
-            _train_here(trial, place, config["watch"], data)
+            with limited(place, config["limit_s"]):
+                _train_here(trial, place, config["watch"], data)
     except Exception as error:
         if is_disk_full(error):
             tune.report({NO_MORE: NO_ROOM})

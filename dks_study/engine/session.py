@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dks_study.engine.adopting import adoption_for
+from dks_study.engine.closing import Closing, missing
 from dks_study.engine.cluster import Slots, check_nodes, grows, present
+from dks_study.engine.energy import measured
 from dks_study.engine.interrupts import AGAIN, ending_on_interrupt
 from dks_study.engine.joining import ending_ray, is_lost, join
 from dks_study.engine.sharing import SharedData
@@ -46,6 +48,7 @@ class Ending:
 
     complete: bool
     without_result: int  # trials that failed or diverged
+    missing: str | None = None  # of a session that ended by the clock: what it has not trained
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,7 @@ class Where:
             into the results folder, which every node sees.
         reuse: folders of other studies, from which finished trials are adopted.
         retry: lost trials that get another try: their ids, or how they were lost.
+        finish_at: when the session is to end, in seconds of time.time(); None: when all is done.
     """
 
     address: str | None = None
@@ -68,6 +72,7 @@ class Where:
     storage: str | None = None
     reuse: tuple[Path, ...] = ()
     retry: tuple[str, ...] = ()
+    finish_at: float | None = None
 
 
 @contextmanager
@@ -126,7 +131,7 @@ def _run(study: StudySpec, files: Files, display: Display, where: Where, undo: E
         display.note(f"Tried again: {', '.join(again)}.")
     for known in record.records:
         display.settled(known.cell, known.outcome, earlier=True)
-    complete = _is_complete(study, record)
+    complete, closing = _is_complete(study, record), None
     if not complete:
         _refuse_other_code(folder, display.note)
         data = look_at_data(study, folder, display.note)
@@ -145,14 +150,18 @@ def _run(study: StudySpec, files: Files, display: Display, where: Where, undo: E
         checkpoints.check_room(slots.now())
         shared = SharedData((arm_run(study, arm, {}).data for arm in study.arms), data)
         adoption = adoption_for(study, files, where.reuse, shared.fingerprint.digest, display.note)
-        hands = Hands(files, record, slots, checkpoints, mirror, display, provenance.code_hash(), shared, adoption)
+        closing = Closing(where.finish_at, record.records) if where.finish_at is not None else None
+        code = provenance.code_hash()
+        hands = Hands(files, record, slots, checkpoints, mirror, display, code, shared, adoption, closing)
         _run_session(study, hands, data, weights, joined=where.address is not None)
         for trial in checkpoints.held if files.home else ():
             files.fetch(trial, without=())
     for trial in write_results(folder):
         display.note(f"Note: {folder / 'trials' / trial / 'epochs.jsonl'} is damaged: epochs.parquet lacks its epochs.")
     lost = sum(known.outcome.lost for known in record.records)
-    return Ending(_is_complete(study, record), without_result=lost)
+    complete = _is_complete(study, record)
+    by_the_clock = closing is not None and closing.ended and not complete
+    return Ending(complete, lost, missing(study, record.records) if by_the_clock else None)
 
 
 def _is_complete(study: StudySpec, record: Ledger) -> bool:
@@ -177,25 +186,28 @@ def _run_session(study: StudySpec, hands: Hands, data: StudyData, weights: Mappi
 
     def end() -> None:
         searcher.stopping = True
+        if hands.closing:
+            hands.closing.ended = False  # it is not the clock that ends it
         hands.display.note("Ending after the epochs that are running. Ctrl-C again: now (nothing finished is lost).")
 
-    try:
-        with ending_on_interrupt(end, is_lost):
-            if hands.adoption:
-                _adopt(study, searcher, hands)
-            tune_study(study, hands.files.scratch, searcher, hands.data)
-    except Exception as error:
-        if is_lost():
-            raise LostError(f"Ray was lost or failed: {AGAIN}") from error
-        raise
-    else:
-        if searcher.error:
-            raise searcher.error
-    finally:
-        adopted = adopted_from(hands.record.records)
-        provenance.write_provenance(folder, study, earlier, provenance.ended(session), data.record, adopted, weights)
-        hands.files.save(provenance.PROVENANCE)
-        hands.files.clear_scratch()
+    with measured() as energy_so_far:
+        try:
+            with ending_on_interrupt(end, is_lost):
+                if hands.adoption:
+                    _adopt(study, searcher, hands)
+                tune_study(study, hands.files.scratch, searcher, hands.data)
+        except Exception as error:
+            if is_lost():
+                raise LostError(f"Ray was lost or failed: {AGAIN}") from error
+            raise
+        else:
+            if searcher.error:
+                raise searcher.error
+        finally:
+            adopted, session = adopted_from(hands.record.records), provenance.ended(session, energy_so_far())
+            provenance.write_provenance(folder, study, earlier, session, data.record, adopted, weights)
+            hands.files.save(provenance.PROVENANCE)
+            hands.files.clear_scratch()
 
 
 def _adopt(study: StudySpec, searcher: PlannedSearch, hands: Hands) -> None:

@@ -1,7 +1,7 @@
 """One Tune run that a planner feeds: Tune starts, retries and stops trials, and nothing of its state is read back."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
 from dks_study.engine.cell import NO_MORE, NO_ROOM, run_cell
+from dks_study.engine.closing import Closing
 from dks_study.engine.cluster import Slots
 from dks_study.engine.interrupts import AGAIN
 from dks_study.engine.joining import is_lost
@@ -27,6 +28,7 @@ from dks_study.study.identity import identity, read_origin
 from dks_study.study.keeping import Checkpoints
 from dks_study.study.ledger import ERROR, Cell, Ledger, Outcome, Record, Status, read_outcome
 from dks_study.study.planner import Planner, Step, trial_of
+from dks_study.study.sealing import plan_of
 from dks_study.study.search import SearchError, optuna_suggest
 from dks_study.study.storage import Files
 from dks_study.study.trial import in_parts, most_parts, read_error, read_parts, train_in_parts
@@ -50,6 +52,7 @@ class Hands:
         code: hash of the code that every process must run.
         data: what trials are trained on.
         adoption: takes finished trials from other studies.
+        closing: knows when the session is to end; None: when all is done.
     """
 
     files: Files
@@ -61,6 +64,7 @@ class Hands:
     code: str
     data: SharedData
     adoption: Adoption
+    closing: Closing | None = None
 
 
 class PlannedSearch(Searcher):  # type: ignore[misc]  # Ray has no types
@@ -69,6 +73,7 @@ class PlannedSearch(Searcher):  # type: ignore[misc]  # Ray has no types
     def __init__(self, study: StudySpec, planner: Planner, hands: Hands) -> None:
         super().__init__()
         self._study, self._planner, self._hands = study, planner, hands
+        self._plan = plan_of(study)
         self._cells: dict[str, Cell] = {}  # running, by Tune's trial id
         self._again: list[Cell] = []  # ran out of memory: to be trained in more parts
         self._errors: dict[str, BaseException] = {}  # by Tune's trial id
@@ -89,7 +94,7 @@ class PlannedSearch(Searcher):  # type: ignore[misc]  # Ray has no types
         if len(self._cells) >= self._hands.slots.now() or not self._room():
             return None
         try:
-            step = self._again.pop(0) if self._again else self._next()
+            step = self._again.pop(0) if self._again else self._next(self._may_begin if self._hands.closing else None)
         except (SearchError, OSError) as error:
             self.error = error
             return str(Searcher.FINISHED)
@@ -105,8 +110,10 @@ class PlannedSearch(Searcher):  # type: ignore[misc]  # Ray has no types
             self.error = StudyError(f"{self._hands.files.folder}: {NO_ROOM}")
         return False
 
-    def _next(self) -> Cell | Step:
-        while isinstance(step := self._planner.next(), Cell):
+    def _next(self, may_begin: Callable[[Sequence[Cell]], bool] | None = None) -> Cell | Step:
+        while isinstance(step := self._planner.next(may_begin), Cell):
+            if step.phase == "confirm" and self._hands.record.seal(self._plan):  # before any test result is there
+                self._hands.files.save(self._hands.record.path.name)
             # A crash may have come between a trial's outcome and its line in the ledger.
             self._hands.files.fetch(step.id)
             folder = self._hands.files.trial(step.id)
@@ -121,6 +128,12 @@ class PlannedSearch(Searcher):  # type: ignore[misc]  # Ray has no types
             if self.error:
                 raise self.error
         return step
+
+    def _may_begin(self, cells: Sequence[Cell]) -> bool:
+        assert self._hands.closing is not None
+        now = time.monotonic()
+        running = [(cell, now - self._times[name][0]) for name, cell in self._cells.items()]
+        return self._hands.closing.has_time(cells, running, self._hands.slots.now())
 
     def adopt(self) -> list[tuple[Cell, TrialSpec]]:
         """Take all that can be taken by now; return what is to be trained by now.
@@ -148,6 +161,7 @@ class PlannedSearch(Searcher):  # type: ignore[misc]  # Ray has no types
             "place": self._hands.files.place(cell.id),
             "watch": asdict(watch) if watch else None,
             "code": self._hands.code,
+            "limit_s": self._study.trial.time_limit_s,
         }
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
@@ -178,6 +192,8 @@ class PlannedSearch(Searcher):  # type: ignore[misc]  # Ray has no types
         elif outcome is None and error:
             status: Status = "out_of_memory" if why and is_out_of_memory(why) else "failed"
             outcome = Outcome(status, {}, read_error(folder, why))
+        if outcome is not None and self._hands.closing:
+            self._hands.closing.learn(cell, outcome, times[-1] - times[0])
         if outcome is not None:  # else it was stopped by Ctrl-C, or the disk is full: it goes on next time
             self._end(cell, replace(outcome, seconds=self._seconds(cell, outcome, times)))
 
@@ -207,7 +223,8 @@ class PlannedSearch(Searcher):  # type: ignore[misc]  # Ray has no types
         whole = kept.origin is not None and outcome.status == "complete" and outcome.accumulate is None
         name = identity(trial, data, kept.origin or {}) if whole else None
         tries = self._hands.record.tries(cell.id)
-        record = Record(cell, outcome, trial.content_hash(), provenance.now(), data, name, kept.adopted_from, tries)
+        ended, origin = provenance.now(), kept.adopted_from
+        record = Record(cell, outcome, trial.content_hash(), ended, data, name, origin, tries, kept.plan)
         del self._described[cell.id]
         self._hands.record.append(record)
         self._hands.files.save(self._hands.record.path.name)

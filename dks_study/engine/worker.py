@@ -12,6 +12,7 @@ from ray.train.torch import TorchTrainer
 from ray.tune.integration.ray_train import TuneReportCallback
 
 from dks_study.engine.cluster import check_node
+from dks_study.engine.limiting import limited
 from dks_study.engine.meeting import Meeting
 from dks_study.engine.naming import NAME
 from dks_study.engine.sharing import SharedData
@@ -70,7 +71,9 @@ def _train_loop(packed: dict[str, Any]) -> None:
     check_node(place, config["code"])  # a node may have come since the study began
     config["data"].check_here()
     watch = Watch.read(config["watch"]) if config["watch"] else None
-    with place.opened(writer=ray.train.get_context().get_world_rank() == 0) as (folder, push):
+    is_first = ray.train.get_context().get_world_rank() == 0  # of a group it is enough to end one process
+    limit_s = config["limit_s"] if is_first else None
+    with limited(place, limit_s), place.opened(writer=is_first) as (folder, push):
 
         def report(metrics: dict[str, float]) -> None:
             push()

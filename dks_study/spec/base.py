@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, SerializationInfo
@@ -34,9 +34,9 @@ class Spec(BaseModel):
         """Return 10 hex digits that depend on every value in the description and on nothing else."""
         return hash_of(self.hashed())
 
-    def hashed(self, exclude: Set[str] = frozenset()) -> dict[str, Any]:
+    def hashed(self, exclude: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Return what hashes are made of: all values as JSON has them, but for defaults that `without_later` drops."""
-        return self.model_dump(mode="json", exclude=set(exclude), context=_HASHED)
+        return self.model_dump(mode="json", exclude=dict(exclude or {}), context=_HASHED)
 
 
 def without_later(spec: Spec, values: dict[str, Any], info: SerializationInfo, later: Iterable[str]) -> dict[str, Any]:

@@ -20,7 +20,8 @@ def prose_of(model: type[Spec]) -> str:
 def words_of(model: type[Spec]) -> dict[str, str]:
     """Return what the docstring of `model` says of each of its keys, as they are written in YAML.
 
-    That is the key's entry under `Attributes:`, or else the sentences that name it in backticks; "" if there is none.
+    That is the key's entry under `Attributes:`, there or in what `model` extends, or else the sentences that name it in
+    backticks; "" if there is none.
     """
     listed: dict[str, str] = {}
     for described in reversed(model.__mro__):  # what several descriptions have is told in what they are made from

@@ -1,6 +1,10 @@
-"""Command lines whose mistakes are told in one line, as all others are."""
+"""Command lines whose mistakes are told in one line, as all others are, and values that several of them take."""
 
 import argparse
+import math
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import NoReturn
 
 from dks_study.spec.yamldoc import SpecError
@@ -16,3 +20,43 @@ class OptionParser(argparse.ArgumentParser):
             SpecError: always.
         """
         raise SpecError(message.removeprefix("argument "))
+
+
+def above_0(unit: str) -> Callable[[str], float]:
+    """Return what reads a number of `unit` above 0."""
+
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not 0 < value < math.inf:
+            raise argparse.ArgumentTypeError(f"must be a number of {unit} above 0, got {text!r}")
+        return value
+
+    return read
+
+
+def some_text(what: str) -> Callable[[str], str]:
+    """Return what reads a text that says something; `what` it must be."""
+
+    def read(text: str) -> str:
+        if not text.strip():
+            raise argparse.ArgumentTypeError(f"must be {what}, got {text!r}")
+        return text
+
+    return read
+
+
+def next_time(text: str, now_s: float | None = None) -> float:
+    """Return when it is next so late by the clock, 00:00 to 23:59, in seconds of time.time().
+
+    `now_s` is the time on that clock; None: now.
+    """
+    try:
+        clock = datetime.strptime(text, "%H:%M")
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a time of the day such as 08:00, got {text!r}") from None
+    now = datetime.fromtimestamp(time.time() if now_s is None else now_s)
+    then = now.replace(hour=clock.hour, minute=clock.minute, second=0, microsecond=0)
+    return (then if then > now else then + timedelta(days=1)).timestamp()

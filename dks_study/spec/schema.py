@@ -159,7 +159,7 @@ def _arm(defs: Mapping[str, Schema]) -> Schema:
     """Return the schema of an arm: dotted keys of `trial`, but for those that are the same in the whole study."""
     known: dict[str, Schema] = {}
     patterns: dict[str, Schema] = {}
-    for key, schema in _dotted({"$ref": "#/$defs/RunSpec"}, defs, ""):
+    for key, schema in _dotted({"$ref": "#/$defs/CommonRunSpec"}, defs, ""):
         if any(key == c or key.startswith(f"{c}.") or c.startswith(f"{key}.") for c in COMMON):
             continue
         free = _KEY_OF_ANY in key

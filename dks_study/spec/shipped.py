@@ -1,4 +1,4 @@
-"""Where the files are that come with the package: search spaces, profiles, recipes, a teacher's weights, results."""
+"""Where the files are that come with the package: search spaces, profiles, recipes, a teacher, results, a citation."""
 
 from pathlib import Path
 
@@ -6,6 +6,7 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 # A wheel holds them inside the package, a checkout beside it.
 HOME = _PACKAGE if (_PACKAGE / "search_spaces").is_dir() else _PACKAGE.parent
 SPACES = HOME / "search_spaces"
+CITATION = HOME / "CITATION.cff"
 KEPT = HOME / "analysis" / "results"  # studies with their results; a wheel has none
 
 

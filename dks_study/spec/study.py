@@ -1,10 +1,12 @@
 """The frozen, validated description of a study: a question's arms and search, and the scale they are run at."""
 
 import json
+import re
+from collections.abc import Mapping
 from copy import deepcopy
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from dks_study.spec.base import Name, Seed, Spec, hash_of
 from dks_study.spec.branches import auto_recipes
@@ -36,19 +38,50 @@ class TableSpec(Spec):
         return self.against.get(arm, self.reference)
 
 
+_TIME, _SECONDS = re.compile(r"(\d+(?:\.\d+)?)([smh])"), {"s": 1, "m": 60, "h": 3600}
+
+
+def _check_time(text: str) -> str:
+    if not (match := _TIME.fullmatch(text)) or float(match[1]) == 0:
+        raise ValueError("the rule is a number above 0 and its unit, such as 90s, 30m or 2h")
+    return text
+
+
+class CommonRunSpec(RunSpec):
+    """What the training runs of a study have in common.
+
+    Attributes:
+        time_limit: how long a trial may train at a stretch, such as 90s, 30m or 2h: one that hangs is killed then,
+            listed as timed_out and not tried again by itself. It changes no number: a study can go on with another.
+    """
+
+    time_limit: Annotated[str, AfterValidator(_check_time)] | None = None
+
+    @property
+    def time_limit_s(self) -> float | None:
+        """The limit in seconds."""
+        match = _TIME.fullmatch(self.time_limit or "")
+        return float(match[1]) * _SECONDS[match[2]] if match else None
+
+
 # What no arm and no axis may change: a table compares equal budgets on the same split. The length of training alone may
 # be tuned, in every arm alike and up to the common `trial.epochs`: with one length for all, an arm that suffers from
 # training too long loses to one that does not, whatever else it does. An arm may also train as long as another costs
 # (`epochs: {match: ARM, by: macs}`): then budgets are equal in multiply-accumulates in place of epochs.
 COMMON = {
-    *("epochs", "resources", "compute", "exits"),
+    *("epochs", "resources", "compute", "exits", "time_limit"),
     *("data.name", "data.root", "data.validation_fraction", "data.split_seed"),
     *("data.in_memory", "data.image_pixels", "data.evaluation"),
 }
 
 
 # They change no number: a study can go on with others.
-UNHASHED = {"max_failures", "keep"}
+UNHASHED = {"max_failures", "keep", "trial.time_limit"}
+_LEFT_OUT: Mapping[str, Any] = {
+    "max_failures": True,
+    "keep": True,
+    "trial": {"time_limit": True},
+}  # the same, as pydantic takes it
 
 
 class StudySpec(Spec):
@@ -73,7 +106,7 @@ class StudySpec(Spec):
     name: Name
     question: str = Field(min_length=1)
     profile: Name
-    trial: RunSpec
+    trial: CommonRunSpec
     arms: dict[Name, dict[str, Any]] = Field(min_length=1)
     search: SearchSpec = SearchSpec()
     report_seeds: tuple[Seed, ...] = Field(min_length=1)
@@ -160,7 +193,11 @@ class StudySpec(Spec):
 
     def content_hash(self) -> str:
         """Return 10 hex digits that depend on every value but those of UNHASHED."""
-        return hash_of(self.hashed(exclude=UNHASHED))
+        return hash_of(self.hashed(exclude=_LEFT_OUT))
+
+    def counting(self) -> dict[str, Any]:
+        """Return every value but those of UNHASHED, under its key in YAML."""
+        return self.model_dump(mode="json", by_alias=True, exclude=dict(_LEFT_OUT))
 
     def axes_of(self, arm: str) -> dict[str, AxisSpec]:
         """Return the axes that are searched in `arm`, by dotted key."""
@@ -189,7 +226,8 @@ def arm_trial(
 
 def _arm_values(study: StudySpec, arm: str, setting: Setting, epochs: int | None) -> dict[str, Any]:
     # Only what was written: defaults of one backbone family must not follow an arm into another.
-    values: dict[str, Any] = study.trial.model_dump(mode="json", exclude_unset=True, by_alias=True)
+    written = study.trial.model_dump(mode="json", exclude_unset=True, by_alias=True, exclude={"time_limit"})
+    values: dict[str, Any] = written
     changes = {key: value for key, value in study.arms[arm].items() if key != LENGTH}
     for dotted, value in {**changes, **setting}.items():
         _set_dotted(values, dotted, value)

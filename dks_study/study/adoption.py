@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dks_study.spec.base import Problem
+from dks_study.spec.study import StudySpec
 from dks_study.spec.trial import TrialSpec
 from dks_study.study.failures import is_disk_full
 from dks_study.study.identity import ORIGIN, Kept, Origin, identity, origin_of, origin_text, read_origin
@@ -30,6 +31,8 @@ from dks_study.study.ledger import (
     read_ledger,
     read_outcome,
 )
+from dks_study.study.results import ResultsError, load_study_of
+from dks_study.study.sealing import Plan, plan_of
 from dks_study.study.stopping import Watch
 from dks_study.study.storage import Files
 
@@ -103,18 +106,28 @@ class Adoption:
     """Takes trials from donors into the files of a study."""
 
     def __init__(
-        self, files: Files, donors: Iterable[Donor], data: str, environment: Mapping[str, str], *, checkpoints: bool
+        self,
+        study: StudySpec,
+        files: Files,
+        donors: Iterable[Donor],
+        data: str,
+        environment: Mapping[str, str],
+        *,
+        checkpoints: bool,
     ) -> None:
         """Take from `donors`.
 
         Args:
-            files: of the study that takes them.
+            study: that takes them.
+            files: of that study.
             donors: what there is.
             data: fingerprint of the data of this study.
             environment: what a trial of this study would be trained with.
             checkpoints: whether this study wants a trial's checkpoints whatever its result.
         """
         self._files, self.data, self._environment, self._checkpoints = files, data, environment, checkpoints
+        self._question, self._plan = study.name, plan_of(study)
+        self._studies = dict[Path, StudySpec | None]()  # of donors of confirmations
         self.donors, self._donors = tuple(donors), dict[str, list[Donor]]()
         for donor in self.donors:
             self._donors.setdefault(donor.record.identity or "", []).append(donor)
@@ -149,12 +162,26 @@ class Adoption:
                     raise
                 self.unfit[cell.id] = str(error), donor.folder
                 continue
-            (copy / ORIGIN).write_text(origin_text(Kept(origin, donor.trained_by)), encoding="utf-8")
+            plan = self._other_plan(donor) if cell.phase == "confirm" else None
+            (copy / ORIGIN).write_text(origin_text(Kept(origin, donor.trained_by, plan)), encoding="utf-8")
             if outcome.steps != donor.record.outcome.steps:
                 (copy / OUTCOME).write_text(outcome_text(replace(outcome, seconds=None)), encoding="utf-8")
             self._files.take_over(copy, cell.id)
             return outcome
         return None
+
+    def _other_plan(self, donor: Donor) -> Plan | None:
+        """Return the plan under which a confirmation of the same question was first seen, if that is not this one."""
+        if donor.study not in self._studies:
+            try:
+                self._studies[donor.study] = load_study_of(donor.study)
+            except (ResultsError, ValueError):  # an older one, whose description cannot be read by now
+                self._studies[donor.study] = None
+        theirs = self._studies[donor.study]
+        if theirs is None or theirs.name != self._question:
+            return None
+        plan = donor.record.plan or plan_of(theirs)
+        return None if plan == self._plan else plan
 
     def _copied(self, donor: Donor) -> Path:
         """Return a copy of a donor's folder, in the scratch folder."""

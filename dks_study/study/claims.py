@@ -19,8 +19,10 @@ from dks_study.spec.search import AxisSpec
 from dks_study.spec.study import StudySpec
 from dks_study.spec.trial import Scalar
 from dks_study.study.agreement import lasting
-from dks_study.study.ledger import Cell, cell_of, read_ledger
+from dks_study.study.ledger import Cell, read_ledger, read_seal
 from dks_study.study.results import Results, load_results
+from dks_study.study.sealing import changes, plan_of
+from dks_study.study.trial_names import cell_of
 
 SETTING = "setting/"
 
@@ -59,6 +61,9 @@ def claims_in(folder: Path) -> tuple[StudySpec, tuple[Claim, ...]]:
     found = tuple(_claims(results, whole.drop_duplicates("trial")))
     if not found:
         raise ClaimError(f"{folder}: must hold trials that completed in one piece, got none")
+    sealed = read_seal(folder / "ledger.jsonl")
+    if sealed and (other := changes(sealed, plan_of(results.study))):
+        raise ClaimError(f"{folder}: provenance.json must hold the plan that ledger.jsonl sealed, got {other}")
     if text := next(_denied(folder, {claim.cell.id: claim for claim in found}), None):
         raise ClaimError(f"{folder}: trials.parquet must hold what ledger.jsonl says, got {text}")
     return results.study, found

@@ -26,6 +26,7 @@ from dks_study.spec.shipped import found
 from dks_study.spec.trial import TrialSpec
 from dks_study.study.ledger import write_whole
 from dks_study.study.machine import instructions, processor, settings, versions
+from dks_study.study.sealing import Plan
 from dks_study.study.sources import DIGITS, TRIALS, UnknownSourceError, code_of
 from dks_study.training.team import Team
 
@@ -44,10 +45,12 @@ class Kept:
     Attributes:
         origin: None if it is not known, or not one: a trial that went on elsewhere.
         adopted_from: the study that trained it, if that is another one.
+        plan: of an adopted confirmation: under which its result was first seen, if that is not the study's own.
     """
 
     origin: Origin | None = None
     adopted_from: str | None = None
+    plan: Plan | None = None
 
 
 def identity(trial: TrialSpec, data: str, origin: Origin) -> str:
@@ -107,14 +110,17 @@ def write_origin(folder: Path, kept: Kept) -> None:
 def origin_text(kept: Kept) -> str:
     """Return what a trial's origin file holds."""
     origin = None if kept.origin is None else dict(kept.origin)
-    return json.dumps({"origin": origin, "adopted_from": kept.adopted_from})
+    plan = {"plan": vars(kept.plan)} if kept.plan else {}
+    return json.dumps({"origin": origin, "adopted_from": kept.adopted_from, **plan})
 
 
 def read_origin(folder: Path) -> Kept:
     """Return what the trial in `folder` says of its origin."""
     try:
-        return Kept(**json.loads((folder / ORIGIN).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        fields = json.loads((folder / ORIGIN).read_text(encoding="utf-8"))
+        plan = Plan.read(fields["plan"]) if "plan" in fields else None
+        return Kept(**{**fields, "plan": plan})
+    except (OSError, ValueError, TypeError, KeyError):
         return Kept()
 
 

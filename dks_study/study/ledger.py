@@ -1,15 +1,15 @@
 """The ledger: an append-only file of finished trials, one JSON object a line. It makes a resume exact.
 
-A line is written and flushed to disk before anything else learns that the trial has ended. Only the last line can
+A line is written and flushed to disk before anything else learns that the trial has ended. Two lines are no trials: one
+lets a lost trial run again, one seals the plan before the first confirmation. Only the last line can
 be cut in half by a crash; such a line is dropped when the ledger is opened, and its trial is settled again from its
 own folder.
 """
 
 import json
 import os
-import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,13 +17,19 @@ from typing import Any, Literal
 
 from dks_study.spec.base import Problem
 from dks_study.spec.trial import Setting
+from dks_study.study.sealing import Plan
 
 OUTCOME, ERROR = "outcome.json", "error.txt"
-_AGAIN = "try_again"  # the key of a line that is no record
+_AGAIN, _SEALED = "try_again", "sealed"  # the keys of lines that are no records
 Phase = Literal["search", "race", "confirm"]
 Choice = Literal["written", "tuned", "both"]
-Status = Literal["complete", "stopped", "diverged", "out_of_memory", "failed"]
-LOST: tuple[Status, ...] = ("diverged", "out_of_memory", "failed")  # without a result that there should have been
+Status = Literal["complete", "stopped", "diverged", "out_of_memory", "timed_out", "failed"]
+LOST: tuple[Status, ...] = (
+    "diverged",
+    "out_of_memory",
+    "timed_out",
+    "failed",
+)  # without a result that there should have been
 
 
 @dataclass(frozen=True)
@@ -76,28 +82,9 @@ class Cell:
         return rows if self.choice == "both" else {self.choice: rows[self.choice]}
 
 
-_ID = re.compile(
-    r"(?P<arm>.+)-(?:(?P<phase>search|race)(?P<repeat>\d*)-(?P<index>\d+)"
-    r"|(?P<confirm>confirm|written)(?P<member>\d*)-seed(?P<seed>\d+))"
-)
-
-
 def search_id(arm: str, index: int, repeat: int = 0) -> str:
     """Return the id of search trial `index` of `arm` in one of its independent searches."""
     return f"{arm}-search{repeat or ''}-{index}"
-
-
-def cell_of(trial: str, seed: int, epochs: int, report_seeds: Sequence[int]) -> Cell | None:
-    """Return the cell with the id `trial`, as far as an id tells: without its setting; None if it is no id."""
-    parts = _ID.fullmatch(trial)
-    if parts is None:
-        return None
-    if parts["phase"]:
-        phase: Phase = "search" if parts["phase"] == "search" else "race"
-        return Cell(parts["arm"], phase, int(parts["index"]), seed, epochs, {}, repeat=int(parts["repeat"] or 0))
-    choice: Choice = "tuned" if parts["confirm"] == "confirm" else "written"
-    position = report_seeds.index(int(parts["seed"]))
-    return Cell(parts["arm"], "confirm", position, seed, epochs, {}, int(parts["member"] or 0), choice=choice)
 
 
 @dataclass(frozen=True)
@@ -136,6 +123,7 @@ class Record:
     identity: str | None = None  # of a complete trial: whoever has the same has the same numbers; None: not known
     adopted_from: str | None = None  # the study that trained it, if that is another one
     tries: int = 1  # this one and those before it that were lost
+    plan: Plan | None = None  # of an adopted confirmation: under which its result was first seen, if another than here
 
 
 class LedgerError(Problem, ValueError):
@@ -153,7 +141,7 @@ class Ledger:
         """
         self.path, self._waits = path, True
         self.records = list(read_ledger(path))
-        self._lost = _lost_tries(_lines(path))
+        self._lost, self.plan = _lost_tries(_lines(path)), read_seal(path)
         if path.exists():
             whole = path.read_bytes().rpartition(b"\n")[0]
             size = len(whole) + 1 if whole else 0
@@ -177,8 +165,18 @@ class Ledger:
 
     def append(self, record: Record) -> None:
         """Write `record` and wait until it is on disk."""
-        self._write({**vars(record), "cell": vars(record.cell), "outcome": vars(record.outcome)})
+        plan = {"plan": vars(record.plan)} if record.plan else {}
+        fields = {name: value for name, value in vars(record).items() if name != "plan"}
+        self._write({**fields, "cell": vars(record.cell), "outcome": vars(record.outcome), **plan})
         self.records.append(record)
+
+    def seal(self, plan: Plan) -> bool:
+        """Write down what the confirmation goes by, if it is not what was sealed last; return whether it was new."""
+        if plan == self.plan:
+            return False
+        self._write({_SEALED: vars(plan)})
+        self.plan = plan
+        return True
 
     def tries(self, trial: str) -> int:
         """Return how many tries of a trial there are with the next one."""
@@ -223,17 +221,22 @@ def read_ledger(path: Path) -> Iterator[Record]:
     for line in lines:
         if isinstance(line, str):
             again[line] -= 1
-        elif not again[line.cell.id]:
+        elif isinstance(line, Record) and not again[line.cell.id]:
             yield line
 
 
-def _lost_tries(lines: Iterable[Record | str]) -> Counter[str]:
+def read_seal(path: Path) -> Plan | None:
+    """Return the plan that was sealed last in a ledger, None if there is none; raises as `read_ledger`."""
+    return next((line for line in reversed(list(_lines(path))) if isinstance(line, Plan)), None)
+
+
+def _lost_tries(lines: Iterable[Record | str | Plan]) -> Counter[str]:
     """Return how often each trial of a ledger was lost and was to be tried again."""
     return Counter(line for line in lines if isinstance(line, str))
 
 
-def _lines(path: Path) -> Iterator[Record | str]:
-    """Yield what each line says: how a trial ended, or the id of one that is to be tried again."""
+def _lines(path: Path) -> Iterator[Record | str | Plan]:
+    """Yield what each line says: how a trial ended, the id of one that is to be tried again, or a sealed plan."""
     if not path.exists():
         return
     whole, newline, _unfinished = path.read_bytes().rpartition(b"\n")
@@ -242,11 +245,17 @@ def _lines(path: Path) -> Iterator[Record | str]:
             fields = json.loads(line)
             if _AGAIN in fields:
                 yield str(fields[_AGAIN])
-                continue
-            cell, outcome = Cell(**fields.pop("cell")), Outcome(**fields.pop("outcome"))
-            yield Record(cell=cell, outcome=outcome, **fields)
+            elif _SEALED in fields:
+                yield Plan.read(fields[_SEALED])
+            else:
+                yield _record(fields)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise LedgerError(f"{path}:{number}: not a record of a trial: {error}") from error
+
+
+def _record(fields: dict[str, Any]) -> Record:
+    cell, outcome, plan = Cell(**fields.pop("cell")), Outcome(**fields.pop("outcome")), fields.pop("plan", None)
+    return Record(cell=cell, outcome=outcome, plan=Plan.read(plan) if plan else None, **fields)
 
 
 def read_outcome(folder: Path) -> Outcome | None:

@@ -27,6 +27,7 @@ from dks_study.study.ledger import Cell, Ledger, Record
 from dks_study.study.mixing import MergeError, Side
 from dks_study.study.planner import Planner, planned_trials, trial_of
 from dks_study.study.provenance import write_provenance
+from dks_study.study.sealing import plan_of
 from dks_study.study.search import optuna_suggest
 from dks_study.study.storage import CHECKPOINTS, Files
 from dks_study.study.trial import in_parts
@@ -73,6 +74,7 @@ def merge(study: StudySpec, sides: Sequence[Side], folder: Path) -> Merged:
     ledger, files, merged = Ledger(folder / "ledger.jsonl"), Files(folder, None), Merged()
     planner, checkpoints = Planner(study, optuna_suggest(study)), Checkpoints(study, files, {}, None)
     with ledger.together():
+        ledger.seal(plan_of(study))
         while isinstance(cell := planner.next(), Cell):
             taken = _taken(study, cell, donors[cell.id], files.trial(cell.id), merged.unfit)
             if taken is None:
@@ -169,9 +171,11 @@ def _taken(
             unfit.append(f"{place}: {error}")
             continue
         trained_by = record.adopted_from or side.name
+        # The seeds that the others have are no other plan; what that study itself had seen before is.
+        plan = None if record.plan == plan_of(side.study) else record.plan
         if (target / ORIGIN).exists():
-            write_origin(target, Kept(read_origin(target).origin, trained_by))
-        return replace(record, cell=cell, adopted_from=trained_by)
+            write_origin(target, Kept(read_origin(target).origin, trained_by, plan))
+        return replace(record, cell=cell, adopted_from=trained_by, plan=plan)
     return None
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dks_study.spec.base import Problem
-from dks_study.spec.study import UNHASHED, StudySpec
+from dks_study.spec.study import StudySpec
 from dks_study.study.agreement import unlike
 from dks_study.study.identity import read_origin
 from dks_study.study.ledger import Record, read_ledger
@@ -115,7 +115,7 @@ def _refuse(what: str, names: tuple[str, str], one: Mapping[str, object], other:
 
 
 def _description(side: Side) -> Mapping[str, object]:
-    return flat(side.study.model_dump(mode="json", by_alias=True, exclude=UNHASHED | {"report_seeds"}))
+    return flat({key: value for key, value in side.study.counting().items() if key != "report_seeds"})
 
 
 def _data(side: Side) -> Mapping[str, object]:

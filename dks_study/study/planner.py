@@ -5,7 +5,7 @@ only the trials of its earlier groups of `search.parallel`, a race begins when i
 when its race has. So an interrupted study goes on to the same table.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from enum import Enum
 from itertools import count, islice
@@ -58,13 +58,26 @@ class Planner:
             self._cells[record.cell.id] = record.cell
             self._outcomes[record.cell.id] = record.outcome
 
-    def next(self) -> Cell | Step:
-        """Return a cell to start now (it counts as running from here on), WAIT, or DONE."""
-        cell = self._next_search() or self._next_race() or self._next_confirmation()
-        if cell is None:
-            return Step.WAIT if self.running else Step.DONE
-        self._cells[cell.id] = cell
-        return cell
+    def next(self, may_begin: Callable[[Sequence[Cell]], bool] | None = None) -> Cell | Step:
+        """Return a cell to start now (it counts as running from here on), WAIT, or DONE.
+
+        `may_begin` is asked before a trial of a search, and before a report seed with all its trials: DONE then means
+        that nothing runs, and that it has refused the rest.
+        """
+        for find in (self._next_search, self._next_race, self._next_confirmation):
+            cell = find()
+            if cell and (may_begin is None or self._may_start(cell, may_begin)):
+                self._cells[cell.id] = cell
+                return cell
+        return Step.WAIT if self.running else Step.DONE
+
+    def _may_start(self, cell: Cell, may_begin: Callable[[Sequence[Cell]], bool]) -> bool:
+        if cell.phase != "confirm":
+            return may_begin([cell])
+        of_seed = list(self._confirmations(cell.index, cell.seed))
+        if any(each.id in self._cells for each in of_seed):
+            return True  # what has begun ends
+        return {each.arm for each in of_seed} == set(self._study.arms) and may_begin(of_seed)
 
     def settle(self, cell_id: str, outcome: Outcome) -> None:
         """Take the outcome of a cell that `next` handed out."""

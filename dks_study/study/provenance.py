@@ -6,7 +6,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -41,6 +41,7 @@ class Session:
     numbers: str  # hash of those that can change a number, or which trials there are
     packages: dict[str, str]
     hardware: dict[str, str | int | float]
+    energy_j: dict[str, float] = field(default_factory=dict)  # by cpu and gpu; {}: not measured
 
 
 @cache
@@ -142,9 +143,9 @@ def write_provenance(
     write_whole(folder / PROVENANCE, json.dumps(content, indent=1) + "\n")
 
 
-def ended(session: Session) -> Session:
-    """Return the session with its end set to now."""
-    return replace(session, ended=now())
+def ended(session: Session, energy_j: Mapping[str, float] | None = None) -> Session:
+    """Return the session with its end set to now, and what energy the machine took if that was measured."""
+    return replace(session, ended=now(), energy_j=dict(energy_j or {}))
 
 
 def changed(earlier: list[dict[str, Any]], session: Session) -> str:
@@ -158,7 +159,7 @@ def changed(earlier: list[dict[str, Any]], session: Session) -> str:
 
 def other_results(study: StudySpec, folder: Path) -> str | None:
     """Return a note on the results beside `folder` whose description is nearest to `study`; None if there are none."""
-    mine = flat(study.model_dump(mode="json", by_alias=True, exclude=UNHASHED))
+    mine = flat(study.counting())
     others = {}
     for path in sorted(folder.parent.glob(f"{study.name}-*/{PROVENANCE}")):
         if path.parent != folder and (theirs := _read_resolved(path)):
@@ -196,7 +197,7 @@ def same_question(study: StudySpec, places: Sequence[Path]) -> list[Path]:
 def _read_resolved(path: Path) -> dict[str, object]:
     try:
         resolved = json.loads(path.read_text(encoding="utf-8"))["resolved"]
-        return flat({key: value for key, value in resolved.items() if key not in UNHASHED})
+        return {key: value for key, value in flat(resolved).items() if key not in UNHASHED}
     except (OSError, ValueError, KeyError, AttributeError):
         return {}
 

@@ -10,8 +10,10 @@ from pyarrow import ArrowException
 
 from dks_study.spec.base import Problem
 from dks_study.spec.study import StudySpec
-from dks_study.study.ledger import Record, read_epochs, read_ledger
+from dks_study.study.bundles import opened
+from dks_study.study.ledger import Record, read_epochs, read_ledger, read_seal
 from dks_study.study.provenance import PROVENANCE, ProvenanceError, read_provenance
+from dks_study.study.sealing import Plan, changes
 
 
 class ResultsError(Problem, ValueError):
@@ -29,12 +31,18 @@ class Results:
     epochs: pd.DataFrame  # trial, arm, phase, seed, epoch, and metrics
 
 
-def load_results(folder: Path) -> Results:
-    """Return the results in `folder`.
+def load_results(path: Path) -> Results:
+    """Return the results in the folder, or in the bundle, `path`.
 
     Raises:
         ResultsError: if the folder has no provenance.json, trials.parquet or epochs.parquet, or one is damaged.
+        BundleError: if it is a file and no bundle, or a damaged one.
     """
+    with opened(path) as folder:
+        return _results_in(folder)
+
+
+def _results_in(folder: Path) -> Results:
     for name in ("provenance.json", "trials.parquet", "epochs.parquet"):
         if not (folder / name).is_file():
             raise ResultsError(f"{folder}: not the results of a study: {name} is missing")
@@ -67,9 +75,10 @@ def write_results(folder: Path) -> list[str]:
 
     Returns the trials that completed but whose epochs.jsonl lacks epochs: damaged since.
     """
-    records = sorted(read_ledger(folder / "ledger.jsonl"), key=_order)
+    path = folder / "ledger.jsonl"
+    records, plan = sorted(read_ledger(path), key=_order), read_seal(path)
     frames = {
-        "trials": pd.DataFrame([row for record in records for row in _trial_rows(record)]),
+        "trials": pd.DataFrame([row for record in records for row in _trial_rows(record, plan)]),
         "epochs": pd.DataFrame([row for record in records for row in _epoch_rows(record, folder)]),
     }
     for name, frame in frames.items():
@@ -92,13 +101,14 @@ def _order(record: Record) -> tuple[str, str, int, bool, int, int]:
     )
 
 
-def _trial_rows(record: Record) -> Iterator[dict[str, object]]:
+def _trial_rows(record: Record, plan: Plan | None) -> Iterator[dict[str, object]]:
     """Yield a row for each row of a table that a confirmation counts for, and one for any other trial."""
     if record.cell.phase != "confirm":
         yield _trial_row(record, record.cell.arm, None)
         return
+    other = changes(record.plan, plan) if record.plan and plan else ""
     for choice, row in record.cell.rows.items():
-        yield _trial_row(record, row, choice)
+        yield _trial_row(record, row, choice) | ({"plan_changed": other} if other else {})
 
 
 def _trial_row(record: Record, row: str, choice: str | None) -> dict[str, object]:

@@ -1,4 +1,5 @@
-"""Lost trials get another try: `--retry failed`, `--retry diverged`, `--retry out_of_memory`, `--retry TRIAL`.
+"""Lost trials get another try: `--retry failed`, `--retry diverged`, `--retry out_of_memory`,
+`--retry timed_out`, `--retry TRIAL`.
 
 A trial with a result is never tried again, and of several tries the last one counts, whatever it is: nobody picks the
 best. A trial goes on from its last whole epoch. One of a search whose choice is being confirmed by now is refused: with

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 
-from dks_study.spec.study import UNHASHED, StudySpec
+from dks_study.spec.study import StudySpec
 from dks_study.study.ledger import Cell, LedgerError, Outcome, Phase, read_ledger
 from dks_study.study.planner import PHASES
 from dks_study.study.provenance import ProvenanceError, hardware, read_provenance
@@ -64,19 +64,19 @@ class Estimate:
     def _pace(self, kind: Kind) -> float | None:
         """Return the seconds per epoch of a kind; None if neither it nor, by way of earlier studies, any is known."""
         here = self._seen(kind)
-        before = _mean(self._earlier, kind)
+        before = mean_pace(self._earlier, kind)
         if here is not None or before is None:
             return here
-        both = [(self._seen(each), _mean(self._earlier, each)) for each in (*self._own, *self._now)]
+        both = [(self._seen(each), mean_pace(self._earlier, each)) for each in (*self._own, *self._now)]
         ratios = [now / then for now, then in both if now and then]
         return before * fmean(ratios) if ratios else None
 
     def _seen(self, kind: Kind) -> float | None:
-        whole = _mean(self._own, kind)
-        return _mean(self._now, kind) if whole is None else whole
+        whole = mean_pace(self._own, kind)
+        return mean_pace(self._now, kind) if whole is None else whole
 
 
-def _mean(pace: Pace, kind: Kind) -> float | None:
+def mean_pace(pace: Pace, kind: Kind) -> float | None:
     """Return the mean pace of a kind; that of the arm's other phases is better than nothing."""
     arm, phase = kind
     latest = next((known for each in (phase, *PHASES) if (known := pace.get((arm, each)))), None)
@@ -140,8 +140,9 @@ def _written(path: Path) -> float:
 def _same_arms(study: StudySpec, other: Path) -> set[str]:
     """Return the arms that take as long in the study in the folder `other` as in `study`."""
     provenance = read_provenance(other)
-    theirs, mine = provenance["resolved"], study.model_dump(mode="json", by_alias=True, exclude=UNHASHED)
-    runs = [{key: value for key, value in each["trial"].items() if key != "epochs"} for each in (theirs, mine)]
+    theirs, mine = provenance["resolved"], study.counting()
+    others = ("epochs", "time_limit")
+    runs = [{key: value for key, value in each["trial"].items() if key not in others} for each in (theirs, mine)]
     if runs[0] != runs[1] or provenance["sessions"][-1]["hardware"]["cpu"] != hardware(0)["cpu"]:
         return set()
     return {arm for arm in mine["arms"] if theirs["arms"].get(arm) == mine["arms"][arm]}

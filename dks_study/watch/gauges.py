@@ -12,7 +12,7 @@ from dks_study.study.ledger import Cell, Outcome, Phase, Status
 from dks_study.study.planner import PHASES
 from dks_study.watch.progress import Metrics, Tracker
 
-ENDED: tuple[Status, ...] = ("complete", "stopped", "diverged", "out_of_memory", "failed")
+ENDED: tuple[Status, ...] = ("complete", "stopped", "diverged", "out_of_memory", "timed_out", "failed")
 TRIALS = "dks_trials"
 BEST = "dks_best_val_top1_percent"
 SPEED = "dks_images_per_second"

@@ -29,6 +29,7 @@ _STATES = {
     "stopped": TrialState.PRUNED,
     "diverged": TrialState.FAIL,
     "out_of_memory": TrialState.FAIL,
+    "timed_out": TrialState.FAIL,
     "failed": TrialState.FAIL,
 }
 

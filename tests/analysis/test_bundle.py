@@ -1,10 +1,19 @@
 """A bundle holds what tables and figures need, and nothing that a person would not want to pass on."""
 
+import hashlib
+import json
+import shutil
+import zipfile
+
+import pytest
 from made_up import made_up
 from test_report import write
 
+from dks_study import cli
+from dks_study.analysis.kept import FOLDER_VARIABLE, kept
 from dks_study.analysis.tables.bundle import main
 from dks_study.analysis.tables.study import write_tables
+from dks_study.study.bundles import BundleError, pack
 from dks_study.study.results import load_results
 
 
@@ -23,8 +32,162 @@ def test_a_bundle_has_the_same_table_and_every_epoch(tmp_path):
     assert (kept.epochs["val/top1/main"] - given.epochs["val/top1/main"]).abs().max() < 1e-4
 
 
-def test_wrong_words_and_folders_get_one_line_and_status_2(tmp_path, capsys):
-    assert main([]) == 2
-    assert main([str(tmp_path), str(tmp_path / "kept")]) == 2
-    assert len(capsys.readouterr().err.splitlines()) == 2
-    assert not (tmp_path / "kept").exists()
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """A study with its table."""
+    source = write(tmp_path_factory.mktemp("bundled") / "study", made_up())
+    write_tables(load_results(source), source)
+    return source
+
+
+@pytest.fixture
+def made(study, tmp_path):
+    """Its bundle, which may be spoiled."""
+    path = tmp_path / "results/study.zip"
+    path.parent.mkdir()
+    assert cli.main(["bundle", str(study), str(path), "--licence", "CC-BY-4.0"]) == 0
+    return path
+
+
+def test_a_bundle_is_the_same_to_the_last_byte_when_it_is_made_again_elsewhere(study, made, tmp_path):
+    moved = shutil.copytree(study, tmp_path / "elsewhere/study")  # other times, another place
+    assert cli.main(["bundle", str(moved), str(tmp_path / "again.zip"), "--licence", "CC-BY-4.0"]) == 0
+    assert (tmp_path / "again.zip").read_bytes() == made.read_bytes()
+    assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_a_bundle_says_of_every_file_what_it_is(study, made):
+    with zipfile.ZipFile(made) as bundle:
+        held = {name: bundle.read(name) for name in bundle.namelist()}
+    graph = {part["@id"]: part for part in json.loads(held.pop("ro-crate-metadata.json"))["@graph"]}
+    assert graph["ro-crate-metadata.json"]["conformsTo"] == {"@id": "https://w3id.org/ro/crate/1.1"}
+    root = graph["./"]
+    assert {part["@id"] for part in root["hasPart"]} == held.keys()
+    assert {*held} >= {"provenance.json", "trials.parquet", "epochs.parquet", "table.md", "CITATION.cff", "LICENSE"}
+    assert root["license"] == {"@id": "https://spdx.org/licenses/CC-BY-4.0"}
+    for name, content in held.items():
+        assert graph[name]["sha256"] == hashlib.sha256(content).hexdigest()
+        assert int(graph[name]["contentSize"]) == len(content)
+        assert name in ("CITATION.cff", "LICENSE") or content == (study / name).read_bytes()
+    assert root["citation"]["@id"] in graph
+    assert root["mentions"]["@id"] in graph
+
+
+def test_report_and_notebooks_read_a_bundle(study, made, capsys, monkeypatch):
+    assert cli.main(["report", str(made)]) == 0
+    beside = made.with_name("study-report")
+    assert capsys.readouterr().out.endswith(f"report: {beside / 'report.html'}\n")
+    assert (beside / "latex/results.tex").is_file()
+    assert load_results(study).study.question in (beside / "report.html").read_text()
+    known = load_results(made)
+    for place in (made, made.parent):
+        monkeypatch.setenv(FOLDER_VARIABLE, str(place))
+        assert kept(known.study.name, known.study.profile).trials.equals(known.trials)
+
+
+def test_without_a_licence_it_is_said(study, capsys):
+    assert cli.main(["bundle", str(study)]) == 0
+    path = study.with_name("study.zip")
+    assert capsys.readouterr().out.startswith(f"bundle: {path}\nNo licence is given")
+    with zipfile.ZipFile(path) as bundle:
+        assert "LICENSE" not in bundle.namelist()
+        assert b'"license"' not in bundle.read("ro-crate-metadata.json")
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-200])
+
+
+def emptied(path):
+    path.write_bytes(b"")
+
+
+def flipped(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(bytes(content))
+
+
+def without(name):
+    def change(path):
+        with zipfile.ZipFile(path) as bundle:
+            held = {each: bundle.read(each) for each in bundle.namelist() if each != name}
+        pack(held, path)
+
+    return change
+
+
+def replaced(name, content):
+    def change(path):
+        with zipfile.ZipFile(path) as bundle:
+            held = {each: bundle.read(each) for each in bundle.namelist()}
+        pack({**held, name: content}, path)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (cut, "is no bundle of a study, or damaged (File is not a zip file): get it anew"),
+        (emptied, "is no bundle of a study, or damaged (File is not a zip file): get it anew"),
+        (flipped, "damaged"),
+        (without("ro-crate-metadata.json"), "must be a bundle of a study, with ro-crate-metadata.json in it"),
+        (without("trials.parquet"), "is damaged: trials.parquet must be what ro-crate-metadata.json says of it"),
+        (replaced("table.md", b"better"), "is damaged: table.md must be what ro-crate-metadata.json says of it"),
+        (replaced("ro-crate-metadata.json", b"{}"), "must be a bundle of a study, with ro-crate-metadata.json in it"),
+        (replaced("ro-crate-metadata.json", b"["), "is no bundle of a study, or damaged"),
+        (replaced("ro-crate-metadata.json", b'{"@graph": [{"sha256": "x"}]}'), "must be a bundle of a study"),
+        (replaced("ro-crate-metadata.json", b'{"@graph": 3}'), "is no bundle of a study, or damaged"),
+    ],
+)
+def test_a_damaged_bundle_is_one_line(made, capsys, damage, message):
+    damage(made)
+    with pytest.raises(BundleError):
+        load_results(made)
+    assert cli.main(["report", str(made)]) == 2
+    err = capsys.readouterr().err
+    assert len(err.splitlines()) == 1
+    assert err.startswith(f"report: {made}: ")
+    assert message in err
+
+
+def test_nothing_of_a_bundle_is_written_elsewhere(made, tmp_path):
+    evil = hashlib.sha256(b"x").hexdigest()
+    graph = {"@graph": [{"@id": name, "sha256": evil} for name in ("../evil", "/evil", "a/b")]}
+    pack({"../evil": b"x", "/evil": b"x", "a/b": b"x", "ro-crate-metadata.json": json.dumps(graph).encode()}, made)
+    with pytest.raises(BundleError, match=r"\.\./evil must be what"):
+        load_results(made)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((), "the following arguments are required: RESULTS"),
+        (("nowhere",), "nowhere: not the results of a study: provenance.json is missing"),
+        (("nowhere", "kept"), "nowhere: not the results of a study: provenance.json is missing"),
+        (("STUDY", "a", "b"), "unrecognized arguments: b"),
+        (
+            ("STUDY", "a.zip", "--licence", "CC BY"),
+            "--licence: must be an SPDX identifier such as CC-BY-4.0, got 'CC BY'",
+        ),
+        (("STUDY", "a.zip", "--licence", ""), "--licence: must be an SPDX identifier such as CC-BY-4.0, got ''"),
+        (
+            ("STUDY", "a.zip", "--licence", "../x"),
+            "--licence: must be an SPDX identifier such as CC-BY-4.0, got '../x'",
+        ),
+        (("STUDY", "kept", "--licence", "MIT"), "--licence: belongs to a bundle that is a zip, got 'MIT'"),
+        (("STUDY", "no/such/a.zip"), "bundle: no/such/a.zip.tmp: No such file or directory"),
+        (("STUDY", "/proc/kept"), "bundle: /proc/kept: No such file or directory"),
+        (("STUDY/table.md",), "table.md: is no bundle of a study, or damaged"),
+    ],
+)
+def test_wrong_words_and_folders_get_one_line_and_status_2(study, tmp_path, capsys, monkeypatch, words, message):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["bundle", *(word.replace("STUDY", str(study)) for word in words)]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert len(err.splitlines()) == 1
+    assert err.startswith("dks-study: ")
+    assert message in err
+    assert not list(tmp_path.iterdir())

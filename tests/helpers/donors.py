@@ -31,4 +31,4 @@ def train_donor(folder):
 
 def adoption(files, *studies, data=DATA, there=None, checkpoints=False, notes=None):
     donors = donors_in(studies, files.folder, (notes if notes is not None else []).append)
-    return Adoption(files, donors, data, there or environment(CPU), checkpoints=checkpoints)
+    return Adoption(STUDY, files, donors, data, there or environment(CPU), checkpoints=checkpoints)

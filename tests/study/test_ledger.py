@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -14,12 +15,14 @@ from dks_study.study.ledger import (
     LedgerError,
     Outcome,
     Record,
-    cell_of,
     read_epochs,
     read_ledger,
     read_outcome,
+    read_seal,
     write_whole,
 )
+from dks_study.study.sealing import Plan
+from dks_study.study.trial_names import cell_of
 
 
 def record(index, status="complete"):
@@ -34,6 +37,28 @@ def test_what_is_appended_is_read_again(tmp_path):
     ledger.append(record(1, "diverged"))
     assert list(read_ledger(ledger.path)) == [record(0), record(1, "diverged")]
     assert Ledger(ledger.path).records == ledger.records
+
+
+def test_a_sealed_plan_is_no_trial_and_is_written_once(tmp_path):
+    ledger, plan = Ledger(tmp_path / "ledger.jsonl"), Plan((0, 1), {"dense": "abc"}, "", "def", None)
+    assert read_seal(ledger.path) is None
+    assert ledger.seal(plan)
+    assert not ledger.seal(plan)
+    ledger.append(replace(record(0), plan=replace(plan, margin=0.5)))
+    assert Ledger(ledger.path).seal(replace(plan, seeds=(0, 1, 2)))
+    again = Ledger(ledger.path)
+    assert again.plan == read_seal(ledger.path) == replace(plan, seeds=(0, 1, 2))
+    assert again.records == ledger.records
+    assert again.records[0].plan == replace(plan, margin=0.5)
+    assert len(ledger.path.read_bytes().splitlines()) == 3
+
+
+@pytest.mark.parametrize("fields", ['{"seeds": [0]}', "3", "null", '{"seeds": 3, "arms": {}}', "{}"])
+def test_a_spoiled_seal_is_said_with_its_line(tmp_path, fields):
+    path = tmp_path / "ledger.jsonl"
+    path.write_text(f'{{"sealed": {fields}}}\n')
+    with pytest.raises(LedgerError, match=r"ledger.jsonl:1: not a record"):
+        read_seal(path)
 
 
 TEXT = st.text(max_size=20)

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dks_study.analysis.plots.style import COLOURS, DOUBLE_COLUMN_IN, blank, styled
+from dks_study.analysis.plots.style import DOUBLE_COLUMN_IN, blank, styled
 from dks_study.analysis.tables.gain import COMPUTE, IN_ALL, KNOWLEDGE, REGULARISATION, STOPPING, SUPERVISION
 
 _COLOURS: Mapping[str, str] = {

@@ -1,6 +1,7 @@
 """A study as one self-contained HTML file, with its tables for LaTeX: dks-study report RESULTS."""
 
 import base64
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,9 +23,11 @@ from dks_study.analysis.tables.grid import Cell, Grid, html, latex
 from dks_study.analysis.tables.pareto import pareto_grid, pareto_table
 from dks_study.analysis.tables.settings import setting_grid
 from dks_study.analysis.tables.study import ArmTable, arm_table, table_grid
+from dks_study.spec.base import Problem
+from dks_study.study.bundles import opened
 from dks_study.study.ledger import write_whole
 from dks_study.study.provenance import recorded_of
-from dks_study.study.results import Results, ResultsError, load_results
+from dks_study.study.results import Results, load_results
 
 TEMPLATE = Path(__file__).parent / "report.html.jinja"
 LEAST_PX_PER_IN = 75  # on a phone a wide figure scrolls in its box rather than shrinking below what can be read
@@ -98,11 +101,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return 0 done, 2 bad input."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     if len(words) != 1 or words[0].startswith("-"):
-        print("usage: dks-study report RESULTS (the folder of one study)", file=sys.stderr)
+        print("usage: dks-study report RESULTS (the folder of one study, or its bundle)", file=sys.stderr)
         return 0 if words in (["-h"], ["--help"]) else 2
     try:
-        print(f"report: {write_report(load_results(Path(words[0])), Path(words[0]))}")
-    except ResultsError as error:
+        print(f"report: {_report_of(Path(words[0]))}")
+    except Problem as error:
         print(f"report: {error}", file=sys.stderr)
         return 2
     except (OSError, ValueError, KeyError) as error:
@@ -110,6 +113,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"report: {words[0]}: cannot be read or written: {reason}", file=sys.stderr)
         return 2
     return 0
+
+
+def _report_of(path: Path) -> Path:
+    """Write the report of the study in a folder into it, that of a bundle into a folder beside it; return its path."""
+    with opened(path) as folder:
+        report = write_report(load_results(folder), folder)
+        if folder == path:
+            return report
+        beside = path.with_name(f"{path.stem}-report")
+        beside.mkdir(exist_ok=True)
+        shutil.copytree(folder / "latex", beside / "latex", dirs_exist_ok=True)
+        return Path(shutil.copyfile(report, beside / report.name))
 
 
 def _answer(results: Results, table: ArmTable, grids: dict[str, Grid]) -> Section:

@@ -1,15 +1,28 @@
-"""Keep what tables and figures need of a study, and no more: dks-study bundle RESULTS FOLDER.
+"""Keep a study, or hand it on: dks-study bundle RESULTS [TO].
 
-The trials as they are, the epochs in single precision, the provenance and the table; no checkpoints and no logs.
+TO a zip (RESULTS.zip if it is left out): one file with all that `report`, `verify` and the notebooks read: description,
+ledger, trials and epochs as they are, table, citation, RO-Crate metadata.
+TO a folder: what tables and figures need, and no more: the trials as they are, the epochs in single precision, the
+provenance and the table. Neither has checkpoints or logs.
 """
 
+import json
+import re
 import shutil
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from dks_study.analysis.tables.study import write_tables
-from dks_study.study.results import ResultsError, load_results
+from dks_study.spec.options import OptionParser
+from dks_study.spec.shipped import CITATION
+from dks_study.spec.yamldoc import SpecError
+from dks_study.study.bundles import BundleError, pack
+from dks_study.study.crate import FILES, METADATA, crate
+from dks_study.study.provenance import read_provenance
+from dks_study.study.results import load_results
+
+_SPDX = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]*")
+_ADVICE = "No licence is given, so that nobody may use it without asking: --licence CC-BY-4.0, for instance, lets them."
 
 
 def bundle(results: Path, folder: Path) -> None:
@@ -32,19 +45,49 @@ def bundle(results: Path, folder: Path) -> None:
     write_tables(load_results(folder), folder)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; return 0 done, 2 bad input."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    if len(words) != 2 or words[0].startswith("-"):
-        print("usage: dks-study bundle RESULTS FOLDER", file=sys.stderr)
-        return 0 if words in (["-h"], ["--help"]) else 2
+def in_one_file(results: Path, target: Path, licence: str | None) -> None:
+    """Write the bundle `target` of the study in the folder `results`, whose results are under `licence` (SPDX).
+
+    Raises:
+        ResultsError: if `results` does not hold a study.
+        OSError: if a file cannot be read or written.
+    """
+    load_results(results)  # refused if they cannot be read
+    files = {name: (results / name).read_bytes() for name in FILES if (results / name).is_file()}
+    files["CITATION.cff"] = CITATION.read_bytes()
+    if licence:
+        files["LICENSE"] = f"SPDX-License-Identifier: {licence}\nhttps://spdx.org/licenses/{licence}\n".encode()
+    metadata = crate(files, read_provenance(results), licence)
+    pack({**files, METADATA: (json.dumps(metadata, indent=1) + "\n").encode()}, target)
+
+
+def main(words: Sequence[str]) -> int:
+    """Run the command line; return 0 done.
+
+    Raises:
+        Problem: one line, if the study cannot be read or the bundle not be written.
+    """
+    parser = OptionParser(prog="dks-study bundle", description="Keep a study, or hand it on, in a file or a folder.")
+    parser.add_argument("results", metavar="RESULTS", help="the folder of the study")
+    where = "a zip: one file with everything but checkpoints and logs (RESULTS.zip); or a folder: what tables need"
+    parser.add_argument("to", metavar="TO", nargs="?", help=where)
+    licence = "in a zip: under which licence others may use the results, by its SPDX identifier, such as CC-BY-4.0"
+    parser.add_argument("--licence", metavar="SPDX", help=licence)
+    options = parser.parse_args(list(words))
+    results = Path(options.results)
+    named = results if results.name else results.absolute()
+    target = Path(options.to) if options.to else named.with_name(f"{named.name}.zip")
+    is_file, licence = target.suffix == ".zip", options.licence
+    if licence is not None and not (is_file and _SPDX.fullmatch(licence)):
+        rule = "must be an SPDX identifier such as CC-BY-4.0" if is_file else "belongs to a bundle that is a zip"
+        raise SpecError(f"--licence: {rule}, got {licence!r}")
     try:
-        bundle(Path(words[0]), Path(words[1]))
-    except (ResultsError, OSError) as error:
-        print(f"bundle: {error}", file=sys.stderr)
-        return 2
+        if is_file:
+            in_one_file(results, target, licence)
+        else:
+            bundle(results, target)
+    except OSError as error:
+        raise BundleError(f"bundle: {error.filename or target}: {error.strerror}") from error
+    if is_file:
+        print(f"bundle: {target}" if licence else f"bundle: {target}\n{_ADVICE}")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

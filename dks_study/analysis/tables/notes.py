@@ -7,6 +7,7 @@ import pandas as pd
 from dks_study.analysis.rows import WRITTEN, full_confirmations, left_out, planned_epochs, repeat_of, table_rows
 from dks_study.analysis.statistics.signflip import LEVEL, pairs_to_reach, smallest_p
 from dks_study.analysis.tables.comparisons import CHOSEN
+from dks_study.analysis.tables.plans import plan_changed, unfinished
 from dks_study.analysis.tables.settings import edges
 from dks_study.analysis.tables.tries import tried_again
 from dks_study.spec.study import auto_recipes_by_arm, matches_in_words
@@ -25,6 +26,8 @@ def notes(results: Results, reference: str, errors: pd.DataFrame, compared: pd.D
         BOLD,
         *(f"Matched in cost, {line}." for line in matches_in_words(results.study)),
         *_warnings(results, compared),
+        *plan_changed(results),
+        *unfinished(results),
         *_short_trials(results),
         *edges(results),
         *(f"Recipe auto: {text}." for text in _unpublished(results)),
