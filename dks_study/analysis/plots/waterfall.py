@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from dks_study.analysis.plots.style import DOUBLE_COLUMN_IN, blank, styled
 from dks_study.analysis.tables.gain import COMPUTE, IN_ALL, KNOWLEDGE, REGULARISATION, STOPPING, SUPERVISION
+from dks_study.spec.looks import COLOURS
 
 _COLOURS: Mapping[str, str] = {
     **{SUPERVISION: COLOURS[1], REGULARISATION: COLOURS[4], KNOWLEDGE: COLOURS[2]},
