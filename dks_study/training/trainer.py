@@ -111,7 +111,8 @@ def fit(
 
     The test set is looked at once, after the last epoch of a `confirm` trial, with the last epoch's weights (test/) and
     with those of the epoch that validation chose (test_chosen/; `chosen_epoch` says which). The last report of such a
-    trial holds what the network costs, that of a search trial where `costs` asks for it.
+    trial holds what the network costs, and its early exits where `trial.exits` asks; that of a search trial costs where
+    `costs` asks for them.
 
     Raises:
         NonFiniteLossError: if the training loss is not finite; checked once per epoch, so the device is never
