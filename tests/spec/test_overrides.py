@@ -85,4 +85,7 @@ def test_another_backbone_leaves_nothing_of_the_one_below():
     deeper = load_study("dense_vs_oneway", None, ["trial.backbone.depth=14"]).trial.backbone
     assert (deeper.depth, deeper.base_channels) == (14, 8)
     wrong = problem("trial.backbone={name: wrn, depth: 10, widht: 1}")
-    assert "trial.backbone.widht: unknown key, did you mean width?; known here: depth, dropout, name, width" in wrong
+    assert (
+        "trial.backbone.widht: unknown key, did you mean width?; known here: depth, dropout, name, weights, width"
+        in wrong
+    )
