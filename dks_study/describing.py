@@ -1,0 +1,138 @@
+"""What a study would do, without starting anything: `--dry-run` and `--plan-for`."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Column, Table
+from rich.text import Text
+
+from dks_study.spec.search import LENGTH
+from dks_study.spec.shipped import KEPT
+from dks_study.spec.space import ArmSpace, arm_space, sampler_of
+from dks_study.spec.study import StudySpec, auto_recipes_by_arm, has_weights, matches_in_words
+from dks_study.spec.yamldoc import SpecError
+from dks_study.study.ledger import Phase
+from dks_study.study.planner import PHASES, planned
+from dks_study.study.provenance import same_question
+from dks_study.watch.progress import mean_epochs
+
+
+def print_plan(study: StudySpec, folder: Path) -> int:
+    """Print what a study would train, how it would choose, and what it can show; return 0."""
+    resources = study.trial.resources
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    table = Table(
+        "arm", Column("overrides", overflow="fold"), "axes", "search", "race", "confirmation", box=None, pad_edge=False
+    )
+    how = Table("arm", "sampler", "cells", "early stopping", box=None, pad_edge=False)
+    for arm, plan in planned(study).items():
+        overrides = ", ".join(f"{key}={value}" for key, value in study.arms[arm].items() if key != LENGTH)
+        space = arm_space(study, arm)
+        axes = [*space.axes, *(f"{key} = {axis}" for key, axis in space.ties.items())] if plan["search"] else []
+        table.add_row(arm, Text(overrides), "\n".join(axes), *(str(plan[phase]) for phase in PHASES))
+        if plan["search"]:
+            how.add_row(f"search of {arm}", *_search_of(study, space))
+    plans = planned(study).values()
+    trials = {phase: sum(plan[phase] for plan in plans) for phase in PHASES}
+    epochs = sum(_epochs(study, arm, plan) for arm, plan in planned(study).items())
+    longest = max(study.epochs_of(arm, {}, search=False) for arm in study.arms)
+    # A front is as large as it turns out; where the arm as written is chosen it is trained once.
+    most = "at most " if trials["search"] else ""
+    console = Console(soft_wrap=True, highlight=False)
+    print(study.question)
+    console.print(table)
+    for text, arms in auto_recipes_by_arm(study).items():
+        console.print(Text(f"recipe auto: {text} ({', '.join(arms)})"))
+    for line in matches_in_words(study):
+        console.print(Text(line))
+    if how.row_count:
+        console.print(how)
+    if trials["search"]:
+        nuisance = ", ".join(key for key, axis in study.search.axes.items() if axis.role == "nuisance")
+        console.print(f"tuned in every arm: {nuisance or 'nothing'}")
+        console.print(_choice_of(study))
+    console.print(
+        f"{trials['search']} search trials, {trials['race']} of finalists, {most}{trials['confirm']} confirmation"
+        f" trials: about {epochs:.0f} epochs, {longest} at most in each"
+    )
+    gpus = f", with {resources.gpus:g} GPU each, which are counted at the start" if resources.gpus else ""
+    at_once = cpus // resources.cpus
+    console.print(f"a trial takes {resources.cpus} of the {cpus} CPUs here: {at_once} at a time{gpus}")
+    console.print(f"computed in {study.trial.computation}")
+    if has_weights(study):
+        from dks_study.study.weights import look_at_weights
+
+        look_at_weights(study, folder, lambda line: console.print(Text(line)))
+    for line in _what_it_shows(study, folder.parent):
+        console.print(line)
+    print(f"results: {folder}")
+    return 0
+
+
+def _epochs(study: StudySpec, arm: str, plan: Mapping[Phase, int]) -> float:
+    """Return about how many epochs the trials of an arm take."""
+    return sum(plan[phase] * mean for phase, mean in mean_epochs(study, arm, plan).items())
+
+
+def _what_it_shows(study: StudySpec, results: Path) -> list[str]:
+    """Return what the study can show; scipy is imported only if there is an earlier study to read."""
+    from dks_study.analysis.report.reach import UNKNOWN, compared_arms, out_of_reach
+
+    if not compared_arms(study):
+        return []
+    lines = [line] if (line := out_of_reach(study)) else []
+    if not (folders := same_question(study, [results, KEPT])):
+        return [*lines, UNKNOWN]
+    from dks_study.analysis.report.detect import read_earlier, smallest_difference
+
+    earlier = read_earlier(folders)
+    return [*lines, smallest_difference(study, earlier) if earlier else UNKNOWN]
+
+
+def print_proposal(study: StudySpec, results: Path, half_width: float) -> int:
+    """Print the seeds, searches and trials that an interval of +-`half_width` points takes; return 0.
+
+    Raises:
+        SpecError: if no earlier study says how much its differences spread.
+    """
+    from dks_study.analysis.report.detect import read_earlier
+    from dks_study.analysis.report.plan import plan_notes, proposal_table
+
+    earlier = read_earlier(same_question(study, [results, KEPT]))
+    if earlier is None:
+        rule = "needs the results of an earlier study of this question on these data and this backbone"
+        raise SpecError(f"--plan-for: {rule} (a pilot of a few report_seeds will do), got none in {results} or {KEPT}")
+
+    def cost(changed: StudySpec) -> tuple[int, float]:
+        arms = planned(changed)
+        epochs = sum(_epochs(changed, arm, plan) for arm, plan in arms.items())
+        return sum(sum(plan.values()) for plan in arms.values()), epochs
+
+    console = Console(soft_wrap=True, highlight=False)
+    print(f"{study.question} To within ±{half_width:g} points:")
+    console.print(proposal_table(study, earlier, half_width, cost))
+    for note in plan_notes(study, earlier, half_width):
+        console.print(note)
+    return 0
+
+
+def _choice_of(study: StudySpec) -> str:
+    """Return how a setting of an arm is chosen, in one line."""
+    search = study.search
+    times = f"{search.repeats} independent searches of each arm, in each " if search.repeats > 1 else ""
+    if search.race_seeds:
+        race = f"a race of the best {search.finalists} settings on {search.race_seeds} more seeds"
+        return f"{times}{race}; one replaces the arm as written if it beats it by more than the standard error"
+    return (
+        f"{times}the best setting is chosen" if len(search.objectives) == 1 else "a Pareto front of each arm is chosen"
+    )
+
+
+def _search_of(study: StudySpec, space: ArmSpace) -> tuple[str, str, str]:
+    """Return sampler, number of cells and early stopping of an arm, as the plan shows them."""
+    rule = study.search.early_stopping
+    halving = f", reduction {rule.reduction}" if rule.kind in ("asha", "hyperband") else ""
+    stopping = "none" if rule.kind == "none" else f"{rule.kind} from epoch {rule.grace_epochs}{halving}"
+    return sampler_of(study, space), str(len(space.cells())) if space.finite else "continuous", stopping
