@@ -91,7 +91,7 @@ FAULTS: Mapping[str, Fault] = {
         "training/optim.py", "milestone <= progress", "milestone < progress", "training/test_optim.py"
     ),
     "batch norm decays": Fault(
-        "training/optim.py", "parameter.ndim < 2]", "parameter.ndim < 1]", "training/test_optim.py"
+        "training/optim.py", "parameter.ndim >= 2 else", "parameter.ndim >= 1 else", "training/test_optim.py"
     ),
     "the ensemble holds the peers too": Fault(
         "training/metrics.py", "stacked[-self._own :]", "stacked[: self._own]", "training/test_metrics.py"
