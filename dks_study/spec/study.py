@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from copy import deepcopy
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from dks_study.spec.base import Name, Seed, Spec, hash_of
 from dks_study.spec.branches import auto_recipes
@@ -41,10 +41,8 @@ class TableSpec(Spec):
 _TIME, _SECONDS = re.compile(r"(\d+(?:\.\d+)?)([smh])"), {"s": 1, "m": 60, "h": 3600}
 
 
-def _check_time(text: object) -> object:
-    if text is None:
-        return None
-    if not isinstance(text, str) or not (match := _TIME.fullmatch(text)) or float(match[1]) == 0:
+def _check_time(text: str) -> str:
+    if not (match := _TIME.fullmatch(text)) or float(match[1]) == 0:
         raise ValueError("the rule is a number above 0 and its unit, such as 90s, 30m or 2h")
     return text
 
@@ -57,7 +55,7 @@ class CommonRunSpec(RunSpec):
             listed as timed_out and not tried again by itself. It changes no number: a study can go on with another.
     """
 
-    time_limit: Annotated[str | None, BeforeValidator(_check_time)] = None
+    time_limit: Annotated[str, AfterValidator(_check_time)] | None = None
 
     @property
     def time_limit_s(self) -> float | None:

@@ -33,9 +33,9 @@ def test_a_limit_changes_no_number_a_study_goes_on_with_another_and_its_trials_d
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("trial.time_limit=30", f"trial.time_limit: {UNIT}, got 30"),
-        ("trial.time_limit={}", f"trial.time_limit: {UNIT}, got {{}}"),
-        ("trial.time_limit=[30m]", f'trial.time_limit: {UNIT}, got ["30m"]'),
+        ("trial.time_limit=30", "trial.time_limit: must be text, got 30"),
+        ("trial.time_limit={}", "trial.time_limit: must be text, got {}"),
+        ("trial.time_limit=[30m]", 'trial.time_limit: must be text, got ["30m"]'),
         ("trial.time_limit=0s", f'trial.time_limit: {UNIT}, got "0s"'),
         ("trial.time_limit=-3m", f'trial.time_limit: {UNIT}, got "-3m"'),
         ("trial.time_limit=30 min", f'trial.time_limit: {UNIT}, got "30 min"'),
