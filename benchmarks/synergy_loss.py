@@ -20,7 +20,7 @@ from measuring.setups import BATCH, CLASSES, WRN_16_2, made_up, trial_of
 from torch import Tensor
 
 from dks_study.method.synergy import objective_for
-from dks_study.spec.trial import LossSpec
+from dks_study.spec.loss import LossSpec
 
 ROUNDS, CALLS = 25, 20
 Loss = Callable[[dict[str, Tensor], Tensor], Tensor]

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from dks_study.method.synergy import LossTerms, Objective, objective_for
 from dks_study.spec.base import Problem
+from dks_study.spec.loss import DRAWN, OF_LABELS, LossSpec
 from dks_study.spec.pairing import MAIN
 from dks_study.spec.terms import of_features
-from dks_study.spec.trial import DRAWN, OF_LABELS, LossSpec
 from dks_study.spec.wording import values_problem
 
 

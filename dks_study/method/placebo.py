@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dks_study.spec.trial import Signal
+from dks_study.spec.loss import Signal
 
 
 def destroyed(log_p: Tensor, signal: Signal, targets: Tensor, draws: torch.Generator) -> Tensor:

@@ -19,9 +19,9 @@ from torch import Tensor
 
 from dks_study.method.placebo import destroyed, gradient_sizes
 from dks_study.method.terms import Sides, term_values
+from dks_study.spec.loss import LossSpec
 from dks_study.spec.pairing import MAIN, TEACHER, network_of, pairing_matrix
 from dks_study.spec.terms import pairs_of
-from dks_study.spec.trial import LossSpec
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,17 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, SerializationInfo
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializationInfo,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
@@ -35,21 +42,29 @@ class Spec(BaseModel):
         return hash_of(self.hashed())
 
     def hashed(self, exclude: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Return what hashes are made of: all values as JSON has them, but for defaults that `without_later` drops."""
+        """Return what hashes are made of: all values as JSON has them, but for what `Extended` leaves out."""
         return self.model_dump(mode="json", exclude=dict(exclude or {}), context=_HASHED)
 
 
-def without_later(spec: Spec, values: dict[str, Any], info: SerializationInfo, later: Iterable[str]) -> dict[str, Any]:
-    """Return serialised `values` of `spec`, for hashes without those of the keys `later` that are at their defaults.
+class Extended(Spec):
+    """A description with keys that came when there were results: at their defaults hashes leave them out.
 
-    Keys that came when there were results: without this those would not be found again, though they stay what they are.
+    Without this, earlier results would not be found again, though they are what they were. All else shows such keys.
     """
-    fields = type(spec).model_fields
-    gone = [key for key in later if info.context == _HASHED and getattr(spec, key) == fields[key].default]
-    return {key: value for key, value in values.items() if key not in gone}
+
+    LATER: ClassVar[tuple[str, ...]]
+
+    @model_serializer(mode="wrap")
+    def _serialised(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
+        values: dict[str, Any] = handler(self)
+        if info.context != _HASHED:
+            return values
+        fields = type(self).model_fields
+        gone = {key for key in self.LATER if getattr(self, key) == fields[key].default}
+        return {key: value for key, value in values.items() if key not in gone}
 
 
-class Pretrained(Spec):
+class Pretrained(Extended):
     """What every description of a backbone has.
 
     Attributes:
@@ -59,7 +74,9 @@ class Pretrained(Spec):
             out. By default weights are fresh.
     """
 
-    weights: str | None = Field(default=None, min_length=1, exclude_if=lambda given: given is None)
+    LATER = ("weights",)
+
+    weights: str | None = Field(default=None, min_length=1)
 
 
 def hash_of(content: dict[str, Any]) -> str:

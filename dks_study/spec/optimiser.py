@@ -4,10 +4,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from dks_study.spec.base import Fraction, Spec
+from dks_study.spec.base import Extended, Fraction
 
 
-class OptimiserSpec(Spec):
+class OptimiserSpec(Extended):
     """SGD or AdamW; `milestones`, `warmup` and the cosine are in fractions of the trial's own epochs.
 
     Weight decay: weights of convolutions and linear layers decay; biases and batch norm (all parameters of fewer than
@@ -45,6 +45,8 @@ class OptimiserSpec(Spec):
             uses and follows the batches all the same.
     """
 
+    LATER = ("pretrained_lr_factor", "branch_lr_factor", "freeze_pretrained")
+
     name: Literal["sgd", "adamw"] = "sgd"
     lr: float = Field(default=0.1, gt=0)
     momentum: float = Field(default=0.9, ge=0, lt=1)
@@ -62,9 +64,9 @@ class OptimiserSpec(Spec):
     milestones: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.3, 0.6, 0.8)
     gamma: float = Field(default=0.2, gt=0, le=1)
     warmup: Fraction = 0.0
-    pretrained_lr_factor: float = Field(default=1.0, gt=0, exclude_if=lambda factor: factor == 1)
-    branch_lr_factor: float = Field(default=1.0, gt=0, exclude_if=lambda factor: factor == 1)
-    freeze_pretrained: Fraction = Field(default=0.0, exclude_if=lambda fraction: fraction == 0)
+    pretrained_lr_factor: float = Field(default=1.0, gt=0)
+    branch_lr_factor: float = Field(default=1.0, gt=0)
+    freeze_pretrained: Fraction = 0.0
 
     @field_validator("milestones")
     @classmethod

@@ -1,15 +1,14 @@
 """The ledger: an append-only file of finished trials, one JSON object a line. It makes a resume exact.
 
 A line is written and flushed to disk before anything else learns that the trial has ended. Two lines are no trials: one
-lets a lost trial run again, one seals the plan before the first confirmation. Only the last line can
-be cut in half by a crash; such a line is dropped when the ledger is opened, and its trial is settled again from its
-own folder.
+lets a lost trial run again, one seals the plan before the first confirmation. Only the last line can be cut in half by
+a crash; such a line is dropped when the ledger is opened, and its trial is settled again from its own folder.
 """
 
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,12 +23,8 @@ _AGAIN, _SEALED = "try_again", "sealed"  # the keys of lines that are no records
 Phase = Literal["search", "race", "confirm"]
 Choice = Literal["written", "tuned", "both"]
 Status = Literal["complete", "stopped", "diverged", "out_of_memory", "timed_out", "failed"]
-LOST: tuple[Status, ...] = (
-    "diverged",
-    "out_of_memory",
-    "timed_out",
-    "failed",
-)  # without a result that there should have been
+# Without a result that there should have been.
+LOST: tuple[Status, ...] = ("diverged", "out_of_memory", "timed_out", "failed")
 
 
 @dataclass(frozen=True)
@@ -126,6 +121,9 @@ class Record:
     plan: Plan | None = None  # of an adopted confirmation: under which its result was first seen, if another than here
 
 
+_Line = Record | Plan | str  # how a trial ended, a plan, or the id of a trial that is to be tried again
+
+
 class LedgerError(Problem, ValueError):
     """The ledger cannot be trusted; the message names file and line."""
 
@@ -140,8 +138,8 @@ class Ledger:
             LedgerError: if a line other than the last one cannot be read.
         """
         self.path, self._waits = path, True
-        self.records = list(read_ledger(path))
-        self._lost, self.plan = _lost_tries(_lines(path)), read_seal(path)
+        lines = list(_lines(path))
+        self.records, self.plan, self._lost = list(_standing(lines)), _last_seal(lines), _lost_tries(lines)
         if path.exists():
             whole = path.read_bytes().rpartition(b"\n")[0]
             size = len(whole) + 1 if whole else 0
@@ -216,7 +214,10 @@ def read_ledger(path: Path) -> Iterator[Record]:
     Raises:
         LedgerError: if a line that ends in a newline is not a record.
     """
-    lines = list(_lines(path))
+    yield from _standing(list(_lines(path)))
+
+
+def _standing(lines: Sequence[_Line]) -> Iterator[Record]:
     again = _lost_tries(lines)
     for line in lines:
         if isinstance(line, str):
@@ -227,33 +228,33 @@ def read_ledger(path: Path) -> Iterator[Record]:
 
 def read_seal(path: Path) -> Plan | None:
     """Return the plan that was sealed last in a ledger, None if there is none; raises as `read_ledger`."""
-    return next((line for line in reversed(list(_lines(path))) if isinstance(line, Plan)), None)
+    return _last_seal(list(_lines(path)))
 
 
-def _lost_tries(lines: Iterable[Record | str | Plan]) -> Counter[str]:
-    """Return how often each trial of a ledger was lost and was to be tried again."""
+def _last_seal(lines: Sequence[_Line]) -> Plan | None:
+    return next((line for line in reversed(lines) if isinstance(line, Plan)), None)
+
+
+def _lost_tries(lines: Iterable[_Line]) -> Counter[str]:
     return Counter(line for line in lines if isinstance(line, str))
 
 
-def _lines(path: Path) -> Iterator[Record | str | Plan]:
-    """Yield what each line says: how a trial ended, the id of one that is to be tried again, or a sealed plan."""
+def _lines(path: Path) -> Iterator[_Line]:
     if not path.exists():
         return
     whole, newline, _unfinished = path.read_bytes().rpartition(b"\n")
     for number, line in enumerate(whole.split(b"\n") if newline else [], start=1):
         try:
-            fields = json.loads(line)
-            if _AGAIN in fields:
-                yield str(fields[_AGAIN])
-            elif _SEALED in fields:
-                yield Plan.read(fields[_SEALED])
-            else:
-                yield _record(fields)
+            yield _line(json.loads(line))
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise LedgerError(f"{path}:{number}: not a record of a trial: {error}") from error
 
 
-def _record(fields: dict[str, Any]) -> Record:
+def _line(fields: dict[str, Any]) -> _Line:
+    if _AGAIN in fields:
+        return str(fields[_AGAIN])
+    if _SEALED in fields:
+        return Plan.read(fields[_SEALED])
     cell, outcome, plan = Cell(**fields.pop("cell")), Outcome(**fields.pop("outcome")), fields.pop("plan", None)
     return Record(cell=cell, outcome=outcome, plan=Plan.read(plan) if plan else None, **fields)
 

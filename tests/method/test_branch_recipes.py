@@ -18,7 +18,8 @@ from dks_study.spec.backbone import (
     WRNSpec,
 )
 from dks_study.spec.branches import BranchSpec, branch_layout
-from dks_study.spec.trial import DataSpec, LossSpec, RunSpec
+from dks_study.spec.loss import LossSpec
+from dks_study.spec.trial import DataSpec, RunSpec
 
 # family -> (a small member, a tap before its last but one stage, its last tap, a tap inside a stage)
 FAMILIES = {

@@ -12,7 +12,8 @@ from dks_study.method.networks import build_network
 from dks_study.method.synergy import objective_for
 from dks_study.spec.backbone import ResNetSpec, WRNSpec
 from dks_study.spec.branches import BranchSpec, branch_layout
-from dks_study.spec.trial import DataSpec, LossSpec, RunSpec
+from dks_study.spec.loss import LossSpec
+from dks_study.spec.trial import DataSpec, RunSpec
 
 RESNET = ResNetSpec(name="resnet", depth=8, base_channels=4)
 WRN = WRNSpec(name="wrn", depth=10, width=1, dropout=0.3)

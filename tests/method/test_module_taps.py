@@ -12,7 +12,8 @@ from dks_study.method.networks import build_network
 from dks_study.method.synergy import objective_for
 from dks_study.spec.backbone import ExternalSpec, ResNetSpec
 from dks_study.spec.branches import BranchSpec, auto_recipes
-from dks_study.spec.trial import DataSpec, LossSpec, RunSpec, TrialSpec
+from dks_study.spec.loss import LossSpec
+from dks_study.spec.trial import DataSpec, RunSpec, TrialSpec
 from dks_study.study.export import export, load_trained
 from dks_study.study.trial import run_trial
 from dks_study.training.cost import count_cost

@@ -12,7 +12,8 @@ from dks_study.method.synergy import objective_for
 from dks_study.spec.backbone import ResNetSpec, WRNSpec
 from dks_study.spec.branches import BranchSpec
 from dks_study.spec.cohort import PeerSpec, TeacherSpec
-from dks_study.spec.trial import DataSpec, LossSpec, OptimiserSpec, RunSpec, TrialSpec
+from dks_study.spec.loss import LossSpec
+from dks_study.spec.trial import DataSpec, OptimiserSpec, RunSpec, TrialSpec
 from dks_study.training.cost import count_cost
 from dks_study.training.data import load
 from dks_study.training.team import Team

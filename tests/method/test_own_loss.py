@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from dks_study import Problem, SynergyLoss
 from dks_study.method.synergy import objective_for
-from dks_study.spec.trial import LossSpec
+from dks_study.spec.loss import LossSpec
 
 NAMES = ("layer1.0", "layer2", "main")
 LABELS = torch.tensor([0, 2, 1, 4])

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from dks_study.method.own_loss import LoopError, SynergyLoss
 from dks_study.method.placebo import destroyed, gradient_sizes
 from dks_study.method.synergy import objective_for, pairwise_kl
-from dks_study.spec.trial import DRAWN, LossSpec
+from dks_study.spec.loss import DRAWN, LossSpec
 
 NAMES = ("stage1", "stage2", "main")
 SIGNALS = ("other_images", "wrong_classes", "class_means", "uniform")

@@ -12,8 +12,8 @@ from pseudo import pseudo, reference
 from torch.distributions import Categorical, kl_divergence
 
 from dks_study.method.synergy import objective_for, pairwise_kl
+from dks_study.spec.loss import LossSpec
 from dks_study.spec.pairing import SCHEMES
-from dks_study.spec.trial import LossSpec
 
 CASES = reference("dks_losses.json")
 NAMES = ("stage1", "stage2", "main")

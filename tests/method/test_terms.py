@@ -11,8 +11,8 @@ from dks_study import SynergyLoss
 from dks_study.method import terms
 from dks_study.method.own_loss import LoopError
 from dks_study.method.synergy import objective_for
+from dks_study.spec.loss import LossSpec
 from dks_study.spec.terms import TermSpec
-from dks_study.spec.trial import LossSpec
 
 B, T, ALPHA, BETA = 3, 4.0, 0.7, 2.5
 NAMES = ("teacher", "main")

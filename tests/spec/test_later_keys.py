@@ -3,8 +3,9 @@
 import pytest
 
 from dks_study.spec.files import load_study
+from dks_study.spec.loss import LossSpec
+from dks_study.spec.space import arm_space
 from dks_study.spec.study import arm_trial
-from dks_study.spec.trial import LossSpec
 from dks_study.study.identity import identity
 
 # As they were before there was a placebo: study, and the trial of its last arm with 3 epochs and seed 1.
@@ -35,3 +36,10 @@ def test_used_they_change_every_hash_and_stand_in_every_description():
     assert identity(trials[0], "data", {}) != identity(trials[1], "data", {})
     assert LossSpec().model_dump(mode="json")["teacher_signal"] == "knowledge"
     assert LossSpec(teacher_signal="uniform").hashed()["teacher_signal"] == "uniform"
+
+
+@pytest.mark.parametrize("key", ["optimiser.branch_lr_factor", "optimiser.pretrained_lr_factor"])
+def test_an_axis_over_one_begins_with_the_arm_s_own_value_though_it_is_the_default(key):
+    weights = "trial.backbone={name: resnet, depth: 14, base_channels: 16, weights: teachers/digits_resnet14.pt}"
+    study = load_study("dense_vs_oneway", None, [weights, f"search.axes.{key}={{float: [0.5, 2.0], arms: [dense]}}"])
+    assert arm_space(study, "dense").completed({})[key] == 1.0

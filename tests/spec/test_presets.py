@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from dks_study.method.synergy import objective_for
-from dks_study.spec.trial import LossSpec
+from dks_study.spec.loss import LossSpec
 
 NAMES = ("stage1", "stage2", "main")
 BATCH, CLASSES = 6, 7

@@ -4,8 +4,8 @@ import pytest
 from studies import small_study
 
 from dks_study.spec.files import load_study
+from dks_study.spec.loss import LossSpec
 from dks_study.spec.study import arm_run
-from dks_study.spec.trial import LossSpec
 from dks_study.spec.yamldoc import SpecError
 
 

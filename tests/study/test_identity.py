@@ -16,9 +16,10 @@ from dks_study.spec import backbone as families
 from dks_study.spec.base import Spec
 from dks_study.spec.branches import BranchSpec
 from dks_study.spec.cohort import PeerSpec, TeacherSpec
+from dks_study.spec.loss import LossSpec
 from dks_study.spec.study import StudySpec, arm_trial
 from dks_study.spec.terms import TermSpec
-from dks_study.spec.trial import LossSpec, TrialSpec
+from dks_study.spec.trial import TrialSpec
 from dks_study.study.identity import (
     Kept,
     environment,
@@ -225,21 +226,6 @@ def test_the_origin_names_code_versions_machine_own_modules_and_weights(tmp_path
     assert origin_of(trial, environment(CPU))["teacher.weights"] != origin["teacher.weights"]
     weights.unlink()
     assert origin_of(trial, environment(CPU)) is None
-
-
-def test_a_changed_file_of_weights_is_another_trial(tmp_path):
-    weights = {"own": tmp_path / "own.pt", "peer": tmp_path / "peer.pt"}
-    own, peer = (BACKBONES[0].model_copy(update={"weights": str(path)}) for path in weights.values())
-    trial = trial_of().model_copy(update={"backbone": own, "peers": (PeerSpec(backbone=peer), PeerSpec())})
-    assert origin_of(trial, HERE) is None, "nobody can say what is in a file that is not there"
-    for path in weights.values():
-        path.write_bytes(b"one")
-    names = {identity(trial, "data", origin_of(trial, HERE))}
-    for path in weights.values():
-        path.write_bytes(b"two")
-        names.add(identity(trial, "data", origin_of(trial, HERE)))
-    assert len(names) == 3
-    assert {"backbone.weights", "peers.0.backbone.weights"} <= origin_of(trial, HERE).keys()
 
 
 def test_a_compiled_trial_has_no_origin():

@@ -11,12 +11,16 @@ from dks_study import run
 from dks_study.cli import main
 from dks_study.method.backbones import build_backbone
 from dks_study.spec.backbone import ResNetSpec
+from dks_study.spec.cohort import PeerSpec
+from dks_study.spec.study import arm_trial
+from dks_study.study.identity import identity, origin_of
 from dks_study.study.merging import _write_origins
 from dks_study.study.mixing import read_sides
 from dks_study.study.provenance import new_session, read_provenance, write_provenance
 from dks_study.study.weights import look_at_weights
 from dks_study.training.arm_checks import StudyError
 
+HERE = {"torch": "2.14", "device": "cpu"}
 BACKBONE = {"name": "resnet", "depth": 8, "base_channels": 4}
 
 
@@ -52,6 +56,22 @@ def test_a_study_whose_weights_changed_does_not_go_on(tmp_path):
     after = save(path, seed=6)
     with pytest.raises(StudyError, match=f"must not change.*net.pt had sha256 {before}, has {after}; put them back"):
         look_at_weights(study, tmp_path, str)
+
+
+def test_a_changed_file_of_weights_is_another_trial(tmp_path):
+    weights = {"own": tmp_path / "own.pt", "peer": tmp_path / "peer.pt"}
+    own, peer = (ResNetSpec(**BACKBONE, weights=str(path)) for path in weights.values())
+    plain = arm_trial(small_study(), "baseline", {}, epochs=1, phase="search", seed=0)
+    trial = plain.model_copy(update={"backbone": own, "peers": (PeerSpec(backbone=peer), PeerSpec())})
+    assert origin_of(trial, HERE) is None, "nobody can say what is in a file that is not there"
+    for path in weights.values():
+        path.write_bytes(b"one")
+    names = {identity(trial, "data", origin_of(trial, HERE))}
+    for path in weights.values():
+        path.write_bytes(b"two")
+        names.add(identity(trial, "data", origin_of(trial, HERE)))
+    assert len(names) == 3
+    assert {"backbone.weights", "peers.0.backbone.weights"} <= origin_of(trial, HERE).keys()
 
 
 def test_merged_studies_keep_them_on_record(tmp_path):

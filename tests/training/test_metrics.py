@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dks_study.method.synergy import objective_for
-from dks_study.spec.trial import LossSpec
+from dks_study.spec.loss import LossSpec
 from dks_study.training.metrics import Tally
 
 NAMES = ("stage1", "main")

@@ -9,6 +9,7 @@ from dks_study.analysis.collect import backbone_name
 from dks_study.analysis.rows import TUNED
 from dks_study.analysis.statistics.planning import trials_for_gain
 from dks_study.analysis.tables.study import ERROR, ArmTable
+from dks_study.spec.base import Spec
 from dks_study.spec.search import LENGTH
 from dks_study.spec.study import StudySpec, matches_in_words
 from dks_study.study.results import Results
@@ -62,7 +63,7 @@ def protocol(study: StudySpec) -> tuple[str, ...]:
     trial, data = study.trial, study.trial.data
     where = " and ".join({"train": "training"}.get(split, split) for split in data.label_noise_in)
     noise = f" {100 * data.label_noise:g} % of the {where} labels are wrong ({data.label_noise_kind})."
-    parts = {"Optimiser": trial.optimiser, "Branches": trial.branches, "Loss": trial.loss}
+    parts: dict[str, Spec] = {"Optimiser": trial.optimiser, "Branches": trial.branches, "Loss": trial.loss}
     chosen = {name: _given(part.model_dump(exclude_unset=True)) or "the defaults" for name, part in parts.items()}
     setup = (
         f"What no arm changes, or what it is if an arm does not change it. Data: {data.name};"
