@@ -12,31 +12,8 @@ from dks_study.spec.base import Name, Seed, Spec, hash_of
 from dks_study.spec.branches import auto_recipes
 from dks_study.spec.matching import MatchSpec, read_matches
 from dks_study.spec.search import LENGTH, AxisSpec, SearchSpec
+from dks_study.spec.table import MOST_LOOKS, TableSpec
 from dks_study.spec.trial import RunSpec, Setting, TrialSpec
-
-
-class TableSpec(Spec):
-    """The table that answers the question: one row per arm, each compared with the reference arm.
-
-    Attributes:
-        title: the heading of the table.
-        reference: the arm that the others are compared with.
-        against: another arm to compare with for some arms, such as the baseline at the same noise.
-        margin: in points of error, the difference below which two arms count as equally good: each comparison is then
-            better, worse, equivalent or cannot tell. It is part of a study's hash: choose it before there are results.
-    """
-
-    title: str
-    reference: str
-    against: dict[str, str] = Field(default_factory=dict)
-    margin: float | None = Field(default=None, gt=0, lt=100)
-
-    def reference_of(self, arm: str) -> str:
-        """Return the arm that `arm` is compared with; an arm that others are compared with stands for itself."""
-        if arm in self.against.values():
-            return arm
-        return self.against.get(arm, self.reference)
-
 
 _TIME, _SECONDS = re.compile(r"(\d+(?:\.\d+)?)([smh])"), {"s": 1, "m": 60, "h": 3600}
 
@@ -172,6 +149,29 @@ class StudySpec(Spec):
         if axis and axis.widen_to and axis.widen_to[1] > self.trial.epochs:
             rule = f"must end at trial.epochs ({self.trial.epochs}), the common maximum"
             raise ValueError(f"search.axes.{LENGTH}.widen_to: {rule}, got {list(axis.widen_to)}")
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_decided_early(self) -> Self:
+        looks, seeds = self.table.looks, len(self.report_seeds)
+        if looks is None:
+            return self
+        if looks.first >= seeds:
+            raise ValueError(
+                f"table.looks.first: must be below the number of report seeds ({seeds}), got {looks.first}"
+            )
+        if (count := len(looks.after(seeds))) > MOST_LOOKS:
+            rule = f"must leave at most {MOST_LOOKS} looks"
+            raise ValueError(f"table.looks.every: {rule}, got {looks.every}, which leaves {count}")
+        if all(self.table.reference_of(arm) == arm for arm in self.arms):
+            rule = "must be left out where no arm is compared with another"
+            raise ValueError(f"table.looks: {rule}, got the arm {self.table.reference} alone")
+        search = self.search
+        if search.trials != 0 and search.axes and max(search.repeats, len(search.objectives)) > 1:
+            key, rule = "repeats", "must be 1 with table.looks, as further report seeds bring no further searches"
+            if len(search.objectives) > 1:
+                key, rule = "objectives", "must be one with table.looks, which decides about one setting of an arm"
+            raise ValueError(f"search.{key}: {rule}, got {getattr(search, key)}")
         return self
 
     @property

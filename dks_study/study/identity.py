@@ -110,7 +110,7 @@ def write_origin(folder: Path, kept: Kept) -> None:
 def origin_text(kept: Kept) -> str:
     """Return what a trial's origin file holds."""
     origin = None if kept.origin is None else dict(kept.origin)
-    plan = {"plan": vars(kept.plan)} if kept.plan else {}
+    plan = {"plan": kept.plan.fields} if kept.plan else {}
     return json.dumps({"origin": origin, "adopted_from": kept.adopted_from, **plan})
 
 

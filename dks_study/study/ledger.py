@@ -163,7 +163,7 @@ class Ledger:
 
     def append(self, record: Record) -> None:
         """Write `record` and wait until it is on disk."""
-        plan = {"plan": vars(record.plan)} if record.plan else {}
+        plan = {"plan": record.plan.fields} if record.plan else {}
         fields = {name: value for name, value in vars(record).items() if name != "plan"}
         self._write({**fields, "cell": vars(record.cell), "outcome": vars(record.outcome), **plan})
         self.records.append(record)
@@ -172,7 +172,7 @@ class Ledger:
         """Write down what the confirmation goes by, if it is not what was sealed last; return whether it was new."""
         if plan == self.plan:
             return False
-        self._write({_SEALED: vars(plan)})
+        self._write({_SEALED: plan.fields})
         self.plan = plan
         return True
 

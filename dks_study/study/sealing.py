@@ -11,6 +11,9 @@ from typing import Any, Self
 from dks_study.spec.base import hash_of
 from dks_study.spec.space import searched
 from dks_study.spec.study import StudySpec
+from dks_study.spec.table import LEVEL
+
+RULE = "Lan and DeMets 1983, spending like O'Brien and Fleming's"  # of looks (see sequential.py)
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,7 @@ class Plan:
         choice: a hash of how a setting is chosen; "" where nothing is searched.
         comparison: a hash of who is compared with whom.
         margin: in points of error, below which arms count as equally good.
+        looks: when arms may be decided before all seeds are trained, and by which rule; "": never.
     """
 
     seeds: tuple[int, ...]
@@ -30,6 +34,12 @@ class Plan:
     choice: str
     comparison: str
     margin: float | None
+    looks: str = ""
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """What JSON keeps of it; `looks` came later and is left out where there are none."""
+        return {key: value for key, value in vars(self).items() if key != "looks" or value}
 
     @classmethod
     def read(cls, fields: Mapping[str, Any]) -> Self:
@@ -50,7 +60,16 @@ def plan_of(study: StudySpec) -> Plan:
         hash_of(study.search.model_dump(mode="json", exclude_defaults=True)) if is_searched else "",
         hash_of({"reference": study.table.reference, "against": study.table.against}),
         study.table.margin,
+        _looks(study),
     )
+
+
+def _looks(study: StudySpec) -> str:
+    looks, seeds = study.table.looks, len(study.report_seeds)
+    if looks is None:
+        return ""
+    when = f"after {looks.first} of at most {seeds} seeds, then every {looks.every}"
+    return f"looks {when}, until decided ({RULE}, {LEVEL:.0%})"
 
 
 def changes(before: Plan, now: Plan) -> str:
@@ -70,6 +89,8 @@ def _changes(before: Plan, now: Plan) -> Iterator[str]:
         yield "other comparisons"
     if before.margin != now.margin:
         yield f"margin {_points(now.margin)} in place of {_points(before.margin)}"
+    if before.looks != now.looks:
+        yield f"{now.looks or 'no looks'} in place of {before.looks or 'none'}"
 
 
 def _members(noun: str, before: Sequence[object], now: Sequence[object]) -> Iterator[str]:

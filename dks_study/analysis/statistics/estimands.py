@@ -19,6 +19,7 @@ from scipy import stats
 
 from dks_study.analysis.statistics.paired import Interval, mean_interval, t_ends
 from dks_study.analysis.statistics.signflip import Vector
+from dks_study.study.sequential import seen
 
 SETTINGS, PROCEDURE = "settings", "procedure"
 
@@ -60,6 +61,13 @@ def effect(differences: Sequence[float], repeats: Sequence[int]) -> Effect:
         effect_of_procedure(differences, repeats),
         components(differences, repeats),
     )
+
+
+def effect_of_looks(differences: Sequence[float], shares: tuple[float, ...]) -> Effect:
+    """Return what can be said of the settings where results were looked at after each of `shares` of all seeds."""
+    found = seen(differences, shares)
+    interval = Interval(*found.ends, found.p, found.standard_error, "looks", found.n - 1)
+    return Effect(interval, None, components(differences, [0] * len(differences)))
 
 
 def effect_of_settings(differences: Sequence[float], repeats: Sequence[int]) -> Interval | None:
