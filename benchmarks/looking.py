@@ -28,7 +28,7 @@ from dks_study.study.sequential import SPENT, Spending, levels, obrien_fleming, 
 FIRST, MOST = 5, 24
 LOOKS = tuple(range(FIRST, MOST + 1))
 FIXED = (MOST,)
-SHARES = tuple(n / MOST for n in LOOKS)
+OTHERS = ((*range(3, 9),), (*range(4, 13),), (8, 12, 16, 20, 24), (*range(8, 49, 2),))  # other studies' looks
 Valid = Callable[[np.ndarray, int, float], np.ndarray]  # (t [...], look, level) -> told from 0 at that level
 
 
@@ -37,9 +37,12 @@ def naive(t: np.ndarray, seeds: int, level: float) -> np.ndarray:
     return _p(t, seeds) < level
 
 
-def bounded(t: np.ndarray, seeds: int, level: float, spend: Spending) -> np.ndarray:
+def bounded(
+    t: np.ndarray, seeds: int, level: float, spend: Spending = obrien_fleming, looks: tuple[int, ...] = LOOKS
+) -> np.ndarray:
     """Say what group-sequential bounds reject at this look, half of the level on either side (see `SPENT`)."""
-    return _p(t, seeds) <= 2 * levels(SHARES, SPENT * level / 2, spend)[LOOKS.index(seeds)]
+    shares = tuple(n / looks[-1] for n in looks)
+    return _p(t, seeds) <= 2 * levels(shares, SPENT * level / 2, spend)[looks.index(seeds)]
 
 
 def mixture(t: np.ndarray, seeds: int, level: float) -> np.ndarray:
@@ -50,9 +53,15 @@ def mixture(t: np.ndarray, seeds: int, level: float) -> np.ndarray:
     return told
 
 
+SHAPES = (  # name, shape and the side of the long tail
+    ("normal", "normal", 1),
+    ("skewed arms, long tail up", "arms", 1),
+    ("skewed arms, long tail down", "arms", -1),
+    ("skewness 1", "difference", 1),
+)
 CANDIDATES: dict[str, Valid] = {
     "naive": naive,
-    "O'Brien-Fleming": partial(bounded, spend=obrien_fleming),
+    "O'Brien-Fleming": bounded,
     "Pocock": partial(bounded, spend=pocock),
     "e-process": mixture,
 }
@@ -91,22 +100,30 @@ def decided_at(differences: np.ndarray, valid: Valid, looks: Sequence[int] = LOO
 
 
 def arms_of(
-    shape: str, studies: int, effects: Sequence[float], random: np.random.Generator, side: int = 1
+    shape: str,
+    studies: int,
+    effects: Sequence[float],
+    random: np.random.Generator,
+    side: int = 1,
+    seeds: int = MOST,
 ) -> np.ndarray:
-    """Return differences [studies, arms, 24] to a shared reference, of standard deviation 1, with these means."""
-    size = (studies, len(effects), MOST)
+    """Return differences [studies, arms, seeds] to a shared reference, of standard deviation 1, with these means."""
+    size = (studies, len(effects), seeds)
     if shape == "difference":
         noise = side * draw("skewed", random, size)
     else:
         own = side * draw("skewed" if shape == "arms" else "normal", random, size)
-        noise = (own - random.normal(size=(studies, 1, MOST))) / 2**0.5
+        noise = (own - random.normal(size=(studies, 1, seeds))) / 2**0.5
     return noise + np.asarray(effects)[:, None]
 
 
-def family_error(valid: Valid, shape: str, arms: int, studies: int, side: int = 1) -> float:
+def family_error(
+    valid: Valid, shape: str, arms: int, studies: int, side: int = 1, looks: Sequence[int] = LOOKS
+) -> float:
     """Return in what share of studies without any effect some arm is told from the reference."""
     random = np.random.default_rng(arms + 10)
-    return float((decided_at(arms_of(shape, studies, [0.0] * arms, random, side), valid) > 0).any(axis=1).mean())
+    differences = arms_of(shape, studies, [0.0] * arms, random, side, looks[-1])
+    return float((decided_at(differences, valid, looks) > 0).any(axis=1).mean())
 
 
 def power(
@@ -126,11 +143,16 @@ def main() -> None:
     studies = parser.parse_args().studies
     print("| no effect in | differences | " + " | ".join(CANDIDATES) + " |\n|---|---|" + "---|" * len(CANDIDATES))
     for arms in (1, 4):
-        for shape, side in (("normal", 1), ("arms", 1), ("arms", -1), ("difference", 1), ("difference", -1)):
+        for name, shape, side in SHAPES:
             found = [family_error(valid, shape, arms, studies, side) for valid in CANDIDATES.values()]
-            tail = "" if shape == "normal" else f", long tail {'up' if side > 0 else 'down'}"
-            name = {"normal": "normal", "arms": "skewed arms", "difference": "skewness 1"}[shape]
-            print(f"| {arms} | {name}{tail} | {' | '.join(f'{share:.4f}' for share in found)} |")
+            print(f"| {arms} | {name} | {' | '.join(f'{share:.4f}' for share in found)} |")
+    print("\n| seeds of the looks | differences | 1 arm | 4 arms |\n|---|---|---|---|")
+    for looks in OTHERS:
+        for name, shape, side in SHAPES[:3]:
+            rule = partial(bounded, looks=looks)
+            found = [family_error(rule, shape, arms, studies, side, looks) for arms in (1, 4)]
+            texts = " | ".join(f"{share:.4f}" for share in found)
+            print(f"| {looks[0]}, {looks[1]}, ... {looks[-1]} | {name} | {texts} |")
     print("\n| effects (standard deviations) | fixed | " + " | ".join(list(CANDIDATES)[1:]) + " |")
     print("|---|---|" + "---|" * (len(CANDIDATES) - 1))
     for effects in ((0.6,), (0.7, 0, 0, 0), (0.7,) * 4, (1.0, 0, 0, 0), (1.5, 0, 0, 0)):
