@@ -94,6 +94,7 @@ def _study_trials(results: Results, base: Mapping[str, Any], changed: set[str]) 
         described.append(known[text])
     common = {f"recipe/{key}": _text(value) for key, value in base.items() if _recipe(key)}
     common |= {f"split/{key}": _text(base.get(key)) for key in SPLIT}
+    common |= {"split/splits": str(study.splits)}
     common |= {"budget/epochs": str(study.trial.epochs), "budget/search.trials": str(study.search.trials)}
     common |= {"budget/search.epochs": str(study.search.epochs), "study": study.name}
     extra = pd.DataFrame([{**common, **each} for each in described], index=trials.index)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from dks_study.spec.base import Name, Seed, Spec, hash_of
+from dks_study.spec.base import Extended, Name, Seed, hash_of
 from dks_study.spec.branches import auto_recipes
 from dks_study.spec.matching import MatchSpec, read_matches
 from dks_study.spec.search import LENGTH, AxisSpec, SearchSpec
@@ -61,7 +61,7 @@ _LEFT_OUT: Mapping[str, Any] = {
 }  # the same, as pydantic takes it
 
 
-class StudySpec(Spec):
+class StudySpec(Extended):
     """A question and its scale: arms (dotted overrides of `trial`), search, report seeds, table.
 
     Attributes:
@@ -73,12 +73,16 @@ class StudySpec(Spec):
             `epochs: {match: ARM, by: macs}` trains an arm as long as another one costs.
         search: what is searched in each arm, and how.
         report_seeds: the seeds of the confirmation, the same in every arm: the n of the table.
+        splits: into how many splits of the data the report seeds are spread, the same for all arms: the p-th seed is
+            trained with `data.split_seed` + p % splits. With 1 nothing is said of other splits.
         table: the table that answers the question.
         max_failures: how often a trial that raised, or whose process or node died, is started again.
         out_of_memory: what becomes of a trial that ran out of memory: it has failed, or it is trained anew with the
             same batches in twice as many parts (`optimiser.accumulate`), and again until there are two images in each.
         keep: checkpoints that stay when a trial has ended: of the best confirmed trial of each row, all, or none.
     """
+
+    LATER = ("splits",)
 
     name: Name
     question: str = Field(min_length=1)
@@ -87,6 +91,7 @@ class StudySpec(Spec):
     arms: dict[Name, dict[str, Any]] = Field(min_length=1)
     search: SearchSpec = SearchSpec()
     report_seeds: tuple[Seed, ...] = Field(min_length=1)
+    splits: int = Field(default=1, ge=1)
     max_failures: int = Field(default=1, ge=0)
     out_of_memory: Literal["fail", "accumulate"] = "fail"
     keep: Literal["best_per_arm", "all", "none"] = "best_per_arm"
@@ -149,6 +154,18 @@ class StudySpec(Spec):
         if axis and axis.widen_to and axis.widen_to[1] > self.trial.epochs:
             rule = f"must end at trial.epochs ({self.trial.epochs}), the common maximum"
             raise ValueError(f"search.axes.{LENGTH}.widen_to: {rule}, got {list(axis.widen_to)}")
+        return self
+
+    @model_validator(mode="after")
+    def _splits_are_equal(self) -> Self:
+        seeds, repeats = len(self.report_seeds), self.search.repeats
+        if seeds % self.splits:
+            raise ValueError(f"splits: must divide the number of report seeds ({seeds}), got {self.splits}")
+        if self.splits > 1 and self.table.looks:
+            raise ValueError(f"splits: must be left out with table.looks, got {self.splits}")
+        if self.search.trials != 0 and self.search.axes and repeats % self.splits:
+            rule = f"must be a multiple of splits ({self.splits}): each search sees one of them"
+            raise ValueError(f"search.repeats: {rule}, got {repeats}")
         return self
 
     @model_validator(mode="after")
@@ -217,10 +234,19 @@ def arm_run(study: StudySpec, arm: str, setting: Setting, epochs: int | None = N
 
 
 def arm_trial(
-    study: StudySpec, arm: str, setting: Setting, *, epochs: int, phase: Literal["search", "confirm"], seed: int
+    study: StudySpec,
+    arm: str,
+    setting: Setting,
+    *,
+    epochs: int,
+    phase: Literal["search", "confirm"],
+    seed: int,
+    split: int = 0,
 ) -> TrialSpec:
-    """Return the whole truth about one trial of `arm`; raises as `arm_run` does."""
+    """Return the whole truth about one trial of `arm` on split 0, 1, ... of the data; raises as `arm_run` does."""
     values = _arm_values(study, arm, setting, epochs) | {"phase": phase, "seed": seed}
+    if split:
+        values["data"] = {**values["data"], "split_seed": study.trial.data.split_seed + split}
     return TrialSpec.model_validate_json(json.dumps(values))
 
 

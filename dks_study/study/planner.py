@@ -260,7 +260,8 @@ class Planner:
 def trial_of(study: StudySpec, cell: Cell) -> TrialSpec:
     """Return what the trial of `cell` trains."""
     phase: Literal["search", "confirm"] = "confirm" if cell.phase == "confirm" else "search"
-    return arm_trial(study, cell.arm, cell.setting, epochs=cell.epochs, phase=phase, seed=cell.seed)
+    split = (cell.index if cell.phase == "confirm" else cell.repeat) % study.splits  # a search sees that of its seeds
+    return arm_trial(study, cell.arm, cell.setting, epochs=cell.epochs, phase=phase, seed=cell.seed, split=split)
 
 
 def search_seed(study: StudySpec, repeat: int, position: int) -> int:
@@ -284,12 +285,8 @@ def planned(study: StudySpec) -> Mapping[str, Mapping[Phase, int]]:
     plan: dict[str, Mapping[Phase, int]] = {}
     for arm in study.arms:
         if trials := searched(study, arm):
-            race = search.finalists * search.race_seeds
-            plan[arm] = {
-                "search": trials * search.repeats,
-                "race": race * search.repeats,
-                "confirm": (1 + members) * seeds,
-            }
+            race = search.finalists * search.race_seeds * search.repeats
+            plan[arm] = {"search": trials * search.repeats, "race": race, "confirm": (1 + members) * seeds}
         else:
             plan[arm] = {"search": 0, "race": 0, "confirm": seeds}
     return plan

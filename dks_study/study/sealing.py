@@ -27,6 +27,7 @@ class Plan:
         comparison: a hash of who is compared with whom.
         margin: in points of error, below which arms count as equally good.
         looks: when arms may be decided before all seeds are trained, and by which rule; "": never.
+        splits: of the data, over which the seeds are spread.
     """
 
     seeds: tuple[int, ...]
@@ -35,11 +36,13 @@ class Plan:
     comparison: str
     margin: float | None
     looks: str = ""
+    splits: int = 1
 
     @property
     def fields(self) -> dict[str, Any]:
-        """What JSON keeps of it; `looks` came later and is left out where there are none."""
-        return {key: value for key, value in vars(self).items() if key != "looks" or value}
+        """What JSON keeps of it; keys that came later are left out at their defaults."""
+        later = {"looks": "", "splits": 1}
+        return {key: value for key, value in vars(self).items() if value != later.get(key)}
 
     @classmethod
     def read(cls, fields: Mapping[str, Any]) -> Self:
@@ -61,6 +64,7 @@ def plan_of(study: StudySpec) -> Plan:
         hash_of({"reference": study.table.reference, "against": study.table.against}),
         study.table.margin,
         _looks(study),
+        study.splits,
     )
 
 
@@ -89,6 +93,8 @@ def _changes(before: Plan, now: Plan) -> Iterator[str]:
         yield "other comparisons"
     if before.margin != now.margin:
         yield f"margin {_points(now.margin)} in place of {_points(before.margin)}"
+    if before.splits != now.splits:
+        yield f"{now.splits} split{'' if now.splits == 1 else 's'} of the data in place of {before.splits}"
     if before.looks != now.looks:
         yield f"{now.looks or 'no looks'} in place of {before.looks or 'none'}"
 

@@ -79,6 +79,8 @@ def protocol(study: StudySpec) -> tuple[str, ...]:
         " at the end, with the weights of the last epoch and, where the table has them, those of the epoch that"
         " validation chose."
     )
+    if study.splits > 1:
+        confirmation += f" The seeds are spread over {study.splits} splits of the data, the same for all arms."
     if looks := study.table.looks:
         confirmation += (
             f" Looked at after {looks.first} report seeds and then after every {looks.every}: an arm that was decided"

@@ -32,14 +32,15 @@ class Interval:
 
     Attributes:
         standard_error: of the mean, with `freedom` degrees of freedom.
-        method: what the interval comes from: "sign-flip", "t", or "looks" (t with bounds that allow for looks).
+        method: what the interval comes from: "sign-flip", "t", "looks" (t with bounds that allow for looks), or
+            "splits" (t on the means of the data's splits).
     """
 
     low: float
     high: float
     p: float
     standard_error: float
-    method: Literal["sign-flip", "t", "looks"]
+    method: Literal["sign-flip", "t", "looks", "splits"]
     freedom: int
 
 

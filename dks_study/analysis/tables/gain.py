@@ -19,7 +19,14 @@ import pandas as pd
 
 from dks_study.analysis.controls import Controls, controls
 from dks_study.analysis.rows import TUNED, WRITTEN, table_rows
-from dks_study.analysis.tables.comparisons import CHOSEN, effect_of, errors_by_seed, interval_text, repeats_by_seed
+from dks_study.analysis.tables.comparisons import (
+    CHOSEN,
+    can_compare,
+    effect_of,
+    errors_by_seed,
+    interval_text,
+    repeats_by_seed,
+)
 from dks_study.analysis.tables.grid import Cell, Grid, number
 from dks_study.spec.study import StudySpec
 from dks_study.study.results import Results
@@ -95,7 +102,7 @@ def _steps(found: Controls, rows: Mapping[str, str], errors: pd.DataFrame, chose
 
 def _line(study: StudySpec, step: _Step, groups: "pd.Series[int]") -> dict[str, Any] | None:
     pairs = pd.concat([step.treated, step.base], axis=1, keys=["of", "minus"]).dropna()
-    if len(pairs) < 2:
+    if not can_compare(study, pairs):
         return None
     differences = pairs["of"] - pairs["minus"]
     found = effect_of(study, differences, groups[pairs.index].tolist())

@@ -46,6 +46,8 @@ def _setup(results: Results) -> str:
     seeds = ("At most " if study.table.looks else "") + _count(len(study.report_seeds), "report seed")
     searches = repeat_of(trials).nunique() if len(trials) else 1
     spread = f" spread over {searches} searches of each arm" if searches > 1 else ""
+    if study.splits > 1:
+        spread = f" spread over {study.splits} splits of the data" + (f" and {spread[13:]}" if spread else "")
     both = " and after the epoch that validation chose" if CHOSEN in trials else ""
     return (
         f"{seeds}{spread}, {length} epochs, {study.trial.data.name}; test error of `main` after the last epoch{both}."
@@ -58,7 +60,10 @@ def _claims(results: Results, reference: str, compared: pd.DataFrame) -> Iterato
         return
     tuned = compared[compared["choice"] != WRITTEN]
     text = f"Difference to {reference} after the last epoch, paired by seed"
-    if (tuned["estimand"] == "procedure").any():
+    if results.study.splits > 1:
+        others = ", other searches" if (tuned["estimand"] == "procedure").any() else ""
+        text += f" and split; 95 % interval and p of other seeds, other splits{others}, {_how(results)}."
+    elif (tuned["estimand"] == "procedure").any():
         few = (tuned["freedom"] < tuned["n"] - 1).any()
         how = "by t on the means of the searches" if few else FLIPS
         given = "; of the settings: with the choices that were made, by t inside searches" if few else ""
@@ -91,7 +96,13 @@ def _inside(results: Results) -> str:
 
 
 def _how(results: Results) -> str:
-    return HOLDS if results.study.table.looks else FLIPS
+    study = results.study
+    if study.splits == 1:
+        return HOLDS if study.table.looks else FLIPS
+    if (overlap := study.trial.data.test_to_training) is None:
+        return "by t on the means of the splits, of which all have the same test images"
+    variance = f"variance x (1/{study.splits} + {overlap:.2f})"
+    return f"by t on the means of the splits ({variance}, as they share training images: Nadeau and Bengio 2003)"
 
 
 def _unpublished(results: Results) -> list[str]:
@@ -102,7 +113,12 @@ def _unpublished(results: Results) -> list[str]:
 
 def _warnings(results: Results, compared: pd.DataFrame) -> Iterator[str]:
     """Say what so few seeds or searches cannot show."""
-    if results.study.table.looks:
+    if 1 < results.study.splits < ENOUGH_SEARCHES:
+        yield (
+            f"Warning: {results.study.splits} splits of the data bound an effect badly"
+            f" ({_count(results.study.splits - 1, 'degree')} of freedom): use {ENOUGH_SEARCHES} or more."
+        )
+    if results.study.table.looks or results.study.splits > 1:
         return  # t has no smallest p, and there is one search
     flips = compared[compared["freedom"] == compared["n"] - 1] if len(compared) else compared
     seeds = len(results.study.report_seeds)

@@ -166,7 +166,7 @@ def _columns(table: ArmTable) -> dict[str, list[Cell]]:
 
 def _verdict(text: object, seeds: float) -> str:
     """Return a verdict as tables show it, with the seeds that would decide where it cannot be told."""
-    if text != CANNOT_TELL:
+    if text != CANNOT_TELL or math.isnan(seeds):
         return text if isinstance(text, str) else ""
     return f"{text} (n above {MOST_SEEDS:,})" if math.isinf(seeds) else f"{text} (n = {seeds:.0f})"
 

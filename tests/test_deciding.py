@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from looking_studies import EFFECTS, looking, outcome_of, play, seeds_by_arm
 
+from dks_study.describing import print_plan
 from dks_study.spec.files import changed_study
 from dks_study.spec.yamldoc import SpecError
 from dks_study.study.deciding import Growth, errors_of, growth, shares, undecided
@@ -156,3 +157,11 @@ def test_looks_are_left_out_of_the_hashes_of_studies_without_them():
     fixed = changed_study(STUDY, ["table.looks=null"])
     assert "looks" not in fixed.hashed()["table"]
     assert fixed.content_hash() != STUDY.content_hash()
+
+
+def test_the_plan_says_when_it_looks(tmp_path, capsys):
+    assert print_plan(STUDY, tmp_path / "small") == 0
+    out = capsys.readouterr().out
+    assert "at most 36 confirmation trials" in out
+    assert "looks after 6, 8, 10, 12 report seeds: an arm that is decided takes no more (Lan and DeMets 1983" in out
+    assert "smallest difference" not in out
