@@ -8,12 +8,14 @@ from hypothesis import strategies as st
 from looking_studies import EFFECTS, looking, outcome_of, play, seeds_by_arm
 
 from dks_study.describing import print_plan
+from dks_study.engine.closing import missing
 from dks_study.spec.files import changed_study
 from dks_study.spec.yamldoc import SpecError
 from dks_study.study.deciding import Growth, errors_of, growth, shares, undecided
-from dks_study.study.ledger import Cell, Outcome
+from dks_study.study.ledger import Cell, Outcome, Record
 from dks_study.study.planner import Planner, Step
 from dks_study.study.sequential import LEVEL, holm, seen
+from dks_study.watch.progress import Tracker
 
 STUDY = looking()
 
@@ -165,3 +167,34 @@ def test_the_plan_says_when_it_looks(tmp_path, capsys):
     assert "at most 36 confirmation trials" in out
     assert "looks after 6, 8, 10, 12 report seeds: an arm that is decided takes no more (Lan and DeMets 1983" in out
     assert "smallest difference" not in out
+
+
+def test_what_is_planned_shrinks_to_what_was_trained():
+    records = play(STUDY)
+    tracker = Tracker(STUDY)
+    assert tracker.trials == 36
+    assert tracker.open_fronts == set(EFFECTS), "at most"
+    for record in records[:18]:
+        tracker.settle(record.cell, record.outcome)
+    assert tracker.planned["dense"]["confirm"] == 6
+    assert tracker.open_fronts == {"baseline", "ds"}
+    for record in records[18:]:
+        tracker.settle(record.cell, record.outcome)
+    assert tracker.trials == len(records) == 30
+    assert not tracker.open_fronts
+
+
+def test_by_the_clock_a_seed_begins_with_all_arms_that_still_grow():
+    asked = []
+
+    def may_begin(cells):
+        asked.append([(cell.arm, cell.index) for cell in cells])
+        return len(asked) < 9
+
+    planner, ended = Planner(STUDY, lambda *_: {}), []
+    while isinstance(cell := planner.next(may_begin), Cell):
+        planner.settle(cell.id, outcome_of(cell))
+        ended.append(Record(cell, outcome_of(cell), "hash", "now"))
+    assert asked[5:7] == [[(arm, 5) for arm in EFFECTS], [("baseline", 6), ("ds", 6)]]
+    assert seeds_by_arm(ended) == {"baseline": 8, "ds": 8, "dense": 6}
+    assert missing(STUDY, ended).startswith("8 of 12 report seeds are done; missing: at most 14 confirmation trials")

@@ -91,11 +91,11 @@ def test_the_simulated_rule_is_the_one_that_decides():
 
 
 @pytest.mark.parametrize("shape", ["normal", "arms"])
-@pytest.mark.parametrize("studies", [4000, pytest.param(20_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("studies", [2000, pytest.param(20_000, marks=pytest.mark.slow)])
 def test_of_studies_without_an_effect_one_of_twenty_at_most_finds_one_in_twenty_looks(studies, shape):
-    """Four arms that share seeds and reference; a share of 4,000 studies has a standard error of 0.0034."""
+    """Four arms that share seeds and reference; a share of 2,000 studies has a standard error of 0.005."""
     found = looking.family_error(RULE, shape, 4, studies)
-    assert found <= (0.05 if studies == 20_000 else 0.055)
+    assert found <= (0.05 if studies == 20_000 else 0.06)
     assert found > 0.02, "else it would waste seeds"
 
 

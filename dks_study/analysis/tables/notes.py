@@ -75,6 +75,8 @@ def _claims(results: Results, reference: str, compared: pd.DataFrame) -> Iterato
     yield f"{text} p is adjusted by Holm."
     if results.study.table.looks:
         yield f"Verdict: {_inside(results)}better or worse if p (Holm) is below 0.05; else undecided."
+    elif "verdict" in compared and results.study.splits > 1:
+        yield f"Verdict: {_inside(results)}better or worse if p (Holm) is below 0.05; else it cannot be told."
     elif "verdict" in compared:
         yield (
             f"Verdict: {_inside(results)}better or worse if p (Holm) is below 0.05; else it cannot"
