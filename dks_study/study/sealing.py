@@ -42,7 +42,7 @@ class Plan:
     def fields(self) -> dict[str, Any]:
         """What JSON keeps of it; keys that came later are left out at their defaults."""
         later = {"looks": "", "splits": 1}
-        return {key: value for key, value in vars(self).items() if value != later.get(key)}
+        return {key: value for key, value in vars(self).items() if key not in later or value != later[key]}
 
     @classmethod
     def read(cls, fields: Mapping[str, Any]) -> Self:
