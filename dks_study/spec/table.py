@@ -19,7 +19,7 @@ class LooksSpec(Spec):
         every: how many more each later look has.
     """
 
-    first: int = Field(ge=2)
+    first: int = Field(default=8, ge=2)
     every: int = Field(default=1, ge=1)
 
     def after(self, seeds: int) -> tuple[int, ...]:
