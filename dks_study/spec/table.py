@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from dks_study.spec.base import Extended, Spec
+from dks_study.spec.base import Extended, Name, Spec
 
 LEVEL = 0.05  # of what a table decides
 MOST_LOOKS = 50  # at results, before all report seeds are trained
@@ -36,16 +36,19 @@ class TableSpec(Extended):
         against: another arm to compare with for some arms, such as the baseline at the same noise.
         margin: in points of error, the difference below which two arms count as equally good: each comparison is then
             better, worse, equivalent or cannot tell. It is part of a study's hash: choose it before there are results.
+        one_at_a_time: searched arms of which each value that the search changed is put back in turn, the others as they
+            were chosen, and trained on the report seeds: which change did it.
         looks: when arms may be decided before all report seeds are trained; by default none is.
     """
 
-    LATER = ("looks",)
+    LATER = ("looks", "one_at_a_time")
 
     title: str
     reference: str
     against: dict[str, str] = Field(default_factory=dict)
     margin: float | None = Field(default=None, gt=0, lt=100)
     looks: LooksSpec | None = None
+    one_at_a_time: tuple[Name, ...] = ()
 
     def reference_of(self, arm: str) -> str:
         """Return the arm that `arm` is compared with; an arm that others are compared with stands for itself."""

@@ -117,6 +117,6 @@ def errors_of(trials: Iterable[tuple[Cell, Outcome]]) -> Errors:
     """Return the test errors (%) of the confirmations that count for a row as tuned."""
     found = dict[str, dict[int, float | None]]()
     for cell, outcome in trials:
-        if cell.phase == "confirm" and cell.choice != "written":
+        if cell.phase == "confirm" and "tuned" in cell.rows:
             found.setdefault(cell.arm, {})[cell.index] = None if outcome.lost else 100 - outcome.metrics[ERROR]
     return found

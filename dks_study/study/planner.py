@@ -15,8 +15,9 @@ from dks_study.spec.space import arm_space, sampler_of, searched
 from dks_study.spec.study import StudySpec, arm_trial
 from dks_study.spec.trial import Setting, TrialSpec
 from dks_study.study.choosing import Tried, chosen, confirmed, finalists, ranked, tried
+from dks_study.study.confirming import confirmations
 from dks_study.study.deciding import errors_of, growth
-from dks_study.study.ledger import Cell, Choice, Outcome, Phase, Record, search_id
+from dks_study.study.ledger import Cell, Outcome, Phase, Record, search_id
 from dks_study.study.stopping import Watch, watch
 
 PHASES: tuple[Phase, ...] = ("search", "race", "confirm")
@@ -225,21 +226,13 @@ class Planner:
         for arm in self._study.arms:
             if not self._growth.takes(arm, position):
                 continue
-            members = self.members(arm, repeat)
-            written = self._spaces[arm].completed({})
-            if self._trials[arm] and members:
-                both = members == (written,)
-                yield self._confirmation(arm, position, seed, written, choice="both" if both else "written")
-                if both:
-                    continue
-            for number, setting in enumerate(members, start=1):
-                yield self._confirmation(arm, position, seed, setting, member=number if len(members) > 1 else 0)
-
-    def _confirmation(
-        self, arm: str, position: int, seed: int, setting: Setting, *, member: int = 0, choice: Choice = "tuned"
-    ) -> Cell:
-        repeat, epochs = position % self._repeats, self._study.epochs_of(arm, setting, search=False)
-        return Cell(arm, "confirm", position, seed, epochs, setting, member, repeat, choice)
+            yield from confirmations(
+                self._study,
+                self._spaces[arm],
+                self.members(arm, repeat),
+                Cell(arm, "confirm", position, seed, 0, {}, repeat=repeat),
+                searched=self._trials[arm] > 0,
+            )
 
     def _front(self, search: Search, known: Collection[str]) -> int:
         """Return the first index of `search` that is not in `known`."""
@@ -286,7 +279,8 @@ def planned(study: StudySpec) -> Mapping[str, Mapping[Phase, int]]:
     for arm in study.arms:
         if trials := searched(study, arm):
             race = search.finalists * search.race_seeds * search.repeats
-            plan[arm] = {"search": trials * search.repeats, "race": race, "confirm": (1 + members) * seeds}
+            rows = 1 + members + (len(arm_space(study, arm).axes) if arm in study.table.one_at_a_time else 0)
+            plan[arm] = {"search": trials * search.repeats, "race": race, "confirm": rows * seeds}
         else:
             plan[arm] = {"search": 0, "race": 0, "confirm": seeds}
     return plan

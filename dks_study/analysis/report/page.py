@@ -20,6 +20,7 @@ from dks_study.analysis.tables.costs import arm_costs, cost_grid
 from dks_study.analysis.tables.exits import exit_grid
 from dks_study.analysis.tables.gain import gain_grid, gains
 from dks_study.analysis.tables.grid import Cell, Grid, html, latex
+from dks_study.analysis.tables.one_at_a_time import TITLE, put_back_grid
 from dks_study.analysis.tables.pareto import pareto_grid, pareto_table
 from dks_study.analysis.tables.settings import setting_grid
 from dks_study.analysis.tables.study import ArmTable, arm_table, table_grid
@@ -65,10 +66,12 @@ def write_report(results: Results, folder: Path) -> Path:
     table, recorded = arm_table(results), recorded_of(folder)
     grids = {"results": table_grid(table), "settings": setting_grid(table.settings)}
     grids |= {"comparisons": comparison_grid(results), "chosen_epoch": comparison_grid(results, CHOSEN)}
+    grids["one_at_a_time"] = put_back_grid(results)
     grids |= {"gain": gain_grid(results), "costs": cost_grid(results), "exits": exit_grid(results)}
     sections = [
         _answer(results, table, grids),
         _gain(results, grids["gain"]),
+        Section(TITLE, (), (html(grids["one_at_a_time"]),) if grids["one_at_a_time"].rows else ()),
         Section("Protocol", prose.protocol(results.study) + prose.data(recorded)),
         _training(results),
         _tuning(results),
