@@ -90,6 +90,7 @@ class Tracker:
         self.open_fronts = {arm for arm, plan in self.planned.items() if plan["search"] and several}
         if study.table.looks:
             self.open_fronts = set(study.arms)
+        self.open_fronts |= set(study.table.one_at_a_time)  # as many confirmations as a search changed values
         self._failed = 0
 
     def start(self, cell: Cell, epochs_done: int = 0) -> None:
@@ -131,7 +132,7 @@ class Tracker:
         elif not members:
             self._plan(arm, "confirm", 0)
             self._plan(arm, "race", 0)
-        self.open_fronts = self.open_fronts - {arm}
+        self.open_fronts = self.open_fronts - ({arm} - set(self.study.table.one_at_a_time))
 
     def _grow(self) -> None:
         """Plan the report seeds that each arm still takes, in a study that looks until its arms are decided."""
