@@ -73,7 +73,7 @@ def _looks(study: StudySpec) -> str:
     if looks is None:
         return ""
     when = f"after {looks.first} of at most {seeds} seeds, then every {looks.every}"
-    return f"looks {when}, until decided ({RULE}, {LEVEL:.0%})"
+    return f"looks {when}, until decided ({RULE}, {100 * LEVEL:g} %)"
 
 
 def changes(before: Plan, now: Plan) -> str:
