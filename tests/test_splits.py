@@ -109,6 +109,7 @@ def test_the_table_stands_on_the_means_of_the_splits_and_says_so():
     assert "Warning" not in text
 
 
+@pytest.mark.slow  # half a second of arithmetic
 def test_few_splits_are_warned_of_and_a_margin_has_no_number_of_seeds():
     text = to_markdown(arm_table(made(2, "table.margin=0.2")))
     assert "Warning: 2 splits of the data bound an effect badly (1 degree of freedom): use 4 or more." in text
