@@ -8,7 +8,6 @@ import pytest
 from made_tuned import tuned_study
 from studies import small_study
 
-from dks_study.analysis.report.page import write_report
 from dks_study.analysis.tables.one_at_a_time import TITLE, put_back, put_back_grid
 from dks_study.analysis.tables.study import arm_table, to_markdown
 from dks_study.spec.files import changed_study, load_study
@@ -90,6 +89,8 @@ def test_what_each_change_is_worth_is_said_and_the_table_stays_as_it_was(tmp_pat
 
 @pytest.mark.slow
 def test_the_report_has_a_table_of_it_where_it_was_asked_for(tmp_path):
+    from dks_study.analysis.report.page import write_report  # a second of imports
+
     assert TITLE in write_report(results_of(tmp_path), tmp_path).read_text()
     (tmp_path / "plain").mkdir()
     plain = results_of(tmp_path / "plain", changed_study(STUDY, ["table.one_at_a_time=[]"]))
