@@ -1,5 +1,6 @@
 """What a run trains: one branched network, or a cohort with peers and a frozen teacher; perhaps observed."""
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Literal, Self
 
@@ -21,7 +22,10 @@ OWN = "own."  # what the names of a cohort's own parameters begin with
 
 
 class Frozen(nn.Module):
-    """A network that never learns: always evaluating, no gradients, whatever is done to what holds it."""
+    """A network that never learns: always evaluating, no gradients, whatever is done to what holds it.
+
+    Its weights are those of a file, or, with `teacher.own`, what training makes of them from the own network's.
+    """
 
     def __init__(self, network: Backbone) -> None:
         """Hold a trained network."""
@@ -136,6 +140,12 @@ def own_network(network: Network) -> BranchedNet:
     return own
 
 
+def teacher_of(network: Network) -> Backbone | None:
+    """Return the frozen teacher among what a run trains."""
+    inner = network.network if isinstance(network, Observed) else network
+    return inner.teacher.network if isinstance(inner, Cohort) and inner.teacher else None
+
+
 def own_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the weights of the own network, backbone and branches, among those of what a run trains."""
     weights = dict(state)
@@ -155,16 +165,23 @@ def _build(run: RunSpec, in_channels: int, classes: int, seed: int, pixels: tupl
         parts = peer.backbone or run.backbone, peer.branches or run.branches
         peers.append(build_branched(*parts, in_channels, classes, derive(seed, "peer", number), pixels))
         start_from(peers[-1].backbone, parts[0], classes)
-    teacher = Frozen(load_teacher(run.teacher, in_channels, classes)) if run.teacher else None
-    return Cohort(own, peers, teacher)
+    return Cohort(own, peers, _teacher(run.teacher, own.backbone, in_channels, classes))
+
+
+def _teacher(teacher: TeacherSpec | None, own: Backbone, in_channels: int, classes: int) -> Frozen | None:
+    if teacher is None:
+        return None
+    return Frozen(copy.deepcopy(own) if teacher.own else load_teacher(teacher, in_channels, classes))
 
 
 def load_teacher(teacher: TeacherSpec, in_channels: int, classes: int) -> Backbone:
-    """Return the trained backbone of a teacher.
+    """Return the backbone of a teacher whose weights are in a file.
 
     Raises:
         ValueError: one line that names the key, if the weights cannot be read or are not those of the backbone.
     """
+    assert teacher.backbone
+    assert teacher.weights
     network = build_backbone(teacher.backbone, in_channels, classes, seed=0)
     got, device = f"got {teacher.weights!r}", next(network.parameters()).device
     state = read_state(found(teacher.weights), "teacher.weights", got, device)

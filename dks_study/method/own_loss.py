@@ -58,7 +58,7 @@ class SynergyLoss:
         """
         names, spec = tuple(logits), self.spec
         if progress is None and _has_schedule(spec):
-            rule = "must be given with branch_schedule linear, a term's warmup and synergy_warmup"
+            rule = "must be given with branch_schedule linear, main_fall, a term's warmup and synergy_warmup"
             raise LoopError(f"progress: {rule}, got None")
         if draws is None and spec.draws:
             rule = f"must be a torch.Generator on the CPU with pair_dropout and teacher_signal {' or '.join(DRAWN)}"
@@ -91,4 +91,4 @@ class SynergyLoss:
 def _has_schedule(spec: LossSpec) -> bool:
     """Does a weight of the loss go by the fraction of training that is done?"""
     warmups = (spec.synergy_warmup, *(term.warmup for term in spec.terms.values()))
-    return spec.branch_schedule == "linear" or any(warmups)
+    return spec.branch_schedule == "linear" or spec.main_fall > 0 or any(warmups)

@@ -126,15 +126,16 @@ class Objective:
         return LossTerms(self.names, total, supervised.detach(), synergy.detach(), named)
 
     def _scheduled(self, supervised: Tensor, progress: float) -> Tensor:
-        """Weights [K] of the cross-entropies at this point of training; those of `main` never change."""
-        weights = _constant(self.supervised_weights, supervised.device, supervised.dtype)
-        if self.loss.branch_schedule == "constant":
+        """Weights [K] of the cross-entropies at this point of training."""
+        weights, schedule = _constant(self.supervised_weights, supervised.device, supervised.dtype), self.loss
+        if schedule.branch_schedule == "constant" and not schedule.main_fall:
             return weights
         is_main = tuple(float(_is_main(name)) for name in self.names)
         main = _constant(is_main, supervised.device, supervised.dtype)
-        if self.loss.branch_schedule == "linear":
-            return weights * (main + (1 - main) * (1 - progress))
-        return weights * torch.maximum(main, (supervised > self.loss.branch_threshold).to(supervised.dtype))
+        of_branches: Tensor | float = 1 - progress if schedule.branch_schedule == "linear" else 1.0
+        if schedule.branch_schedule == "threshold":
+            of_branches = (supervised > schedule.branch_threshold).to(supervised.dtype)
+        return weights * (main * (1 - schedule.main_fall * progress) + (1 - main) * of_branches)
 
     def _placebo(self, exact: Tensor, smoothed: Tensor, targets: Tensor, draws: torch.Generator | None) -> Tensor:
         """KL(q_t || p_s) at [t][s], where q_t is what becomes of the teacher's probabilities."""

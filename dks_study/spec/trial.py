@@ -64,7 +64,7 @@ class RunSpec(Extended):
         data: the data set, its split, and what is done to the training images.
         branches: where auxiliary classifiers attach, and how they are built.
         peers: networks that learn beside this one (DML, DCM), nine at most.
-        teacher: a trained network that teaches and does not learn (KD).
+        teacher: a network that teaches and does not learn: a trained one (KD), or this one at another time.
         loss: the terms of the loss: who teaches whom, and all weights.
         optimiser: how weights are updated, and how the rate falls.
         epochs: the length of training; where an axis searches it, the common maximum.
@@ -132,7 +132,7 @@ class RunSpec(Extended):
     @model_validator(mode="after")
     def _terms_compare_what_is_there(self) -> Self:
         networks = {f"peer{number}": peer.backbone or self.backbone for number, peer in enumerate(self.peers, start=1)}
-        networks |= {"": self.backbone} | ({TEACHER: self.teacher.backbone} if self.teacher else {})
+        networks |= {"": self.backbone} | ({TEACHER: self.teacher.backbone or self.backbone} if self.teacher else {})
         check_terms(self.loss.terms, self.classifiers, networks, mixes=self.data.mixes)
         if self.loss.teacher_signal in OF_LABELS and self.data.mixes:
             rule = f"must not need one true class ({', '.join(OF_LABELS)}) with data.mixup_alpha or data.cutmix_alpha"

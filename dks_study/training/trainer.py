@@ -22,7 +22,7 @@ from dks_study.spec.compute import Computation
 from dks_study.spec.objectives import ACCURACY
 from dks_study.spec.terms import term_names
 from dks_study.spec.trial import TrialSpec
-from dks_study.training.averaging import Average
+from dks_study.training.averaging import Average, OwnTeacher
 from dks_study.training.checkpoint import State
 from dks_study.training.compute import compiled, lay_out, loss_scaler, place, precision
 from dks_study.training.cost import count_cost, count_exits
@@ -73,6 +73,7 @@ class Run:
         model: `network`, or DDP around it, or either compiled: the same parameters.
         compute: how.
         average: of the weights of `network`, if the optimiser keeps one.
+        own_teacher: if the teacher is the network itself at another time.
     """
 
     trial: TrialSpec
@@ -85,6 +86,7 @@ class Run:
     optimiser: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     average: Average | None
+    own_teacher: OwnTeacher | None
 
     @property
     def evaluated(self) -> nn.Module:
@@ -177,6 +179,8 @@ def _train_epoch(run: Run, epoch: int) -> dict[str, float]:
     )
     tally, losses, started = _tally(run), [], time.perf_counter()
     run.model.train()
+    if run.own_teacher:
+        run.own_teacher.begin_epoch()
     for step, (images, targets) in enumerate(batches):
         done, steps = (epoch - 1) * len(sizes) + step, trial.epochs * len(sizes)
         prepare_step(run.optimiser, trial.optimiser, done, steps)
@@ -197,6 +201,8 @@ def _train_epoch(run: Run, epoch: int) -> dict[str, float]:
         take_step(run.optimiser, run.scaler, trial.optimiser)
         if run.average:
             run.average.update()
+        if run.own_teacher:
+            run.own_teacher.follow_step()
         losses.append(loss)
     metrics = tally.read("train")
     check_finite(torch.stack(losses), epoch)
@@ -234,6 +240,7 @@ def _prepare(trial: TrialSpec, data: DataSet, team: Team, resume: State | None) 
     optimiser = build_optimiser(network.parameters(), trial.optimiser, parts_of(network))
     scaler = loss_scaler(compute, team.device)
     average = Average(network, trial.optimiser.ema_decay) if trial.optimiser.ema_decay else None
+    own_teacher = OwnTeacher(trial.teacher, network) if trial.teacher and trial.teacher.own else None
     if resume:
         network.load_state_dict(resume.network)
         optimiser.load_state_dict(resume.optimiser)
@@ -242,7 +249,7 @@ def _prepare(trial: TrialSpec, data: DataSet, team: Team, resume: State | None) 
             average.network.load_state_dict(resume.averaged)
     model = compiled(DistributedDataParallel(network) if team.size > 1 else network, compute)
     objective = objective_for(trial.loss, trial.classifiers)
-    return Run(trial, on_device, team, compute, network, model, objective, optimiser, scaler, average)
+    return Run(trial, on_device, team, compute, network, model, objective, optimiser, scaler, average, own_teacher)
 
 
 def _forward(run: Run, model: nn.Module, images: Tensor) -> Seen:
