@@ -20,7 +20,7 @@ from torch import Tensor
 from dks_study.method.placebo import destroyed, gradient_sizes
 from dks_study.method.terms import Sides, term_values
 from dks_study.spec.loss import LossSpec
-from dks_study.spec.pairing import MAIN, TEACHER, network_of, pairing_matrix
+from dks_study.spec.pairing import ENSEMBLE, GATE, MAIN, TEACHER, network_of, pairing_matrix
 from dks_study.spec.terms import pairs_of
 
 
@@ -158,8 +158,9 @@ class Objective:
 def objective_for(loss: LossSpec, classifiers: tuple[str, ...]) -> Objective:
     """Return the objective that `loss` describes for these classifiers (shallow to deep, `main` last).
 
-    A branch has the weight of its tap, or else the weight of all branches; a frozen teacher has none. A pair has the
-    weight of the pairing, inside a network that of its direction, and the synergy weight.
+    A branch has the weight of its tap, or else the weight of all branches; a frozen teacher has none, nor have
+    ensembles but the gated one, which has that of `main`. A pair has the weight of the pairing, inside a network that
+    of its direction, and the synergy weight.
 
     Raises:
         ValueError: if the pairing or a term names a classifier that is not there.
@@ -187,13 +188,13 @@ def objective_for(loss: LossSpec, classifiers: tuple[str, ...]) -> Objective:
 
 
 def _supervised_weight(loss: LossSpec, name: str) -> float:
-    if name == TEACHER:
+    if name == TEACHER or (network_of(name) == ENSEMBLE and name != GATE):
         return 0.0
     return loss.main_weight if _is_main(name) else loss.branch_weight_by_tap.get(name, loss.branch_weight)
 
 
 def _is_main(name: str) -> bool:
-    return name.rpartition(".")[2] == MAIN
+    return name == GATE or name.rpartition(".")[2] == MAIN
 
 
 def _synergy_factor(loss: LossSpec, progress: float) -> float:

@@ -11,9 +11,10 @@ from pydantic import Field, model_validator
 from dks_study.spec.backbone import BackboneSpec, shallow_to_deep
 from dks_study.spec.base import Extended, Spec
 from dks_study.spec.branches import BranchSpec
-from dks_study.spec.pairing import MAIN, TEACHER
+from dks_study.spec.pairing import ENSEMBLE, GATE, MAIN, TEACHER
 
 Own = Literal["average", "last_epoch", "start"]
+Ensemble = Literal["gate", "attention"]
 
 
 class TeacherSpec(Extended):
@@ -71,9 +72,18 @@ def branch_names(branches: BranchSpec) -> tuple[str, ...]:
     return (*shallow_to_deep(branches.taps), MAIN)
 
 
-def classifier_names(branches: BranchSpec, peers: tuple[PeerSpec, ...], teacher: TeacherSpec | None) -> tuple[str, ...]:
-    """Return all classifiers: the teacher, the peers' and the network's own, shallow to deep, `main` last."""
+def ensemble_names(branches: BranchSpec, ensemble: Ensemble | None) -> tuple[str, ...]:
+    """Return the ensembles of a network's own classifiers: one of all of them, or one that teaches each."""
+    if ensemble == "attention":
+        return tuple(f"{ENSEMBLE}.{name}" for name in branch_names(branches))
+    return (GATE,) if ensemble else ()
+
+
+def classifier_names(
+    branches: BranchSpec, peers: tuple[PeerSpec, ...], teacher: TeacherSpec | None, ensemble: Ensemble | None = None
+) -> tuple[str, ...]:
+    """Return all classifiers: the teacher, the peers', ensembles, the network's own, shallow to deep, `main` last."""
     names = [TEACHER] if teacher else []
     for number, peer in enumerate(peers, start=1):
         names += [f"peer{number}.{name}" for name in branch_names(peer.branches or branches)]
-    return (*names, *branch_names(branches))
+    return (*names, *ensemble_names(branches, ensemble), *branch_names(branches))

@@ -15,7 +15,7 @@ from pydantic import Field, field_validator, model_validator
 from dks_study.spec.backbone import BackboneSpec, is_stage, tap_position
 from dks_study.spec.base import Fraction, Spec
 from dks_study.spec.branches import TAP_JOINT
-from dks_study.spec.pairing import SCHEMES, TEACHER, network_of, pairing_matrix, parse_pair
+from dks_study.spec.pairing import ENSEMBLE, SCHEMES, TEACHER, network_of, pairing_matrix, parse_pair
 
 Kind = Literal["hint", "attention", "fsp", "embedding", "dkd"]
 OF_CLASSIFIERS: tuple[Kind, ...] = ("embedding", "dkd")
@@ -143,6 +143,8 @@ def check_terms(
             for pair in pairs_of(term, classifiers):
                 if term.kind not in OF_CLASSIFIERS:
                     _check_taps(pair, networks)
+                elif term.kind == "embedding" and network_of(pair) == ENSEMBLE:
+                    raise ValueError(f"must be of classifiers with features, which ensembles are not, got {pair!r}")
         except ValueError as error:
             raise ValueError(f"loss.terms.{name}.pairs: {error}") from error
 

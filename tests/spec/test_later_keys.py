@@ -22,7 +22,7 @@ def last(study):
 
 
 KD = "1664a3382b"  # the trial of the arm `kd`
-NEW_ARMS = {"mean_teacher", "pskd"}
+NEW_ARMS = {"mean_teacher", "pskd", "one", "okddip"}
 
 
 @pytest.mark.parametrize("space", BEFORE)
@@ -31,6 +31,7 @@ def test_the_hashes_of_what_does_not_use_them_stay(space):
     study = study.model_copy(update={"arms": {arm: keys for arm, keys in study.arms.items() if arm not in NEW_ARMS}})
     assert (study.content_hash(), last(study).content_hash()) == BEFORE[space]
     assert not {"teacher_signal", "main_fall"} & last(study).hashed()["loss"].keys()
+    assert "ensemble" not in last(study).hashed()
     if "kd" in study.arms:
         kd = arm_trial(study, "kd", {}, epochs=3, phase="confirm", seed=1)
         assert (kd.content_hash(), set(kd.hashed()["teacher"])) == (KD, {"weights", "backbone"})
