@@ -39,8 +39,8 @@ class Frozen(nn.Module):
         return super().train(False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return logits [B, classes]."""
-        with torch.no_grad():
+        """Return logits [B, classes]; they have derivatives by images that ask for them, and by nothing else."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and images.requires_grad):
             logits: Tensor = self.network(images)
         return logits
 

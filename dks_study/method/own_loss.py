@@ -11,7 +11,6 @@ from dks_study.method.synergy import LossTerms, Objective, objective_for
 from dks_study.spec.base import Problem
 from dks_study.spec.loss import DRAWN, OF_LABELS, LossSpec
 from dks_study.spec.pairing import MAIN
-from dks_study.spec.terms import of_features
 from dks_study.spec.wording import values_problem
 
 
@@ -32,9 +31,10 @@ class SynergyLoss:
             self.spec = LossSpec.model_validate_json(json.dumps(loss, default=str))
         except ValidationError as error:
             raise LoopError(values_problem(error.errors(), LossSpec, "SynergyLoss")) from error
-        for name in of_features(self.spec.terms):
-            rule = "must be dkd in a loop of one's own, where logits alone are known"
-            raise LoopError(f"terms.{name}.kind: {rule}, got {self.spec.terms[name].kind!r}")
+        for name, term in self.spec.terms.items():
+            if term.kind != "dkd":
+                rule = "must be dkd in a loop of one's own, where logits alone are known"
+                raise LoopError(f"terms.{name}.kind: {rule}, got {term.kind!r}")
         self._objectives: dict[tuple[str, ...], Objective] = {}
 
     def __call__(

@@ -89,6 +89,7 @@ class Objective:
         progress: float = 1.0,
         draws: torch.Generator | None = None,
         features: Mapping[str, Sides] | None = None,
+        images: Tensor | None = None,
     ) -> LossTerms:
         """Return the loss terms of one batch; a KL that does not enter the loss is measured all the same.
 
@@ -98,6 +99,7 @@ class Objective:
             progress: the fraction of training that is done, in [0, 1]; the schedules go by it.
             draws: decides which pairs are left out of this step (None leaves out none), and what a placebo permutes.
             features: what each pair of a term on features compares, by `hint/teacher.stage2>stage2`.
+            images: what the logits come from, for terms on derivatives by the pixels: requires a gradient.
 
         Raises:
             KeyError: if a classifier has no logits, or a term no features.
@@ -120,7 +122,7 @@ class Objective:
             named = dict[str, Tensor]()
             for name, term in loss.terms.items():
                 pairs = self.term_pairs[name]
-                values = term_values(name, term, pairs, logits, targets, features or {}, loss.detach_teacher)
+                values = term_values(name, term, pairs, logits, targets, features or {}, images, loss.detach_teacher)
                 total = total + term.weight * _risen(term.warmup, progress) * torch.stack(list(values.values())).sum()
                 named |= {key: value.detach() for key, value in values.items()}
         return LossTerms(self.names, total, supervised.detach(), synergy.detach(), named)

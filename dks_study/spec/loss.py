@@ -7,7 +7,7 @@ from pydantic import Field, PlainSerializer, PlainValidator, model_validator
 
 from dks_study.spec.base import Extended, Fraction, Name
 from dks_study.spec.pairing import SCHEMES, Pairing, parse_pair
-from dks_study.spec.terms import TermSpec
+from dks_study.spec.terms import OF_IMAGES, TermSpec
 
 
 def _check_pairing(value: object) -> object:
@@ -105,6 +105,11 @@ class LossSpec(Extended):
     def draws(self) -> bool:
         """Does a step need random numbers?"""
         return self.pair_dropout > 0 or self.teacher_signal in DRAWN
+
+    @property
+    def of_images(self) -> bool:
+        """Does a term compare derivatives by the pixels?"""
+        return any(term.kind in OF_IMAGES for term in self.terms.values())
 
     @model_validator(mode="after")
     def _a_placebo_teaches(self) -> Self:

@@ -18,7 +18,7 @@ from dks_study.spec.data import DataSpec
 from dks_study.spec.loss import OF_LABELS, LossSpec
 from dks_study.spec.optimiser import OptimiserSpec
 from dks_study.spec.pairing import ENSEMBLE, MAIN, TEACHER, network_of, pairing_matrix
-from dks_study.spec.terms import check_terms
+from dks_study.spec.terms import OF_IMAGES, check_terms
 
 Scalar = bool | int | float | str
 Setting = Mapping[str, Scalar]
@@ -101,6 +101,13 @@ class RunSpec(Extended):
                 "compute.sync_batch_norm: needs resources.workers above 1 and a GPU for each (PyTorch's SyncBatchNorm"
                 f" refuses CPUs), got workers {workers}, gpus_per_worker {gpus:g}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _what_is_compiled_is_differentiated_once(self) -> Self:
+        if self.compute.compile and self.loss.of_images:
+            rule = f"must be false with terms of kind {' and '.join(OF_IMAGES)}, which PyTorch cannot compile"
+            raise ValueError(f"compute.compile: {rule}, got true")
         return self
 
     @model_validator(mode="after")

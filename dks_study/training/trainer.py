@@ -24,7 +24,7 @@ from dks_study.spec.terms import term_names
 from dks_study.spec.trial import TrialSpec
 from dks_study.training.averaging import Average, OwnTeacher
 from dks_study.training.checkpoint import State
-from dks_study.training.compute import compiled, lay_out, loss_scaler, place, precision
+from dks_study.training.compute import compiled, lay_out, loss_scaler, place, precision, twice_differentiable
 from dks_study.training.cost import count_cost, count_exits
 from dks_study.training.data import (
     AnySplit,
@@ -190,13 +190,13 @@ def _train_epoch(run: Run, epoch: int) -> dict[str, float]:
         parts = _parts(trial.optimiser.accumulate, sizes[step] // team.size)
         for part, (x, y) in enumerate(zip(images.tensor_split(parts), targets.tensor_split(parts), strict=True), 1):
             with _averaged_gradients(run.model, part == parts):
-                logits, features = _forward(run, run.model, x)
+                seen = _forward(run, run.model, x)
                 draws = generator(trial.seed, "pairs", epoch, step) if trial.loss.draws else None
-                terms = run.objective(logits, y, done / steps, draws, features)
+                terms = run.objective(seen.logits, y, done / steps, draws, seen.features, seen.images)
                 # DDP averages gradients over workers; shares may differ by one image, the mean is over images.
                 share = terms.total * (len(y) * team.size / sizes[step])
                 run.scaler.scale(share).backward()  # type: ignore[no-untyped-call]
-            tally.add(terms, logits, y)
+            tally.add(terms, seen.logits, y)
             loss += share.detach()
         take_step(run.optimiser, run.scaler, trial.optimiser)
         if run.average:
@@ -219,10 +219,11 @@ def _evaluate(
     share_buffers(network, run.team)
     tally = _tally(run)
     for images, targets in evaluation_batches(split, run.team.rank, run.team.size):
-        logits, features = _forward(run, network, images)
-        tally.add(run.objective(logits, targets, features=features), logits, targets)
+        seen = _forward(run, network, images)
+        terms = run.objective(seen.logits, targets, features=seen.features, images=seen.images)
+        tally.add(terms, seen.logits, targets)
         if answers:
-            answers.add(logits, targets)
+            answers.add(seen.logits, targets)
     return tally.read(prefix)
 
 
@@ -253,10 +254,12 @@ def _prepare(trial: TrialSpec, data: DataSet, team: Team, resume: State | None) 
 
 
 def _forward(run: Run, model: nn.Module, images: Tensor) -> Seen:
-    """Return logits [B, classes] by classifier, and features that terms compare, of images uint8 [B, C, H, W]."""
-    with precision(run.compute, run.team.device):
-        seen: Seen | dict[str, Tensor] = model(lay_out(run.data.normalise(images), run.compute))
-    return seen if isinstance(seen, Seen) else Seen(seen, {})
+    """Return logits [B, classes] by classifier, and what else terms compare, of images uint8 [B, C, H, W]."""
+    with precision(run.compute, run.team.device), twice_differentiable(run.trial.loss.of_images):
+        x = lay_out(run.data.normalise(images), run.compute)
+        found: Seen | dict[str, Tensor] = model(x.requires_grad_() if run.trial.loss.of_images else x)
+    seen = found if isinstance(found, Seen) else Seen(found, {})
+    return seen._replace(images=x)
 
 
 def _parts(accumulate: int, images: int) -> int:

@@ -12,6 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from dks_study.spec.cohort import TeacherSpec
 from dks_study.spec.loss import LossSpec
 from dks_study.spec.study import arm_trial
+from dks_study.spec.terms import TermSpec
 from dks_study.training import trainer
 from dks_study.training.checkpoint import load_state
 from dks_study.training.data import load
@@ -247,7 +248,9 @@ PLAIN_OPTIONS = {"clip_norm": 1.0, "ema_decay": 0.9}
 def group(tmp_path_factory):
     """Two workers train three trials; the end of each, by name and rank."""
     folder = tmp_path_factory.mktemp("group")
-    own = {"teacher": TeacherSpec(own="average", ema_decay=0.9), "loss": LossSpec(pairing=("teacher>main",))}
+    term = TermSpec(kind="gradient", pairs=("teacher>main",))
+    loss = LossSpec(pairing=("teacher>main",), terms={"it": term})
+    own = {"teacher": TeacherSpec(own="average", ema_decay=0.9), "loss": loss}
     taught = trial_of("baseline", epochs=1).model_copy(update=own)
     trials = {"usual": trial_of(phase="confirm"), "taught": taught}
     trials["plain"] = plain_trial(accumulate=3, **PLAIN_OPTIONS)  # last: this one changes what is trained
@@ -274,7 +277,8 @@ def test_the_workers_of_a_network_that_teaches_itself_have_one_teacher(group):
     assert all(torch.equal(value, other[name]) for name, value in one.items())
     moved = [name for name, value in one.items() if name.startswith("teacher") and "batches" not in name]
     assert not any(torch.equal(one[name], one[name.replace("teacher.network", "own.backbone")]) for name in moved)
-    assert group["taught"][0]["metrics"]["train/kl/teacher>main"] > 0
+    metrics = group["taught"][0]["metrics"]
+    assert min(metrics[f"train/{key}"] for key in ("kl/teacher>main", "term/it/teacher>main")) > 0
 
 
 def test_a_group_that_accumulates_clips_and_averages_is_one_worker(monkeypatch, group):
