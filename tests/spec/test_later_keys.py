@@ -22,7 +22,7 @@ def last(study):
 
 
 KD = "1664a3382b"  # the trial of the arm `kd`
-NEW_ARMS = {"mean_teacher", "pskd", "one", "okddip"}
+NEW_ARMS = {"mean_teacher", "pskd", "one", "okddip", "at_gradient", "jacobian"}
 
 
 @pytest.mark.parametrize("space", BEFORE)
