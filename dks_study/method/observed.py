@@ -27,13 +27,10 @@ Parts = Mapping[str, BranchedNet | Backbone]  # by network: 'teacher', 'peer1', 
 
 
 class Seen(NamedTuple):
-    """Logits [B, classes] by classifier, what each pair of a term on features compares, by its reported name, and, for
-    terms on derivatives by the pixels, the normalised images that all this comes from.
-    """
+    """Logits [B, classes] by classifier, and what each pair of a term on features compares, by its reported name."""
 
     logits: dict[str, Tensor]
     features: dict[str, Sides]
-    images: Tensor | None = None
 
 
 @dataclass(frozen=True)

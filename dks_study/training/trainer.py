@@ -190,13 +190,13 @@ def _train_epoch(run: Run, epoch: int) -> dict[str, float]:
         parts = _parts(trial.optimiser.accumulate, sizes[step] // team.size)
         for part, (x, y) in enumerate(zip(images.tensor_split(parts), targets.tensor_split(parts), strict=True), 1):
             with _averaged_gradients(run.model, part == parts):
-                seen = _forward(run, run.model, x)
+                (logits, features), shown = _forward(run, run.model, x)
                 draws = generator(trial.seed, "pairs", epoch, step) if trial.loss.draws else None
-                terms = run.objective(seen.logits, y, done / steps, draws, seen.features, seen.images)
+                terms = run.objective(logits, y, done / steps, draws, features, shown)
                 # DDP averages gradients over workers; shares may differ by one image, the mean is over images.
                 share = terms.total * (len(y) * team.size / sizes[step])
                 run.scaler.scale(share).backward()  # type: ignore[no-untyped-call]
-            tally.add(terms, seen.logits, y)
+            tally.add(terms, logits, y)
             loss += share.detach()
         take_step(run.optimiser, run.scaler, trial.optimiser)
         if run.average:
@@ -219,11 +219,10 @@ def _evaluate(
     share_buffers(network, run.team)
     tally = _tally(run)
     for images, targets in evaluation_batches(split, run.team.rank, run.team.size):
-        seen = _forward(run, network, images)
-        terms = run.objective(seen.logits, targets, features=seen.features, images=seen.images)
-        tally.add(terms, seen.logits, targets)
+        (logits, features), shown = _forward(run, network, images)
+        tally.add(run.objective(logits, targets, features=features, images=shown), logits, targets)
         if answers:
-            answers.add(seen.logits, targets)
+            answers.add(logits, targets)
     return tally.read(prefix)
 
 
@@ -253,13 +252,12 @@ def _prepare(trial: TrialSpec, data: DataSet, team: Team, resume: State | None) 
     return Run(trial, on_device, team, compute, network, model, objective, optimiser, scaler, average, own_teacher)
 
 
-def _forward(run: Run, model: nn.Module, images: Tensor) -> Seen:
-    """Return logits [B, classes] by classifier, and what else terms compare, of images uint8 [B, C, H, W]."""
+def _forward(run: Run, model: nn.Module, images: Tensor) -> tuple[Seen, Tensor]:
+    """Return what a network shows of images uint8 [B, C, H, W], and what it was shown: the same, normalised."""
     with precision(run.compute, run.team.device), twice_differentiable(run.trial.loss.of_images):
         x = lay_out(run.data.normalise(images), run.compute)
         found: Seen | dict[str, Tensor] = model(x.requires_grad_() if run.trial.loss.of_images else x)
-    seen = found if isinstance(found, Seen) else Seen(found, {})
-    return seen._replace(images=x)
+    return found if isinstance(found, Seen) else Seen(found, {}), x
 
 
 def _parts(accumulate: int, images: int) -> int:
