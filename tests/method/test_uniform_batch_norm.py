@@ -35,7 +35,7 @@ def scales(network):
     }
 
 
-@pytest.mark.parametrize("kind", BACKBONES)
+@pytest.mark.parametrize("kind", ["wrn", pytest.param("walked", marks=pytest.mark.slow), "watched"])
 def test_scales_are_between_0_and_1_and_all_else_is_as_without(kind):
     backbone, taps = BACKBONES[kind]
     plain, drawn = built(backbone, taps), built({**backbone, "uniform_batch_norm": True}, taps)

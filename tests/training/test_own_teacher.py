@@ -81,6 +81,7 @@ def test_the_last_epoch_teaches_the_next_one_and_in_the_first_one_the_start():
         assert not same(part(after, TEACHER), part(after, MINE))
 
 
+@pytest.mark.slow
 def test_the_start_stays_what_it_was():
     trial = taught("start", epochs=1)
     start = build_network(trial, 1, 10, trial.seed).state_dict()
@@ -130,7 +131,9 @@ def test_a_frozen_teacher_is_no_part_of_an_average():
     assert own_network(average.network) is not own_network(net)
 
 
-@pytest.mark.parametrize("own", OWN)
+@pytest.mark.parametrize(
+    "own", [pytest.param(each, marks=() if each == "average" else pytest.mark.slow) for each in OWN]
+)
 def test_it_costs_a_forward_pass_and_no_weight_that_is_trained_or_ships(own):
     cost, alone = (
         count_cost(build_network(trial, 1, 10, 0), (1, 8, 8))
