@@ -21,7 +21,7 @@ from dks_study.study.results import Results
 
 CONTEXT = ("dataset", "backbone")
 SPLIT = ("data.validation_fraction", "data.split_seed", "data.image_pixels", "data.evaluation")
-METHOD = ("branches.", "loss.", "peers", "teacher")
+METHOD = ("branches.", "ensemble", "loss.", "peers", "teacher")
 # Not part of a recipe: what is compared, and what changes no number.
 NOT_RECIPE = ("backbone", *METHOD, "resources.cpus_per_worker", "resources.gpus")
 NOT_RECIPE_DATA = ("data.name", "data.root", "data.download", "data.decode_workers", "data.in_memory")
