@@ -1,4 +1,4 @@
-"""What several test files share."""
+"""What several test files share. PyTorch takes seconds to import, also in the process that only hands out the tests."""
 
 import os
 import shutil
@@ -6,8 +6,6 @@ import signal
 
 import psutil
 import pytest
-import torch
-from faulty import calm_study
 from hypothesis import settings
 from whole_studies import end_what_was_started, finish, in_confirmation, start, wait_for, write_study
 
@@ -50,6 +48,8 @@ def one_thread():
 
     And networks as small as those of tests take three times the CPU time with two, which mostly wait for one another.
     """
+    import torch
+
     torch.set_num_threads(1)
 
 
@@ -85,6 +85,8 @@ def half_way(killed_half_way, tmp_path):
 @pytest.fixture(scope="session")
 def calm(tmp_path_factory):
     """By number of workers: the results of the study of tests/helpers/faulty.py without its fault."""
+    from faulty import calm_study
+
     known = {}
 
     def results(workers):
