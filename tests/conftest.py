@@ -1,5 +1,6 @@
 """What several test files share. PyTorch takes seconds to import, also in the process that only hands out the tests."""
 
+import gc
 import os
 import shutil
 import signal
@@ -17,6 +18,17 @@ MOST_PROCESSES = 4  # each takes half a GiB
 def pytest_xdist_auto_num_workers(config):
     """Run the quick tests beside one another, and the slow ones, which have Ray use the whole machine, one by one."""
     return 0 if config.option.markexpr == "slow" else min(MOST_PROCESSES, psutil.cpu_count())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """Keep the garbage collector from going through all that imports make, which takes seconds: it lives to the end."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.fixture(autouse=True, scope="session")
