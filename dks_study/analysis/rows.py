@@ -76,13 +76,13 @@ def names(results: Results) -> list[str]:
     return list(dict.fromkeys([*results.study.arms, *tuned]))
 
 
-def full_confirmations(results: Results) -> pd.DataFrame:
-    """Return the complete confirmation trials that ran all epochs that they were meant to."""
+def full_confirmations(results: Results, *keys: str) -> pd.DataFrame:
+    """Return the complete confirmation trials that ran all epochs that they were meant to, or some columns of them."""
     trials = results.trials
     if not len(trials):
         return trials
     kept = (trials["phase"] == "confirm") & (trials["status"] == "complete")
-    return trials[kept & (trials["epochs"] == planned_epochs(results))]
+    return (trials[list(keys)] if keys else trials)[kept & (trials["epochs"] == planned_epochs(results))]
 
 
 def planned_epochs(results: Results) -> "pd.Series[float]":

@@ -8,7 +8,7 @@ import sys
 
 import pandas as pd
 import pytest
-from made_up import made_up
+from made_up import made_up, write
 
 from dks_study.analysis.report import page as report
 from dks_study.analysis.report.page import main, try_report, write_report
@@ -19,25 +19,9 @@ from dks_study.study.results import Results
 SHELL = ("chromium", "chromium-browser", "google-chrome")
 
 
-def write(folder, results):
-    """Write a results folder as a study leaves it."""
-    folder.mkdir(exist_ok=True)
-    results.trials.to_parquet(folder / "trials.parquet")
-    results.epochs.to_parquet(folder / "epochs.parquet")
-    write_provenance(folder, results.study, [], new_session(0))
-    return folder
-
-
 def nothing(**trial):
     """Return a study of which no trial has ended."""
     return Results(made_up(**trial).study, pd.DataFrame(), pd.DataFrame())
-
-
-@pytest.fixture(scope="module")
-def page(tmp_path_factory):
-    folder = write(tmp_path_factory.mktemp("report"), made_up())
-    assert main([str(folder)]) == 0
-    return folder
 
 
 def test_the_report_is_one_file_with_every_part(page):
