@@ -79,6 +79,10 @@ def _prctl(option: int, value: int) -> None:
 
 def _end_the_rest() -> None:
     """Kill what the work has started and left behind, which has become a child of this process."""
+    try:
+        os.waitpid(-1, os.WNOHANG)
+    except ChildProcessError:  # there is nothing
+        return
     import psutil
 
     while rest := psutil.Process().children(recursive=True):

@@ -1,13 +1,12 @@
-"""What several test files share."""
+"""What several test files share. PyTorch takes seconds to import, also in the process that only hands out the tests."""
 
+import gc
 import os
 import shutil
 import signal
 
 import psutil
 import pytest
-import torch
-from faulty import calm_study
 from hypothesis import settings
 from whole_studies import end_what_was_started, finish, in_confirmation, start, wait_for, write_study
 
@@ -19,6 +18,17 @@ MOST_PROCESSES = 4  # each takes half a GiB
 def pytest_xdist_auto_num_workers(config):
     """Run the quick tests beside one another, and the slow ones, which have Ray use the whole machine, one by one."""
     return 0 if config.option.markexpr == "slow" else min(MOST_PROCESSES, psutil.cpu_count())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """Keep the garbage collector from going through all that imports make, which takes seconds: it lives to the end."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -50,6 +60,8 @@ def one_thread():
 
     And networks as small as those of tests take three times the CPU time with two, which mostly wait for one another.
     """
+    import torch
+
     torch.set_num_threads(1)
 
 
@@ -85,6 +97,8 @@ def half_way(killed_half_way, tmp_path):
 @pytest.fixture(scope="session")
 def calm(tmp_path_factory):
     """By number of workers: the results of the study of tests/helpers/faulty.py without its fault."""
+    from faulty import calm_study
+
     known = {}
 
     def results(workers):

@@ -111,6 +111,14 @@ def test_the_work_does_not_outlive_the_command(number, hangups):
     assert psutil.wait_procs([worker], timeout=10)[1] == []
 
 
+def test_what_the_work_leaves_running_is_ended_with_it():
+    left = "import subprocess; print(subprocess.Popen(['sleep', '60'], start_new_session=True).pid); return 0"
+    process = begin(left)
+    number = int(process.stdout.readline())
+    assert ended(process) == (0, "", "")
+    assert not psutil.pid_exists(number)
+
+
 def test_a_hangup_that_is_ignored_ends_nothing():
     process, worker = waiting(preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
     os.killpg(process.pid, signal.SIGHUP)

@@ -48,6 +48,16 @@ def run(*words, cwd=ROOT):
     )
 
 
+@pytest.fixture
+def printed(capsys):
+    """Run the command line in this process, which has imported it; return status, output and errors."""
+
+    def run_here(*words):
+        return run_study.main(words), *capsys.readouterr()
+
+    return run_here
+
+
 def run_code(code, *words):
     return subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, cwd=ROOT, check=False)
 
@@ -76,39 +86,39 @@ def test_dry_run_prints_the_plan_and_writes_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_dry_run_shows_sampler_cells_and_early_stopping_of_each_arm(tmp_path):
+def test_dry_run_shows_sampler_cells_and_early_stopping_of_each_arm(printed, tmp_path):
     path = tmp_path / "mine.yaml"
     axis = "    loss.synergy_weight: {float: [0.5, 2.0], arms: [dense]}\n"
     more = "    loss.temperature: {int: [1, 3], arms: [baseline]}\n  early_stopping: {kind: asha, grace_epochs: 2}\n"
     path.write_text(OWN_SPACE.replace(axis, axis + more))
-    done = run("--space", str(path), "--profile", str(plain_profile(tmp_path)), "--dry-run")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "tuned in every arm: nothing" in done.stdout
-    shown = [" ".join(line.split()) for line in done.stdout.splitlines()]
+    status, out, err = printed("--space", str(path), "--profile", str(plain_profile(tmp_path)), "--dry-run")
+    assert (status, err) == (0, "")
+    assert "tuned in every arm: nothing" in out
+    shown = [" ".join(line.split()) for line in out.splitlines()]
     assert "search of baseline grid 3 asha from epoch 2, reduction 3" in shown
     assert "search of dense tpe continuous asha from epoch 2, reduction 3" in shown
 
 
 @pytest.mark.parametrize("question", ["Does it work?", "Does [/it] work [well]?"])
-def test_dry_run_counts_what_each_arm_will_run_and_shows_texts_as_written(tmp_path, question):
+def test_dry_run_counts_what_each_arm_will_run_and_shows_texts_as_written(printed, tmp_path, question):
     path = tmp_path / "mine.yaml"
     path.write_text(OWN_SPACE.replace("Does [/it] work [well]?", question))
     results = tmp_path / ("[a]" if "[" in question else "a") / "results"
     scale = str(plain_profile(tmp_path))
-    done = run("--space", str(path), "--profile", scale, "--dry-run", "--results", str(results))
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "3 search trials, 0 of finalists, at most 6 confirmation trials: about 63 epochs, 7 at most" in done.stdout
-    rows = {line.split()[0]: line.split()[-3:] for line in done.stdout.splitlines() if line[:1].isalpha()}
+    status, out, err = printed("--space", str(path), "--profile", scale, "--dry-run", "--results", str(results))
+    assert (status, err) == (0, "")
+    assert "3 search trials, 0 of finalists, at most 6 confirmation trials: about 63 epochs, 7 at most" in out
+    rows = {line.split()[0]: line.split()[-3:] for line in out.splitlines() if line[:1].isalpha()}
     assert rows["baseline"] == ["0", "0", "2"], "an arm without an axis is not searched"
     assert rows["dense"] == ["3", "0", "4"], "as written and as tuned"
-    assert question in done.stdout
-    assert f"results: {results}" in done.stdout
+    assert question in out
+    assert f"results: {results}" in out
     assert not results.exists()
 
 
-def test_dry_run_shows_every_override_whole():
-    done = run(*SPACE, "--dry-run", "--set", "arms.dense.loss.pairing=[main>stage1]")
-    assert "main>stage1" in done.stdout
+def test_dry_run_shows_every_override_whole(printed):
+    _, out, _ = printed(*SPACE, "--dry-run", "--set", "arms.dense.loss.pairing=[main>stage1]")
+    assert "main>stage1" in out
 
 
 def test_a_changed_study_has_another_folder_and_the_same_one_the_same():
@@ -120,11 +130,11 @@ def test_a_changed_study_has_another_folder_and_the_same_one_the_same():
     assert folders[0] == folders[1] != folders[2]
 
 
-def test_list_names_every_shipped_file_with_its_question():
-    done = run("--list")
+def test_list_names_every_shipped_file_with_its_question(printed):
+    _, out, _ = printed("--list")
     for path in (ROOT / "search_spaces").rglob("*.yaml"):
-        assert path.stem in done.stdout
-    assert "Does dense (two-way) knowledge synergy beat" in done.stdout
+        assert path.stem in out
+    assert "Does dense (two-way) knowledge synergy beat" in out
 
 
 @pytest.mark.parametrize(

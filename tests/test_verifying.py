@@ -11,6 +11,7 @@ import torch
 from studies import small_study
 
 from dks_study import cli
+from dks_study.analysis.tables.study import write_tables
 from dks_study.studies import read
 from dks_study.study import provenance
 from dks_study.study.began_with import look_at_data
@@ -40,7 +41,7 @@ def play(study, folder):
     data = look_at_data(study, folder, print).record
     provenance.write_provenance(folder, study, [], provenance.ended(provenance.new_session(0)), data)
     write_results(folder)
-    read(folder).write()
+    write_tables(read(folder).found, folder)
 
 
 @pytest.fixture(scope="module")
@@ -188,7 +189,7 @@ def test_elsewhere_accuracies_may_differ_within_what_is_stated(kept, capsys):
     verify(kept, "--number", "1", code=2)
     assert "--within: must be given where not all is as it was (processor Another then, " in capsys.readouterr().err
     alter(kept, "baseline-written-seed0", by=0.5)
-    read(kept).write()  # the table is that of the trials
+    write_tables(read(kept).found, kept)  # the table is that of the trials
     number = number_that_draws("baseline-written-seed0", kept)
     verify(kept, "--number", number, "--share", "10%", "--within", "0.6")
     assert "0.50 points apart at most" in capsys.readouterr().out

@@ -34,24 +34,27 @@ def table_rows(results: Results) -> tuple[TableRow, ...]:
     accurate in the search, stands for it; where an arm as written has no such row to be compared with, the arm's only
     row does.
     """
-    study, trials = results.study, results.trials
-    confirmed = trials[trials["phase"] == "confirm"] if len(trials) else trials
-    tuned = {arm: [arm] for arm in study.arms} | _names_by_arm(confirmed, TUNED)
-    written = _names_by_arm(confirmed, WRITTEN)
-    bases = {TUNED: tuned, WRITTEN: tuned | written}
+    study, found = results.study, _names_by_choice(results.trials)
+    tuned = {arm: [arm] for arm in study.arms} | found[TUNED]
+    bases = {TUNED: tuned, WRITTEN: tuned | found[WRITTEN]}
     return tuple(
         TableRow(name, arm, bases[choice][study.table.reference_of(arm)][0], choice)
-        for choice, found in ((TUNED, tuned), (WRITTEN, written))
+        for choice, names_of in ((TUNED, tuned), (WRITTEN, found[WRITTEN]))
         for arm in study.arms
-        for name in found.get(arm, ())
+        for name in names_of.get(arm, ())
     )
 
 
-def _names_by_arm(confirmed: pd.DataFrame, choice: str) -> dict[str, list[str]]:
-    if not len(confirmed):
-        return {}
-    mine = confirmed[choice_of(confirmed) == choice]
-    return {str(arm): list(pd.unique(found["row"])) for arm, found in mine.groupby("arm")}
+def _names_by_choice(trials: pd.DataFrame) -> dict[str, dict[str, list[str]]]:
+    """Return the rows by arm that have confirmation trials, as tuned and as written, in the order of their trials."""
+    found: dict[str, dict[str, list[str]]] = {TUNED: {}, WRITTEN: {}}
+    if not len(trials):
+        return found
+    columns = (trials["phase"], choice_of(trials), trials["arm"], trials["row"])
+    for phase, choice, arm, row in dict.fromkeys(zip(*columns, strict=True)):
+        if phase == "confirm":
+            found[choice].setdefault(arm, []).append(row)
+    return found
 
 
 def choice_of(trials: pd.DataFrame) -> "pd.Series[str]":
@@ -74,13 +77,13 @@ def names(results: Results) -> list[str]:
     return list(dict.fromkeys([*results.study.arms, *tuned]))
 
 
-def full_confirmations(results: Results) -> pd.DataFrame:
-    """Return the complete confirmation trials that ran all epochs that they were meant to."""
+def full_confirmations(results: Results, *keys: str) -> pd.DataFrame:
+    """Return the complete confirmation trials that ran all epochs that they were meant to, or some columns of them."""
     trials = results.trials
     if not len(trials):
         return trials
     kept = (trials["phase"] == "confirm") & (trials["status"] == "complete")
-    return trials[kept & (trials["epochs"] == planned_epochs(results))]
+    return (trials[list(keys)] if keys else trials)[kept & (trials["epochs"] == planned_epochs(results))]
 
 
 def growth_of(results: Results) -> Growth:

@@ -6,8 +6,7 @@ import shutil
 import zipfile
 
 import pytest
-from made_up import made_up
-from test_report import write
+from made_up import made_up, write
 
 from dks_study import cli
 from dks_study.analysis.kept import FOLDER_VARIABLE, kept

@@ -4,8 +4,7 @@ import shutil
 
 import pandas as pd
 import pytest
-from made_up import made_up
-from test_report import write
+from made_up import made_up, write
 
 from dks_study import cli
 from dks_study.analysis.report.compute import energy, hours_by_phase, machines, session_hours

@@ -6,9 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from made_tuned import tuned
-from made_up import made_up
+from made_up import made_up, write
 from studies import small_study
-from test_report import write
 
 from dks_study.analysis.controls import Controls, controls
 from dks_study.analysis.plots.waterfall import bars, draw_waterfall

@@ -8,9 +8,8 @@ import sys
 
 import nbformat
 import pytest
-from made_up import made_up
+from made_up import made_up, write
 from nbclient import NotebookClient
-from test_report import write
 
 from dks_study.analysis.kept import FOLDER_VARIABLE, SHIPPED, kept
 from dks_study.analysis.report.page import write_report

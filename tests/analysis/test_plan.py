@@ -8,9 +8,8 @@ from math import inf, isnan
 import numpy as np
 import pytest
 from made_tuned import tuned, tuned_study
-from made_up import made_up
+from made_up import made_up, write
 from scipy import stats
-from test_report import write
 
 from dks_study.analysis.report.detect import detectable, read_earlier, read_spread, smallest_difference
 from dks_study.analysis.report.plan import proposals

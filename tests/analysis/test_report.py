@@ -8,7 +8,7 @@ import sys
 
 import pandas as pd
 import pytest
-from made_up import made_up
+from made_up import made_up, write
 
 from dks_study.analysis.report import page as report
 from dks_study.analysis.report.page import main, try_report, write_report
@@ -19,25 +19,9 @@ from dks_study.study.results import Results
 SHELL = ("chromium", "chromium-browser", "google-chrome")
 
 
-def write(folder, results):
-    """Write a results folder as a study leaves it."""
-    folder.mkdir(exist_ok=True)
-    results.trials.to_parquet(folder / "trials.parquet")
-    results.epochs.to_parquet(folder / "epochs.parquet")
-    write_provenance(folder, results.study, [], new_session(0))
-    return folder
-
-
 def nothing(**trial):
     """Return a study of which no trial has ended."""
     return Results(made_up(**trial).study, pd.DataFrame(), pd.DataFrame())
-
-
-@pytest.fixture(scope="module")
-def page(tmp_path_factory):
-    folder = write(tmp_path_factory.mktemp("report"), made_up())
-    assert main([str(folder)]) == 0
-    return folder
 
 
 def test_the_report_is_one_file_with_every_part(page):
@@ -51,9 +35,9 @@ def test_the_report_is_one_file_with_every_part(page):
     assert made_up().study.content_hash() in text
 
 
-def test_the_protocol_says_what_was_found_in_the_data(tmp_path):
+def test_the_protocol_says_what_was_found_in_the_data(page, tmp_path):
+    assert "Fingerprint" not in (page / "report.html").read_text(), "of a study from before there were any"
     folder, results = write(tmp_path, made_up()), made_up()
-    assert "Fingerprint" not in write_report(results, folder).read_text(), "of a study from before there were any"
     found = {"fingerprint": "0123456789abcdef0123", "entries": 4, "found": "9 train images. No exact copies."}
     write_provenance(folder, results.study, [], new_session(0), found)
     text = "Images: 9 train images. No exact copies. Fingerprint of the data: 0123456789abcdef0123."

@@ -8,6 +8,7 @@ import adoption
 from whole_studies import records
 
 from dks_study import cli
+from dks_study.analysis.tables.study import write_tables
 from dks_study.spec.files import changed_study
 from dks_study.studies import folder_of, read
 from dks_study.study.results import write_results
@@ -31,7 +32,7 @@ def make(place, *seeds, **size):
 
 def finished(folder):
     write_results(folder)
-    read(folder).write()
+    write_tables(read(folder).found, folder)
     return folder
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 from studies import small_study
 
+from dks_study.study.provenance import new_session, write_provenance
 from dks_study.study.results import Results
 
 ERRORS = {"baseline": 20.0, "ds": 18.0, "dense": 12.0}  # % of main; a seed adds 0, 1, 2, ... to every arm
@@ -56,6 +57,15 @@ def _epochs(arm, seed, epochs, noise, random):
         row |= {f"train/kl/{teacher}>{student}": 1 / epoch for teacher, student in pairs}
         made.append(row)
     return made
+
+
+def write(folder, results):
+    """Write a results folder as a study leaves it."""
+    folder.mkdir(exist_ok=True)
+    results.trials.to_parquet(folder / "trials.parquet")
+    results.epochs.to_parquet(folder / "epochs.parquet")
+    write_provenance(folder, results.study, [], new_session(0))
+    return folder
 
 
 def with_front() -> Results:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -49,11 +50,23 @@ SIX = {"epochs": 6, "optimiser": {"lr": 0.6, "batch_size": 128, "schedule": "con
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """How the trial ends that nothing interrupts."""
+def whole_folder(tmp_path_factory):
+    """The folder of the trial that nothing interrupts. Copy it before it is spoiled."""
     folder = tmp_path_factory.mktemp("whole")
     run(folder)
-    return end(folder)
+    return folder
+
+
+@pytest.fixture
+def finished(whole_folder, tmp_path):
+    """A copy of it, in tmp_path/finished."""
+    return shutil.copytree(whole_folder, tmp_path / "finished")
+
+
+@pytest.fixture(scope="module")
+def whole(whole_folder):
+    """How the trial ends that nothing interrupts."""
+    return end(whole_folder)
 
 
 @pytest.fixture(scope="module")
@@ -63,35 +76,53 @@ def whole_of_six(tmp_path_factory):
     return end(folder)
 
 
-def test_a_folder_tells_the_whole_trial(tmp_path):
-    run(tmp_path)
-    assert json.loads((tmp_path / "trial.json").read_text())["seed"] == 1
-    assert [line["epoch"] for line in read_epochs(tmp_path)] == [1, 2, 3]
-    assert end(tmp_path)[0] == "complete"
-    assert "epoch 3: train/loss" in (tmp_path / "log.txt").read_text()
-    state = torch.load(tmp_path / "last.pt", weights_only=True)
+@pytest.fixture(scope="module")
+def crashed(tmp_path_factory):
+    """By epochs and by how many of them were done: the folder of a trial that has crashed. Copy it before use."""
+    known = {}
+
+    def folder(trial, crash_after):
+        key = trial.epochs, crash_after
+        if key not in known:
+            known[key] = tmp_path_factory.mktemp("crashed")
+            with pytest.raises(CrashError):
+                run(known[key], trial, crash_after)
+        return known[key]
+
+    return folder
+
+
+@pytest.fixture
+def cut(crashed, tmp_path):
+    """A copy of the folder of a trial that crashed after two of its three epochs, in tmp_path/cut."""
+    return shutil.copytree(crashed(trial_of(), 2), tmp_path / "cut")
+
+
+def test_a_folder_tells_the_whole_trial(whole_folder):
+    assert json.loads((whole_folder / "trial.json").read_text())["seed"] == 1
+    assert [line["epoch"] for line in read_epochs(whole_folder)] == [1, 2, 3]
+    assert end(whole_folder)[0] == "complete"
+    assert "epoch 3: train/loss" in (whole_folder / "log.txt").read_text()
+    state = torch.load(whole_folder / "last.pt", weights_only=True)
     assert state["epoch"] == 3
 
 
-def test_a_trial_goes_on_after_its_last_whole_epoch(tmp_path, whole):
-    with pytest.raises(CrashError):
-        run(tmp_path / "cut", crash_after=2)
-    assert read_outcome(tmp_path / "cut") is None
-    assert [metrics["epoch"] for metrics in run(tmp_path / "cut")] == [3]
-    assert end(tmp_path / "cut") == whole
-    assert [line["epoch"] for line in read_epochs(tmp_path / "cut")] == [1, 2, 3]
+def test_a_trial_goes_on_after_its_last_whole_epoch(cut, whole):
+    assert read_outcome(cut) is None
+    assert [metrics["epoch"] for metrics in run(cut)] == [3]
+    assert end(cut) == whole
+    assert [line["epoch"] for line in read_epochs(cut)] == [1, 2, 3]
 
 
 @pytest.mark.parametrize("crash_after", [2, 4, 5])
 @pytest.mark.parametrize("damage", [None, "best.pt"])
-def test_the_chosen_epoch_is_the_same_after_a_crash(tmp_path, whole_of_six, crash_after, damage):
+def test_the_chosen_epoch_is_the_same_after_a_crash(tmp_path, crashed, whole_of_six, crash_after, damage):
     trial = trial_of(**SIX)
-    with pytest.raises(CrashError):
-        run(tmp_path / "cut", trial, crash_after=crash_after)
+    folder = shutil.copytree(crashed(trial, crash_after), tmp_path / "cut")
     if damage:
-        (tmp_path / "cut" / damage).write_bytes(b"damaged")
-    run(tmp_path / "cut", trial)
-    assert end(tmp_path / "cut") == whole_of_six
+        (folder / damage).write_bytes(b"damaged")
+    run(folder, trial)
+    assert end(folder) == whole_of_six
     assert whole_of_six[1]["chosen_epoch"] < 6, "or this test tells nothing"
 
 
@@ -115,21 +146,18 @@ def leave_a_line_without_its_checkpoint(folder):
 
 
 @pytest.mark.parametrize("fault", [damage_checkpoint, lose_checkpoint, leave_a_line_without_its_checkpoint])
-def test_what_a_crash_leaves_behind_changes_nothing(tmp_path, whole, fault):
-    with pytest.raises(CrashError):
-        run(tmp_path / "cut", crash_after=2)
-    fault(tmp_path / "cut")
-    run(tmp_path / "cut")
-    assert end(tmp_path / "cut") == whole
-    lines = list(read_epochs(tmp_path / "cut"))
+def test_what_a_crash_leaves_behind_changes_nothing(cut, whole, fault):
+    fault(cut)
+    run(cut)
+    assert end(cut) == whole
+    lines = list(read_epochs(cut))
     assert [line["epoch"] for line in lines] == [1, 2, 3]
     assert lines[-1]["train/loss"] > 0
 
 
-def test_a_line_cut_in_half_is_passed_over(tmp_path):
-    run(tmp_path)
-    cut_line(tmp_path)
-    assert [line["epoch"] for line in read_epochs(tmp_path)] == [1, 2]
+def test_a_line_cut_in_half_is_passed_over(finished):
+    cut_line(finished)
+    assert [line["epoch"] for line in read_epochs(finished)] == [1, 2]
 
 
 def test_a_trial_with_nothing_left_to_do_still_reports_and_ends(tmp_path):
@@ -140,10 +168,9 @@ def test_a_trial_with_nothing_left_to_do_still_reports_and_ends(tmp_path):
     assert "test/top1/main" in read_outcome(tmp_path).metrics
 
 
-def test_a_checkpoint_of_another_trial_is_not_used(tmp_path):
-    run(tmp_path)
+def test_a_checkpoint_of_another_trial_is_not_used(finished):
     other = trial_of(data={"name": "digits", "label_noise": 0.1})
-    assert len(run(tmp_path, other)) == 3
+    assert len(run(finished, other)) == 3
 
 
 def test_divergence_is_an_outcome_and_other_errors_leave_a_line(tmp_path):

@@ -69,12 +69,19 @@ def plainly(monkeypatch, **optimiser):
     return reports(plain_trial(**optimiser))[-1]
 
 
+@pytest.fixture(scope="module")
+def plain():
+    """The same without any option."""
+    with pytest.MonkeyPatch.context() as patch:
+        return plainly(patch)
+
+
 @pytest.mark.parametrize("parts", [3, 50])
-def test_accumulated_gradients_are_those_of_the_whole_batch(monkeypatch, parts):
-    whole, pieces = plainly(monkeypatch), plainly(monkeypatch, accumulate=parts)
-    for name, weights in whole.state.network.items():
+def test_accumulated_gradients_are_those_of_the_whole_batch(monkeypatch, plain, parts):
+    pieces = plainly(monkeypatch, accumulate=parts)
+    for name, weights in plain.state.network.items():
         torch.testing.assert_close(pieces.state.network[name], weights, rtol=1e-4, atol=1e-6)
-    assert lasting(pieces.metrics) == pytest.approx(lasting(whole.metrics), rel=1e-5)
+    assert lasting(pieces.metrics) == pytest.approx(lasting(plain.metrics), rel=1e-5)
 
 
 def test_workers_talk_once_a_batch_however_many_parts_it_has(monkeypatch):
@@ -87,8 +94,8 @@ def test_workers_talk_once_a_batch_however_many_parts_it_has(monkeypatch):
     assert len(silent) == 2 * steps
 
 
-def test_with_an_average_it_is_evaluated_and_training_does_not_notice(monkeypatch):
-    plain, averaged = plainly(monkeypatch), plainly(monkeypatch, ema_decay=0.95)
+def test_with_an_average_it_is_evaluated_and_training_does_not_notice(monkeypatch, plain):
+    averaged = plainly(monkeypatch, ema_decay=0.95)
     for name, weights in plain.state.network.items():
         assert torch.equal(averaged.state.network[name], weights)
     assert plain.state.shipped is plain.state.network

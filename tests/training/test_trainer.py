@@ -1,6 +1,7 @@
 """How a run trains: what it reports, that seeds pair arms, that a resumed run is the uninterrupted one."""
 
 import itertools
+import multiprocessing
 
 import pytest
 import torch
@@ -255,7 +256,10 @@ def group(tmp_path_factory):
     trials = {"usual": trial_of(phase="confirm"), "taught": taught}
     trials["plain"] = plain_trial(accumulate=3, **PLAIN_OPTIONS)  # last: this one changes what is trained
     loaded = {name: (trial, load(trial.data)) for name, trial in trials.items()}  # sklearn takes long to import
-    torch.multiprocessing.spawn(_train_in_a_group, (2, str(folder), loaded), nprocs=2)
+    multiprocessing.set_forkserver_preload(["torch._dynamo", "dks_study.training.trainer"])  # once, not in each of them
+    torch.multiprocessing.start_processes(
+        _train_in_a_group, (2, str(folder), loaded), nprocs=2, start_method="forkserver"
+    )
     return {name: [torch.load(folder / f"{name}{rank}.pt", weights_only=True) for rank in (0, 1)] for name in trials}
 
 

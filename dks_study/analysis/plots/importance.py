@@ -6,8 +6,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from scipy.stats import spearmanr
-from sklearn.ensemble import RandomForestRegressor
-from sklearn.inspection import permutation_importance
 
 from dks_study.analysis.plots.searches import parallel_coordinates
 from dks_study.analysis.plots.style import DOUBLE_COLUMN_IN, blank, styled
@@ -83,6 +81,9 @@ def _ped_anova(places: Array, error: Array) -> Array:
 
 
 def _forest(places: Array, error: Array) -> Array:
+    from sklearn.ensemble import RandomForestRegressor  # takes half a second: not in reports without an importance
+    from sklearn.inspection import permutation_importance
+
     model = RandomForestRegressor(n_estimators=100, min_samples_leaf=2, random_state=0).fit(places, error)
     found = permutation_importance(model, places, error, n_repeats=5, random_state=0).importances_mean
     return _shares(np.maximum(found, 0))

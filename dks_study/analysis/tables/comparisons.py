@@ -52,8 +52,10 @@ LAST, CHOSEN = "test/top1/main", "test_chosen/top1/main"  # accuracy of the last
 
 def errors_by_seed(results: Results, metric: str = LAST) -> pd.DataFrame:
     """Return errors (%) of complete confirmation trials: a row per seed, a column per row of the study's table."""
-    trials = full_confirmations(results)
-    if not len(trials) or metric not in trials:
+    if metric not in results.trials:
+        return pd.DataFrame()
+    trials = full_confirmations(results, "seed", "row", metric)
+    if not len(trials):
         return pd.DataFrame()
     wide = (100 - trials.set_index(["seed", "row"])[metric]).unstack("row").sort_index()
     return wide[[row.name for row in table_rows(results) if row.name in wide]]
@@ -61,7 +63,7 @@ def errors_by_seed(results: Results, metric: str = LAST) -> pd.DataFrame:
 
 def repeats_by_seed(results: Results) -> "pd.Series[int]":
     """Return the search repeat of each report seed with a complete trial; 0 where there was one search."""
-    trials = full_confirmations(results)
+    trials = full_confirmations(results, *(key for key in ("seed", "repeat") if key in results.trials))
     return repeat_of(trials).groupby(trials["seed"]).first() if len(trials) else pd.Series(dtype=int)
 
 

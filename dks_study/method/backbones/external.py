@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import ResNet
 
-from dks_study.method.backbones.layout import FUNCTIONS, PROBE_PIXELS, Layout, Steps, module_of, run, stride_of
+from dks_study.method.backbones.layout import FUNCTIONS, PROBE_PIXELS, Layout, Steps, module_of, run, stride_of, walked
 from dks_study.method.backbones.origins import is_torchvision_resnet, layout_of, make, renewed
 from dks_study.method.backbones.staged import Tap, Walked
 from dks_study.method.hollow import hollow
@@ -34,9 +34,10 @@ class External(Walked):
         self.classes, self.is_given = classes, model is not None
         self.in_channels = channels_shown(spec, in_channels) if model is None else in_channels
         self.model = make(spec, self.in_channels, classes) if model is None else model
-        self.layout = layout_of(spec, self.model, self.in_channels)
+        empty = hollow(self.model).float()
+        self.layout = layout_of(spec, self.model, empty, self.in_channels)
         self.blocks_per_stage = tuple(len(stage) for stage in self.layout.stages)
-        self.taps, self.inner_taps = self._trace()
+        self.taps, self.inner_taps = self._trace(empty)
 
     def plain(self) -> nn.Module:
         """Return the network as its constructor made it."""
@@ -44,17 +45,9 @@ class External(Walked):
 
     def walk(self, images: Tensor, inner: Collection[str] = ()) -> dict[str, Tensor]:
         """Return feature maps by tap, shallow to deep: of every stage's end, and of the inner taps named."""
-        features: dict[str, Tensor] = {}
         if images.shape[1] != self.in_channels:
             images = images.expand(-1, self.in_channels, -1, -1)
-        current = run(self.model, self.layout.stem, images)
-        for number, stage in enumerate(self.layout.stages, start=1):
-            for position, block in enumerate(stage, start=1):
-                current = run(self.model, block, current)
-                if (name := f"stage{number}.{position}") in inner:
-                    features[name] = current
-            features[f"stage{number}"] = current
-        return features
+        return walked(self.model, self.layout, images, inner)
 
     def module_at(self, tap: str) -> str | None:
         """Return the name of the last module of a stage or block; None if a function comes behind it."""
@@ -112,12 +105,12 @@ class External(Walked):
         """Return global average pooling and a linear layer."""
         return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, self.classes))
 
-    def _trace(self) -> tuple[tuple[Tap, ...], tuple[Tap, ...]]:
-        """Return the taps at the ends of the stages and those inside, by their shapes."""
+    def _trace(self, empty: nn.Module) -> tuple[tuple[Tap, ...], tuple[Tap, ...]]:
+        """Return the taps at the ends of the stages and those inside, by their shapes in a copy without data."""
         images = torch.empty(1, self.in_channels, PROBE_PIXELS, PROBE_PIXELS, device="meta")  # float32, as is what runs
         inside = [f"stage{s}.{b}" for s, n in enumerate(self.blocks_per_stage, start=1) for b in range(1, n)]
         with torch.no_grad():
-            features = hollow(self).float().walk(images, inside)
+            features = walked(empty, self.layout, images, inside)
         taps = {name: Tap(name, value.shape[1], stride_of(value)) for name, value in features.items()}
         return tuple(tap for name, tap in taps.items() if "." not in name), tuple(taps[name] for name in inside)
 

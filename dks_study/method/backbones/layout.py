@@ -63,6 +63,19 @@ def run(model: nn.Module, steps: Steps, inputs: Tensor) -> Tensor:
     return inputs
 
 
+def walked(model: nn.Module, layout: Layout, images: Tensor, inner: Collection[str] = ()) -> dict[str, Tensor]:
+    """Return feature maps by tap, shallow to deep: of every stage's end, and of the inner taps named."""
+    features: dict[str, Tensor] = {}
+    current = run(model, layout.stem, images)
+    for number, stage in enumerate(layout.stages, start=1):
+        for position, block in enumerate(stage, start=1):
+            current = run(model, block, current)
+            if (name := f"stage{number}.{position}") in inner:
+                features[name] = current
+        features[f"stage{number}"] = current
+    return features
+
+
 def units(model: nn.Module, names: Collection[str], without: Collection[str] = ()) -> Iterator[str]:
     """Yield the names of the modules to walk: sequences are opened as long as they hold more than one convolution."""
     for name in names:

@@ -96,8 +96,10 @@ def _construct(spec: ExternalSpec, in_channels: int, classes: int) -> nn.Module:
     return _from_module(origin, name, spec, in_channels, classes)
 
 
-def layout_of(spec: ExternalSpec, model: nn.Module, in_channels: int) -> Layout:
+def layout_of(spec: ExternalSpec, model: nn.Module, empty: nn.Module, in_channels: int) -> Layout:
     """Return how `model` is walked: as declared here, as its own `stages` say, or as it is seen to run.
+
+    `empty` is a copy of it without data, in float32.
 
     Raises:
         LayoutError: one line that says the way out, if its stages cannot be found.
@@ -112,7 +114,7 @@ def layout_of(spec: ExternalSpec, model: nn.Module, in_channels: int) -> Layout:
             if origin == "torchvision" and re.match(pattern, name):
                 declared = (*stem.split(), *head.split())
                 return arrange(
-                    hollow(model).float(),
+                    empty,
                     tuple(stem.split()),
                     [*units(model, trunk.split(), declared)],
                     tuple(head.split()),
