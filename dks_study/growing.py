@@ -18,7 +18,7 @@ from dks_study.spec.options import OptionParser
 from dks_study.spec.pairing import SCHEMES
 from dks_study.spec.study import StudySpec
 from dks_study.spec.yamldoc import SpecError
-from dks_study.studies import folder_of, reused
+from dks_study.studies import folder_of
 from dks_study.study.adoption import Donor, donors_in
 from dks_study.study.identity import read_origin
 from dks_study.study.ledger import Cell
@@ -55,6 +55,8 @@ def main(words: Sequence[str]) -> int:
     study, options.results = matched(changed_study(old, overrides)), str(Path(options.folder).resolve().parent)
     if not options.dry_run:
         return cli.run_and_print(study, options)
+    from dks_study.study.pulling import reused
+
     studies = reused(Path(options.results), options.reuse)
     _show(study, forecast(study, donors_in(studies, folder_of(study, options.results), print)))
     return 0

@@ -12,7 +12,7 @@ from dks_study.spec.base import Name, Seed, Spec, hash_of
 from dks_study.spec.branches import auto_recipes
 from dks_study.spec.matching import MatchSpec, read_matches
 from dks_study.spec.search import LENGTH, AxisSpec, SearchSpec
-from dks_study.spec.trial import RunSpec, Setting, TrialSpec
+from dks_study.spec.trial import KeepPredictions, RunSpec, Setting, TrialSpec
 
 
 class TableSpec(Spec):
@@ -76,10 +76,11 @@ COMMON = {
 
 
 # They change no number: a study can go on with others.
-UNHASHED = {"max_failures", "keep", "trial.time_limit"}
+UNHASHED = {"max_failures", "keep", "keep_predictions", "trial.time_limit"}
 _LEFT_OUT: Mapping[str, Any] = {
     "max_failures": True,
     "keep": True,
+    "keep_predictions": True,
     "trial": {"time_limit": True},
 }  # the same, as pydantic takes it
 
@@ -101,6 +102,8 @@ class StudySpec(Spec):
         out_of_memory: what becomes of a trial that ran out of memory: it has failed, or it is trained anew with the
             same batches in twice as many parts (`optimiser.accumulate`), and again until there are two images in each.
         keep: checkpoints that stay when a trial has ended: of the best confirmed trial of each row, all, or none.
+        keep_predictions: whose logits of the test images every confirmation keeps: of main, of all classifiers of the
+            network that ships, or of none.
     """
 
     name: Name
@@ -113,6 +116,7 @@ class StudySpec(Spec):
     max_failures: int = Field(default=1, ge=0)
     out_of_memory: Literal["fail", "accumulate"] = "fail"
     keep: Literal["best_per_arm", "all", "none"] = "best_per_arm"
+    keep_predictions: KeepPredictions = "main"
     table: TableSpec
 
     @model_validator(mode="after")

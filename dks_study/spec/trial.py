@@ -17,11 +17,12 @@ from dks_study.spec.compute import Computation, ComputeSpec
 from dks_study.spec.data import DataSpec
 from dks_study.spec.loss import OF_LABELS, LossSpec
 from dks_study.spec.optimiser import OptimiserSpec
-from dks_study.spec.pairing import MAIN, TEACHER, pairing_matrix
+from dks_study.spec.pairing import MAIN, TEACHER, network_of, pairing_matrix
 from dks_study.spec.terms import check_terms
 
 Scalar = bool | int | float | str
 Setting = Mapping[str, Scalar]
+KeepPredictions = Literal["all", "main", "none"]
 
 
 class ResourceSpec(Spec):
@@ -154,6 +155,11 @@ class RunSpec(Extended):
     def classifiers(self) -> tuple[str, ...]:
         """Names of all classifiers: a teacher's, the peers', then the network's own, shallow to deep, `main` last."""
         return classifier_names(self.branches, self.peers, self.teacher)
+
+    def predicting(self, keep: KeepPredictions) -> tuple[str, ...]:
+        """Return the classifiers whose predictions are kept, `main` last: none of a peer's or a teacher's."""
+        own = [name for name in self.classifiers if network_of(name) == network_of(MAIN)]
+        return {"all": tuple(own), "main": (MAIN,), "none": ()}[keep]
 
 
 def _check_branches(backbone: BackboneSpec, branches: BranchSpec, prefix: str) -> None:

@@ -1,10 +1,11 @@
 """Finished trials of other studies, taken instead of training the same again.
 
 A trial is taken if it has the identity of one that is to be run (identity.py), completed all its epochs in one piece,
-and would not have been stopped by the bars of this study's search. Its files are copied, checkpoints as hard links
-where that is possible, and it is the copy that is looked at: whatever becomes of the donor meanwhile, a trial is taken
-whole or not at all. The folder appears under the trial's name when all in it is right, its outcome included; a crash
-before that leaves nothing, one after it a trial that is settled as any other whose line in the ledger is missing.
+and would not have been stopped by the bars of this study's search. Its files are copied, checkpoints and predictions as
+hard links where that is possible, and it is the copy that is looked at: whatever becomes of the donor meanwhile, a
+trial is taken whole or not at all, but for predictions, without which it is the same trial. The folder appears under
+the trial's name when all in it is right, its outcome included; a crash before that leaves nothing, one after it a trial
+that is settled as any other whose line in the ledger is missing.
 """
 
 import json
@@ -31,12 +32,13 @@ from dks_study.study.ledger import (
     read_ledger,
     read_outcome,
 )
+from dks_study.study.predictions import FILE as PREDICTIONS
 from dks_study.study.results import ResultsError, load_study_of
 from dks_study.study.sealing import Plan, plan_of
 from dks_study.study.stopping import Watch
 from dks_study.study.storage import Files
 
-_COPIED, _LINKED = ("trial.json", "epochs.jsonl", "log.txt", OUTCOME, ORIGIN), ("last.pt", "best.pt")
+_COPIED, _CHECKPOINTS = ("trial.json", "epochs.jsonl", "log.txt", OUTCOME, ORIGIN), ("last.pt", "best.pt")
 
 
 class ReuseError(Problem, ValueError):
@@ -114,6 +116,7 @@ class Adoption:
         environment: Mapping[str, str],
         *,
         checkpoints: bool,
+        predictions: bool,
     ) -> None:
         """Take from `donors`.
 
@@ -124,8 +127,10 @@ class Adoption:
             data: fingerprint of the data of this study.
             environment: what a trial of this study would be trained with.
             checkpoints: whether this study wants a trial's checkpoints whatever its result.
+            predictions: whether it wants its predictions, if they were kept: a trial is taken without them, too.
         """
-        self._files, self.data, self._environment, self._checkpoints = files, data, environment, checkpoints
+        self._files, self.data, self._environment = files, data, environment
+        self._checkpoints, self._predictions = checkpoints, predictions
         self._question, self._plan = study.name, plan_of(study)
         self._studies = dict[Path, StudySpec | None]()  # of donors of confirmations
         self.donors, self._donors = tuple(donors), dict[str, list[Donor]]()
@@ -155,7 +160,7 @@ class Adoption:
             try:
                 copy = self._copied(donor)
                 outcome = verified(copy, donor.record, trial, origin, watch)
-                if self._checkpoints and not all((copy / name).exists() for name in _LINKED):
+                if self._checkpoints and not all((copy / name).exists() for name in _CHECKPOINTS):
                     raise UnfitError("keep: all, and its checkpoints were deleted there")
             except (UnfitError, OSError) as error:
                 if is_disk_full(error):
@@ -193,7 +198,7 @@ class Adoption:
         for name in _COPIED:
             content = Path(os.path.join(there, name)).read_bytes()  # small: shutil.copyfile asks more of the disk
             Path(os.path.join(here, name)).write_bytes(content)
-        for name in _LINKED:
+        for name in (*_CHECKPOINTS, *([PREDICTIONS] if self._predictions else [])):
             if os.path.exists(os.path.join(there, name)):
                 link(os.path.join(there, name), os.path.join(here, name))
         return copy
@@ -266,7 +271,7 @@ def _is_trial(path: Path, trial: TrialSpec) -> bool:
 
 
 def link(source: str, target: str) -> None:
-    """Link or copy a checkpoint, which is replaced where it changes, and never written into."""
+    """Link or copy a checkpoint or predictions, which are replaced where they change, and never written into."""
     try:
         os.link(source, target)
     except OSError:

@@ -14,13 +14,16 @@ from dks_study.analysis.collect import collect
 from dks_study.analysis.paper import published
 from dks_study.analysis.plots import curves, effects, exits, importance, searches, tuning, waterfall
 from dks_study.analysis.plots.style import svg
+from dks_study.analysis.predicted import predicted
 from dks_study.analysis.report import prose
 from dks_study.analysis.tables.comparisons import CHOSEN, comparison_grid, comparisons
 from dks_study.analysis.tables.costs import arm_costs, cost_grid
 from dks_study.analysis.tables.exits import exit_grid
 from dks_study.analysis.tables.gain import gain_grid, gains
 from dks_study.analysis.tables.grid import Cell, Grid, html, latex
+from dks_study.analysis.tables.images import image_comparisons, image_grid
 from dks_study.analysis.tables.pareto import pareto_grid, pareto_table
+from dks_study.analysis.tables.predictions import class_grid, quality_grid
 from dks_study.analysis.tables.settings import setting_grid
 from dks_study.analysis.tables.study import ArmTable, arm_table, table_grid
 from dks_study.spec.base import Problem
@@ -66,6 +69,9 @@ def write_report(results: Results, folder: Path) -> Path:
     grids = {"results": table_grid(table), "settings": setting_grid(table.settings)}
     grids |= {"comparisons": comparison_grid(results), "chosen_epoch": comparison_grid(results, CHOSEN)}
     grids |= {"gain": gain_grid(results), "costs": cost_grid(results), "exits": exit_grid(results)}
+    said = predicted(results)
+    grids |= {"predictions": quality_grid(said), "new_images": image_grid(image_comparisons(results, said))}
+    grids |= {"classes": class_grid(said)}
     sections = [
         _answer(results, table, grids),
         _gain(results, grids["gain"]),
@@ -75,6 +81,7 @@ def write_report(results: Results, folder: Path) -> Path:
         _search(results, grids["settings"]),
         _cost(results, grids["costs"]),
         _exits(results, grids["exits"]),
+        _predictions(grids, prose.without_predictions(results, said)),
         Section("What was left out", prose.left_out(table, results.trials)),
         _published(results),
         Section("Provenance", prose.provenance(results, recorded["sessions"])),
@@ -240,6 +247,12 @@ def _exits(results: Results, grid: Grid) -> Section:
         " validation chose for a budget. Lower left is better."
     )
     return Section("Early exits", (), (html(grid),), (_picture("Error of exits", caption, exits.draw_exits, results),))
+
+
+def _predictions(grids: dict[str, Grid], without: tuple[str, ...]) -> Section:
+    shown = [grids[name] for name in ("predictions", "new_images", "classes")]
+    tables = tuple(html(grid) for grid in shown if grid.rows)
+    return Section("Predictions", without if tables else (), tables)
 
 
 def _published(results: Results) -> Section:

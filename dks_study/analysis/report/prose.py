@@ -6,7 +6,8 @@ from typing import Any
 import pandas as pd
 
 from dks_study.analysis.collect import backbone_name
-from dks_study.analysis.rows import TUNED
+from dks_study.analysis.predicted import Told
+from dks_study.analysis.rows import TUNED, full_confirmations
 from dks_study.analysis.statistics.planning import trials_for_gain
 from dks_study.analysis.tables.study import ERROR, ArmTable
 from dks_study.spec.base import Spec
@@ -141,6 +142,14 @@ def tuning_needed(curves: pd.DataFrame) -> str:
         found.append(f"{arm} {trials or f'more than {len(curve) // 2}'}")
     text = f"Twice as many search trials make the expected error less than {HARDLY:g} points smaller from"
     return f"{text}: {', '.join(found)}."
+
+
+def without_predictions(results: Results, found: Mapping[str, Told]) -> tuple[str, ...]:
+    """Return how many confirmations have no predictions, in a sentence; () where all have them."""
+    confirmed = full_confirmations(results)
+    without = len(confirmed) - sum(len(told.guesses) for told in found.values())
+    text = f"Of {len(confirmed)} confirmations {without} are without predictions, and not in these tables."
+    return (text,) if without else ()
 
 
 def left_out(table: ArmTable, trials: pd.DataFrame) -> tuple[str, ...]:
