@@ -71,7 +71,7 @@ class CommonRunSpec(RunSpec):
 COMMON = {
     *("epochs", "resources", "compute", "exits", "time_limit"),
     *("data.name", "data.root", "data.validation_fraction", "data.split_seed"),
-    *("data.in_memory", "data.image_pixels", "data.evaluation"),
+    *("data.in_memory", "data.image_pixels", "data.evaluation", "data.tests"),
 }
 
 

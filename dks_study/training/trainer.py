@@ -116,11 +116,10 @@ def fit(
 ) -> Iterator[EpochReport]:
     """Train `trial` and yield a report after every epoch that is still to do, after `resume` with its `chosen` epoch.
 
-    The test set is looked at once, after the last epoch of a `confirm` trial, with the last epoch's weights (test/) and
-    with those of the epoch that validation chose (test_chosen/; `chosen_epoch` says which). The last report of such a
-    trial holds what the network costs, and its early exits where `trial.exits` asks; that of a search trial costs where
-    `costs` asks for them. That of a confirmation has what the classifiers `predicting` say of every test image, with
-    the last epoch's weights.
+    Test sets are looked at once, after the last epoch of a `confirm` trial, with the last epoch's weights (test/), the
+    first one with those of the epoch that validation chose, too (test_chosen/; `chosen_epoch`). The last report of such
+    a trial holds what the network costs, its early exits where `trial.exits` asks, and what the classifiers
+    `predicting` say of every image of the first test set; that of a search trial costs where `costs` asks for them.
 
     Raises:
         NonFiniteLossError: if the training loss is not finite; checked once per epoch, so the device is never
@@ -161,7 +160,10 @@ def _better(chosen: Chosen | None, run: Run, epoch: int, accuracy: float) -> Cho
 
 
 def _test(run: Run, chosen: Chosen, *listeners: Listener | None) -> dict[str, float]:
-    """Evaluate the last epoch's weights, which `listeners` hear, and the chosen epoch's on the test set."""
+    """Evaluate the last epoch's weights, which `listeners` hear, and the chosen epoch's on the test set.
+
+    On further test sets the last epoch's alone.
+    """
     last = _evaluate(run, run.evaluated, run.data.test, "test", *listeners)
     if chosen.epoch == run.trial.epochs:  # the same weights: nothing is looked at twice
         best = {name.replace("test/", "test_chosen/", 1): value for name, value in last.items()}
@@ -169,6 +171,8 @@ def _test(run: Run, chosen: Chosen, *listeners: Listener | None) -> dict[str, fl
         network = deepcopy(run.evaluated)  # the state of this epoch is still to be saved
         network.load_state_dict(chosen.weights)
         best = _evaluate(run, network, run.data.test, "test_chosen")
+    for name, split in run.data.tests.items():
+        best |= _evaluate(run, run.evaluated, split, f"test_{name}")
     return last | best | {"chosen_epoch": float(chosen.epoch)}
 
 
@@ -242,6 +246,7 @@ def _prepare(trial: TrialSpec, data: DataSet, team: Team, resume: State | None) 
         train=data.train.with_labels(training_labels(data, trial.data, trial.seed)).to(team.device),
         validation=data.validation.with_labels(validation_labels(data, trial.data)).to(team.device),
         test=data.test.to(team.device),
+        tests={name: split.to(team.device) for name, split in data.tests.items()},
     )
     optimiser = build_optimiser(network.parameters(), trial.optimiser, parts_of(network))
     scaler = loss_scaler(compute, team.device)

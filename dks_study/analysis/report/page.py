@@ -19,6 +19,7 @@ from dks_study.analysis.report import prose
 from dks_study.analysis.tables.comparisons import CHOSEN, comparison_grid, comparisons
 from dks_study.analysis.tables.costs import arm_costs, cost_grid
 from dks_study.analysis.tables.exits import exit_grid
+from dks_study.analysis.tables.further import further_grid
 from dks_study.analysis.tables.gain import gain_grid, gains
 from dks_study.analysis.tables.grid import Cell, Grid, html, latex
 from dks_study.analysis.tables.images import image_comparisons, image_grid
@@ -71,7 +72,7 @@ def write_report(results: Results, folder: Path) -> Path:
     grids |= {"gain": gain_grid(results), "costs": cost_grid(results), "exits": exit_grid(results)}
     said = predicted(results)
     grids |= {"predictions": quality_grid(said), "new_images": image_grid(image_comparisons(results, said))}
-    grids |= {"classes": class_grid(said)}
+    grids |= {"classes": class_grid(said), "further_tests": further_grid(results)}
     sections = [
         _answer(results, table, grids),
         _gain(results, grids["gain"]),
@@ -143,7 +144,9 @@ def _answer(results: Results, table: ArmTable, grids: dict[str, Grid]) -> Sectio
         )
         pictures.append(_picture("Paired differences", caption, effects.draw_forest, results))
     pictures += _placements(results)
-    tables = tuple(html(grids[name]) for name in ("results", "comparisons", "chosen_epoch") if grids[name].rows)
+    tables = tuple(
+        html(grids[name]) for name in ("results", "comparisons", "chosen_epoch", "further_tests") if grids[name].rows
+    )
     return Section("Results", () if tables else table.notes, tables, tuple(pictures))
 
 
@@ -250,8 +253,7 @@ def _exits(results: Results, grid: Grid) -> Section:
 
 
 def _predictions(grids: dict[str, Grid], without: tuple[str, ...]) -> Section:
-    shown = [grids[name] for name in ("predictions", "new_images", "classes")]
-    tables = tuple(html(grid) for grid in shown if grid.rows)
+    tables = tuple(html(grids[name]) for name in ("predictions", "new_images", "classes") if grids[name].rows)
     return Section("Predictions", without if tables else (), tables)
 
 
