@@ -11,6 +11,7 @@ from dks_study.spec.objectives import ACCURACY
 from dks_study.spec.study import StudySpec
 from dks_study.study.ledger import Record
 from dks_study.study.planner import planned
+from dks_study.study.predictions import FILE as PREDICTIONS
 from dks_study.study.storage import Files
 from dks_study.training.arm_checks import StudyError
 
@@ -39,36 +40,35 @@ class Checkpoints:
             predictions: the size of those of a confirmation, by arm, in bytes.
         """
         self._study, self._files, self._sizes, self._budget_gib = study, files, sizes, budget_gib
-        self._predictions = predictions or {}
+        plans = planned(study)
+        self._predictions = sum(plans[arm]["confirm"] * size for arm, size in (predictions or {}).items())
+        self._what = "checkpoints and predictions" if self._predictions else "checkpoints"
         self._best: dict[str, Record] = {}  # by row of the table
         self._held: set[str] = set()  # trials that have checkpoints
 
     def check_room(self, slots: int) -> None:
-        """Refuse a study whose checkpoints could not all be on disk at a time.
+        """Refuse a study whose checkpoints and predictions could not all be on disk at a time.
 
         Raises:
             StudyError: says how much is needed and how much there is.
         """
         largest = max(self._sizes.values())
-        needed = AT_ONCE * largest * slots + self._at_the_end() + self._all_predictions()
+        needed = AT_ONCE * largest * slots + self._at_the_end() + self._predictions
         if self._budget_gib is not None and needed > self._budget_gib * GIB:
-            kept = (
-                "and those that are kept, and the predictions" if self._all_predictions() else "and those that are kept"
-            )
-            rule = f"must hold the checkpoints of the trials that run at a time {kept}"
+            rule = f"must hold the {self._what} of the trials that run at a time and those that are kept"
             raise StudyError(f"--disk-gib: {rule}, {needed / GIB:.2f} GiB, got {self._budget_gib:g}")
         free = self._files.free_bytes()
-        if free is not None and needed > free + self._used():
-            what = "checkpoints and predictions" if self._all_predictions() else "checkpoints"
+        written = sum(path.stat().st_size for path in self._files.folder.glob(f"trials/*/{PREDICTIONS}"))
+        if free is not None and needed > free + self._used() + written:
             advice = "free some, or keep less (keep: best_per_arm or none; keep_predictions: main or none)"
             raise StudyError(
-                f"{self._files.folder}: {what} need {needed / GIB:.2f} GiB, {free / GIB:.2f} are free: {advice}"
+                f"{self._files.folder}: {self._what} need {needed / GIB:.2f} GiB, {free / GIB:.2f} are free: {advice}"
             )
 
     def has_room(self) -> bool:
         """Is there room for one more trial?"""
         largest = AT_ONCE * max(self._sizes.values())
-        if self._budget_gib is not None and self._used() + largest + self._all_predictions() > self._budget_gib * GIB:
+        if self._budget_gib is not None and self._used() + largest + self._predictions > self._budget_gib * GIB:
             return False
         free = self._files.free_bytes()
         return free is None or free >= largest
@@ -80,11 +80,6 @@ class Checkpoints:
             trials = {"none": 0, "best_per_arm": rows, "all": sum(plan.values())}[self._study.keep]
             needed += 2 * trials * self._sizes[arm]
         return needed
-
-    def _all_predictions(self) -> int:
-        """Return what the predictions of all confirmations take that the study still has to train, or has trained."""
-        plans = planned(self._study)
-        return sum(plans[arm]["confirm"] * size for arm, size in self._predictions.items())
 
     def _used(self) -> int:
         return sum(map(self._files.checkpoint_bytes, self._held))

@@ -12,9 +12,11 @@ from studies import small_study
 from dks_study import cli
 from dks_study.analysis.tables.bundle import bundle
 from dks_study.spec.study import arm_trial
+from dks_study.study.home import Home
 from dks_study.study.ledger import read_outcome
 from dks_study.study.predictions import FILE, read_predictions, write_predictions
 from dks_study.study.results import load_results, write_results
+from dks_study.study.storage import Files
 from dks_study.study.trial import run_trial
 from dks_study.training.arm_checks import prediction_sizes
 from dks_study.training.predicting import OVERHEAD_BYTES, Predicting, in_order, predicted_bytes
@@ -130,6 +132,16 @@ def test_an_adopted_trial_brings_its_predictions_and_is_taken_without_them_too(d
     theirs.unlink()
     assert adoption(files, donor).take(CELL, TRIAL, None), "a study of a time before there were any"
     assert not (mine / FILE).exists()
+
+
+def test_a_study_s_home_keeps_them_too(tmp_path):
+    files = Files(tmp_path / "results" / "small-1", Home((tmp_path / "home").as_uri()))
+    with files.place("one").opened(writer=True) as (folder, push):
+        write_predictions(folder, ["main"], np.zeros((1, 2, 3), np.float32), np.array([2, 0]))
+        push()
+    assert not files.trial("one").exists()
+    files.fetch("one")
+    assert read_predictions(files.trial("one")).labels.tolist() == [2, 0]
 
 
 def test_the_disk_must_hold_the_predictions_of_all_confirmations():
