@@ -2,6 +2,7 @@
 
 import json
 import struct
+import time
 
 import pytest
 from studies import small_study
@@ -90,6 +91,7 @@ def test_seeds_are_a_group_and_a_study_that_goes_on_fills_in_what_is_missing(fol
     assert [last(folder, cell, "exit").exit_code for cell in CELLS] == [0, 1]
 
     keep(folder, second, 1, 2, 3)  # the rest was trained by a session without W&B
+    time.sleep(1)  # W&B names the folder of a session by its second; no two of ours begin in the same one
     again = WandbRuns("mine", study, folder)
     for cell in CELLS:
         again.settled(cell, Outcome("complete", metrics(3)), earlier=True)
