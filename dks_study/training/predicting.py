@@ -44,8 +44,8 @@ class Predicting:
     def add(self, logits: Mapping[str, Tensor], targets: Tensor) -> None:
         """Add a batch."""
         if self.names:
-            every = torch.stack([logits[name].detach().float() for name in self.names], 1)  # [B, K, C]
-            self._logits.append(every.cpu())
+            every = [logits[name].detach().cpu().float() for name in self.names]  # takes no room on the device
+            self._logits.append(torch.stack(every, 1))  # [B, K, C]
             self._labels.append(targets.cpu())
 
     def read(self, rank: int, workers: int) -> Predicted | None:

@@ -172,7 +172,7 @@ def _test(run: Run, chosen: Chosen, *listeners: Listener | None) -> dict[str, fl
         network.load_state_dict(chosen.weights)
         best = _evaluate(run, network, run.data.test, "test_chosen")
     for name, split in run.data.tests.items():
-        best |= _evaluate(run, run.evaluated, split, f"test_{name}")
+        best |= _evaluate(run, run.evaluated, split.to(run.team.device), f"test_{name}")
     return last | best | {"chosen_epoch": float(chosen.epoch)}
 
 
@@ -246,7 +246,6 @@ def _prepare(trial: TrialSpec, data: DataSet, team: Team, resume: State | None) 
         train=data.train.with_labels(training_labels(data, trial.data, trial.seed)).to(team.device),
         validation=data.validation.with_labels(validation_labels(data, trial.data)).to(team.device),
         test=data.test.to(team.device),
-        tests={name: split.to(team.device) for name, split in data.tests.items()},
     )
     optimiser = build_optimiser(network.parameters(), trial.optimiser, parts_of(network))
     scaler = loss_scaler(compute, team.device)
