@@ -4,6 +4,7 @@ import pytest
 from made_up import made_up
 
 from dks_study.analysis.collect import collect
+from dks_study.analysis.report.prose import protocol
 from dks_study.analysis.tables.comparisons import LAST, comparisons
 from dks_study.analysis.tables.further import further_grid, further_table
 from dks_study.analysis.tables.grid import markdown
@@ -35,6 +36,12 @@ def test_a_study_with_one_test_set_has_no_such_table_and_the_same_numbers():
     assert not len(further_table(plain))
     assert not further_grid(plain).rows
     assert comparisons(shifted()).equals(comparisons(plain))
+
+
+def test_the_protocol_names_them():
+    *_, text = protocol(shifted().study)
+    assert "Looked at then, too, with the weights of the last epoch: blur (x)." in text
+    assert "Looked at then" not in " ".join(protocol(made_up(searches=0).study))
 
 
 def test_further_test_sets_are_no_part_of_a_recipe():

@@ -79,6 +79,9 @@ def protocol(study: StudySpec) -> tuple[str, ...]:
         " at the end, with the weights of the last epoch and, where the table has them, those of the epoch that"
         " validation chose."
     )
+    if data.tests:
+        places = ", ".join(f"{name} ({place})" for name, place in data.tests.items())
+        confirmation += f" Looked at then, too, with the weights of the last epoch: {places}."
     confirmation += "".join(f" Matched in cost, {line}." for line in matches_in_words(study))
     return setup, _arms(study), _search(study), confirmation
 
