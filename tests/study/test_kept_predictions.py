@@ -21,13 +21,14 @@ from dks_study.study.trial import run_trial
 from dks_study.training.arm_checks import prediction_sizes
 from dks_study.training.predicting import OVERHEAD_BYTES, Predicting, in_order, predicted_bytes
 
+SHORT = arm_trial(small_study(trials=0), "dense", {}, epochs=1, phase="confirm", seed=1)
+
 
 def accuracy(predictions, name):
     return 100 * float((predictions.logits[name].argmax(1) == predictions.labels).mean())
 
 
-def trained(folder, keep, phase="confirm"):
-    trial = arm_trial(small_study(trials=0), "dense", {}, epochs=1, phase=phase, seed=1)
+def trained(folder, keep, trial=SHORT):
     run_trial(trial, folder, CPU, lambda _: None, keep_predictions=keep)
     return folder
 
@@ -53,7 +54,8 @@ def test_logits_come_to_the_accuracies_on_record_to_the_last_image(of_all):
 
 def test_whether_they_are_kept_changes_nothing_else_of_a_trial(of_all, tmp_path):
     assert not (trained(tmp_path / "none", "none") / FILE).exists()
-    assert not (trained(tmp_path / "search", "all", "search") / FILE).exists(), "the test set is not looked at"
+    search = SHORT.model_copy(update={"phase": "search"})
+    assert not (trained(tmp_path / "search", "all", search) / FILE).exists(), "the test set is not looked at"
     one, other = (
         {
             name: value
@@ -67,13 +69,12 @@ def test_whether_they_are_kept_changes_nothing_else_of_a_trial(of_all, tmp_path)
 
 
 def test_a_crash_after_the_last_epoch_loses_no_predictions(tmp_path):
-    def crash(metrics):
-        if metrics["epoch"] == TRIAL.epochs:
-            raise KeyboardInterrupt
+    def crash(_metrics):
+        raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_trial(TRIAL, tmp_path, CPU, crash, keep_predictions="main")
-    run_trial(TRIAL, tmp_path, CPU, lambda _: None, keep_predictions="main")  # nothing is left to do
+        run_trial(SHORT, tmp_path, CPU, crash, keep_predictions="main")
+    run_trial(SHORT, tmp_path, CPU, lambda _: None, keep_predictions="main")  # nothing is left to do
     assert list(read_predictions(tmp_path).logits) == ["main"]
     assert accuracy(read_predictions(tmp_path), "main") == read_outcome(tmp_path).metrics["test/top1/main"]
 
@@ -156,7 +157,7 @@ def test_the_disk_must_hold_the_predictions_of_all_confirmations():
 def made(tmp_path_factory):
     """A finished study, two of whose confirmations have predictions, and one damaged ones."""
     folder = tmp_path_factory.mktemp("results") / "donor-1"
-    many.make_up(many.study_of("random", 2, 2, 2), folder)
+    many.make_up(many.study_of("random", 2, 0, 2), folder)
     load = sorted(path.name for path in folder.glob("trials/*") if "seed" in path.name)
     for trial in load[:2]:
         write_predictions(folder / "trials" / trial, ["main"], np.eye(3, dtype=np.float32)[None], np.arange(3))
