@@ -19,7 +19,7 @@ from dks_study.study.results import load_results, write_results
 from dks_study.study.storage import Files
 from dks_study.study.trial import run_trial
 from dks_study.training.arm_checks import prediction_sizes
-from dks_study.training.predicting import OVERHEAD_BYTES, Predicting, in_order, predicted_bytes
+from dks_study.training.predicting import OVERHEAD_BYTES, predicted_bytes
 
 SHORT = arm_trial(small_study(trials=0), "dense", {}, epochs=1, phase="confirm", seed=1)
 
@@ -77,33 +77,6 @@ def test_a_crash_after_the_last_epoch_loses_no_predictions(tmp_path):
     run_trial(SHORT, tmp_path, CPU, lambda _: None, keep_predictions="main")  # nothing is left to do
     assert list(read_predictions(tmp_path).logits) == ["main"]
     assert accuracy(read_predictions(tmp_path), "main") == read_outcome(tmp_path).metrics["test/top1/main"]
-
-
-@pytest.mark.parametrize(("images", "workers"), [(7, 3), (6, 3), (2, 4), (1, 1)])
-def test_shares_of_workers_are_put_back_into_order(images, workers):
-    every = torch.arange(images * 2.0).view(images, 2)
-    shares = [every[rank::workers] for rank in range(workers)]
-    assert in_order([share for share in shares if len(share)]).tolist() == every.tolist()
-
-
-@pytest.mark.slow
-def test_the_first_worker_writes_what_all_have_seen(tmp_path):
-    images = 7
-    torch.multiprocessing.spawn(_of_workers, (tmp_path, images, 2), nprocs=2)
-    found = read_predictions(tmp_path)
-    assert found.logits["main"].tolist() == torch.arange(images * 2.0).view(images, 2).tolist()
-    assert found.labels.tolist() == list(range(images))
-
-
-def _of_workers(rank, folder, images, workers):
-    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=workers)
-    every, mine = torch.arange(images * 2.0).view(images, 2), Predicting(("main",))
-    mine.add({"main": every[rank::workers]}, torch.arange(images)[rank::workers])
-    found = mine.read(rank, workers)
-    assert (found is None) == (rank > 0)
-    if found:
-        write_predictions(folder, found.names, found.logits.numpy(), found.labels.numpy())
-    torch.distributed.destroy_process_group()
 
 
 @pytest.mark.parametrize("how", ["empty", "cut", "missing", "of others"])
