@@ -30,6 +30,7 @@ class Told:
     Attributes:
         labels: integers [N], the true ones.
         guesses: a row per seed, a column per image.
+        confidence: the same of the largest probability, in (0, 1].
         scores: a row per seed; error (%), nll (nats), brier (0 to 2), ece (%), calibration (squared, %²), refusing_10
             and refusing_20 (error in % when so many are refused), and, where the predictions of several classifiers of
             the network were kept, branches: the error (%) of the mean of their probabilities.
@@ -39,6 +40,7 @@ class Told:
 
     labels: Array
     guesses: pd.DataFrame
+    confidence: pd.DataFrame
     scores: pd.DataFrame
     together: float
     classes: int
@@ -65,17 +67,19 @@ def predicted(results: Results) -> Mapping[str, Told]:
 
 
 def _told(row: str, trials: Iterable[tuple[int, Predictions]]) -> Told | None:
-    guesses, scores, total, labels = dict[int, Array](), dict[int, dict[str, float]](), None, None
+    guesses, confidence = dict[int, Array](), dict[int, Array]()
+    scores, total, labels = dict[int, dict[str, float]](), None, None
     for seed, each in trials:
         if labels is not None and not np.array_equal(labels, each.labels):
             raise ResultsError(f"{row}: predictions must be of the same images for every seed, got others for {seed}")
         labels, log_p = each.labels, log_probabilities(each.logits[MAIN])
         total = log_p if total is None else np.logaddexp(total, log_p)  # one seed after another: they may be large
-        guesses[seed], scores[seed] = log_p.argmax(axis=1), _scores(each, log_p)
+        guesses[seed], confidence[seed] = log_p.argmax(axis=1), np.exp(log_p.max(axis=1))
+        scores[seed] = _scores(each, log_p)
     if total is None or labels is None:
         return None
-    frame = pd.DataFrame.from_dict(guesses, orient="index")
-    return Told(labels, frame, pd.DataFrame.from_dict(scores, orient="index"), _error(total, labels), total.shape[1])
+    frames = [pd.DataFrame.from_dict(each, orient="index") for each in (guesses, confidence, scores)]
+    return Told(labels, *frames, _error(total, labels), total.shape[1])
 
 
 def _scores(trial: Predictions, log_p: Array) -> dict[str, float]:

@@ -10,6 +10,7 @@ from made_up import made_up
 from sklearn import metrics
 from statsmodels.stats.contingency_tables import mcnemar as other_mcnemar
 
+from dks_study.analysis.plots.certainty import draw_certainty, refusal_curves, reliability
 from dks_study.analysis.predicted import predicted
 from dks_study.analysis.report.page import write_report
 from dks_study.analysis.report.prose import without_predictions
@@ -139,6 +140,22 @@ def test_tables_of_known_predictions():
     assert classes.rows[3][3].text.startswith("0 (")
 
 
+def test_what_is_drawn_of_certainty():
+    results = with_predictions(seeds=1)
+    said = predicted(results)
+    told_ = replace(said["dense"], confidence=pd.DataFrame([np.linspace(0.2, 0.9, IMAGES)], index=[0]))
+    wrong = told_.wrong.to_numpy()[0]
+    curve = refusal_curves({"dense": told_}).set_index("refused")["error"]
+    assert curve[0] == pytest.approx(12)
+    assert curve[50] == pytest.approx(100 * wrong[IMAGES // 2 :].mean())
+    frame = reliability({"dense": told_})
+    assert len(frame) == 10
+    assert frame["accuracy"].iloc[-1] == pytest.approx(100 - 100 * wrong[-IMAGES // 10 :].mean())
+    assert frame["confidence"].iloc[-1] == pytest.approx(100 * np.linspace(0.2, 0.9, IMAGES)[-20:].mean())
+    left, _ = draw_certainty(results, said).axes
+    assert [text.get_text() for text in left.get_legend().get_texts()] == ["baseline", "ds", "dense"]
+
+
 def test_arms_compared_image_by_image():
     results = with_predictions()
     frame = image_comparisons(results, predicted(results)).set_index("arm")
@@ -179,6 +196,7 @@ def test_the_report_has_a_section_of_them(tmp_path):
     text = write_report(with_predictions(baseline=1, ds=1), tmp_path).read_text(encoding="utf-8")
     assert "Of 12 confirmations 4 are without predictions, and not in these tables." in text
     assert "For new images of this kind: 200 test images" in text
+    assert "<b>Certainty.</b>" in text
     assert "new_images" in (tmp_path / "latex" / "tables.tex").read_text()
 
 

@@ -71,14 +71,18 @@ def calibration(confidence: Array, hits: Array, bins: int = BINS) -> Calibration
     accuracy a varies by a (1 - a) / n, of which a (1 - a) / (n - 1) is an unbiased estimate (Bröcker 2012; Ferro and
     Fricker 2012; as "debiased estimator" Kumar, Liang and Ma 2019, section 5). That of a bin of one image is left in.
     """
-    order = np.argsort(confidence, kind="stable")
     expected = squared = 0.0
-    for some in np.array_split(order, min(bins, len(order))):
-        accuracy, share = float(hits[some].mean()), len(some) / len(order)
+    for some in bins_of(confidence, bins):
+        accuracy, share = float(hits[some].mean()), len(some) / len(hits)
         distance = accuracy - float(confidence[some].mean())
         expected += share * abs(distance)
         squared += share * (distance**2 - accuracy * (1 - accuracy) / max(1, len(some) - 1))
     return Calibration(100 * expected, 100**2 * squared)
+
+
+def bins_of(confidence: Array, bins: int) -> list[Array]:
+    """Return the positions of the images of each bin, the least certain first: equally many, to one image."""
+    return np.array_split(np.argsort(confidence, kind="stable"), min(bins, len(confidence)))
 
 
 def confusion(guesses: Array, labels: Array, classes: int) -> Array:
