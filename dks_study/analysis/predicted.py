@@ -78,8 +78,8 @@ def _told(row: str, trials: Iterable[tuple[int, Predictions]]) -> Told | None:
         scores[seed] = _scores(each, log_p)
     if total is None or labels is None:
         return None
-    frames = [pd.DataFrame.from_dict(each, orient="index") for each in (guesses, confidence, scores)]
-    return Told(labels, *frames, _error(total, labels), total.shape[1])
+    by_seed, sure, scored = (pd.DataFrame.from_dict(each, orient="index") for each in (guesses, confidence, scores))
+    return Told(labels, by_seed, sure, scored, _error(total, labels), total.shape[1])
 
 
 def _scores(trial: Predictions, log_p: Array) -> dict[str, float]:

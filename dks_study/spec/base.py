@@ -5,20 +5,12 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    SerializationInfo,
-    SerializerFunctionWrapHandler,
-    model_serializer,
-)
+from pydantic import BaseModel, ConfigDict, Field
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 NAME = r"^[a-z][a-z0-9_]{0,39}$"
 Name = Annotated[str, Field(pattern=NAME)]
-_HASHED = {"for": "hashes"}
 
 
 class Problem(Exception):
@@ -43,7 +35,9 @@ class Spec(BaseModel):
 
     def hashed(self, exclude: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Return what hashes are made of: all values as JSON has them, but for what `Extended` leaves out."""
-        return self.model_dump(mode="json", exclude=dict(exclude or {}), context=_HASHED)
+        values = self.model_dump(mode="json", exclude=dict(exclude or {}))
+        _leave_out(self, values)
+        return values
 
 
 class Extended(Spec):
@@ -54,14 +48,27 @@ class Extended(Spec):
 
     LATER: ClassVar[tuple[str, ...]]
 
-    @model_serializer(mode="wrap")
-    def _serialised(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
-        values: dict[str, Any] = handler(self)
-        if info.context != _HASHED:
-            return values
+    def later_at_default(self) -> list[str]:
+        """Return the keys that hashes leave out."""
         fields = type(self).model_fields
-        gone = {key for key in self.LATER if getattr(self, key) == fields[key].default}
-        return {key: value for key, value in values.items() if key not in gone}
+        return [key for key in self.LATER if getattr(self, key) == fields[key].default]
+
+
+def _leave_out(described: object, values: Any) -> None:  # noqa: ANN401  # as JSON has it
+    """Take out of `values`, which is what `described` looks like in JSON, what hashes leave out, at any depth."""
+    if isinstance(described, Extended):
+        for key in described.later_at_default():
+            values.pop(key, None)
+    if isinstance(described, Spec):
+        for key, each in vars(described).items():
+            if key in values:
+                _leave_out(each, values[key])
+    elif isinstance(described, tuple):
+        for each, value in zip(described, values, strict=True):
+            _leave_out(each, value)
+    elif isinstance(described, Mapping):
+        for each, value in zip(described.values(), values.values(), strict=True):
+            _leave_out(each, value)
 
 
 class Pretrained(Extended):

@@ -1,11 +1,11 @@
 """Finished trials of other studies, taken instead of training the same again.
 
 A trial is taken if it has the identity of one that is to be run (identity.py), completed all its epochs in one piece,
-and would not have been stopped by the bars of this study's search. Its files are copied, checkpoints and predictions as
-hard links where that is possible, and it is the copy that is looked at: whatever becomes of the donor meanwhile, a
-trial is taken whole or not at all, but for predictions, without which it is the same trial. The folder appears under
-the trial's name when all in it is right, its outcome included; a crash before that leaves nothing, one after it a trial
-that is settled as any other whose line in the ledger is missing.
+and would not have been stopped by the bars of this study's search. Its small files are read once, and what is looked at
+is what is then written, whatever becomes of the donor meanwhile; checkpoints and predictions are hard links where that
+is possible. A trial is taken whole or not at all, but for predictions, without which it is the same trial: its folder
+appears under its name when all in it is right, its outcome included; a crash before that leaves nothing, one after it a
+trial that is settled as any other whose line in the ledger is missing.
 """
 
 import json
@@ -20,17 +20,18 @@ from dks_study.spec.base import Problem
 from dks_study.spec.study import StudySpec
 from dks_study.spec.trial import TrialSpec
 from dks_study.study.failures import is_disk_full
-from dks_study.study.identity import ORIGIN, Kept, Origin, identity, origin_of, origin_text, read_origin
+from dks_study.study.identity import ORIGIN, Kept, Origin, identity, origin_in, origin_of, origin_text
 from dks_study.study.ledger import (
+    EPOCHS,
     OUTCOME,
     Cell,
     LedgerError,
     Outcome,
     Record,
+    epochs_in,
+    outcome_in,
     outcome_text,
-    read_epochs,
     read_ledger,
-    read_outcome,
 )
 from dks_study.study.predictions import FILE as PREDICTIONS
 from dks_study.study.results import ResultsError, load_study_of
@@ -38,7 +39,10 @@ from dks_study.study.sealing import Plan, plan_of
 from dks_study.study.stopping import Watch
 from dks_study.study.storage import Files
 
-_COPIED, _CHECKPOINTS = ("trial.json", "epochs.jsonl", "log.txt", OUTCOME, ORIGIN), ("last.pt", "best.pt")
+TRIAL = "trial.json"
+_COPIED, _LINKED = (TRIAL, EPOCHS, "log.txt", OUTCOME, ORIGIN), ("last.pt", "best.pt")
+
+Content = Mapping[str, bytes]  # what small files of a trial hold, by name
 
 
 class ReuseError(Problem, ValueError):
@@ -158,19 +162,18 @@ class Adoption:
             return None
         for donor in self._donors.get(identity(trial, self.data, origin), ()):
             try:
-                copy = self._copied(donor)
-                outcome = verified(copy, donor.record, trial, origin, watch)
-                if self._checkpoints and not all((copy / name).exists() for name in _CHECKPOINTS):
-                    raise UnfitError("keep: all, and its checkpoints were deleted there")
+                content = content_of(donor.folder, _COPIED)
+                outcome = verified(content, donor.record, trial, origin, watch)
+                plan = self._other_plan(donor) if cell.phase == "confirm" else None
+                changed = {ORIGIN: origin_text(Kept(origin, donor.trained_by, plan)).encode()}
+                if outcome.steps != donor.record.outcome.steps:
+                    changed[OUTCOME] = outcome_text(replace(outcome, seconds=None)).encode()
+                copy = self._copied(donor, {**content, **changed})
             except (UnfitError, OSError) as error:
                 if is_disk_full(error):
                     raise
                 self.unfit[cell.id] = str(error), donor.folder
                 continue
-            plan = self._other_plan(donor) if cell.phase == "confirm" else None
-            (copy / ORIGIN).write_text(origin_text(Kept(origin, donor.trained_by, plan)), encoding="utf-8")
-            if outcome.steps != donor.record.outcome.steps:
-                (copy / OUTCOME).write_text(outcome_text(replace(outcome, seconds=None)), encoding="utf-8")
             self._files.take_over(copy, cell.id)
             return outcome
         return None
@@ -188,27 +191,37 @@ class Adoption:
         plan = donor.record.plan or plan_of(theirs)
         return None if plan == self._plan else plan
 
-    def _copied(self, donor: Donor) -> Path:
-        """Return a copy of a donor's folder, in the scratch folder."""
+    def _copied(self, donor: Donor, content: Content) -> Path:
+        """Return a folder with `content` and a donor's checkpoints, in the scratch folder."""
         copy = self._files.scratch / "adopted"
         if copy.exists():
             shutil.rmtree(copy)
         copy.mkdir(parents=True)
         there, here = str(donor.folder), str(copy)
-        for name in _COPIED:
-            content = Path(os.path.join(there, name)).read_bytes()  # small: shutil.copyfile asks more of the disk
-            Path(os.path.join(here, name)).write_bytes(content)
-        for name in (*_CHECKPOINTS, *([PREDICTIONS] if self._predictions else [])):
+        for name, each in content.items():
+            Path(os.path.join(here, name)).write_bytes(each)
+        for name in (*_LINKED, *([PREDICTIONS] if self._predictions else [])):
             if os.path.exists(os.path.join(there, name)):
                 link(os.path.join(there, name), os.path.join(here, name))
+            elif self._checkpoints and name in _LINKED:
+                raise UnfitError("keep: all, and its checkpoints were deleted there")
         return copy
 
 
-def verified(folder: Path, record: Record, trial: TrialSpec, origin: Origin, watch: Watch | None) -> Outcome:
-    """Return how a trial ended whose files are in `folder`, as this study would have it.
+def content_of(folder: Path, names: Iterable[str] = (TRIAL, EPOCHS, OUTCOME)) -> Content:
+    """Return what files of the trial in `folder` hold, by default those that `checked` looks at.
+
+    Raises:
+        OSError: if one is not there.
+    """
+    return {name: Path(os.path.join(folder, name)).read_bytes() for name in names}
+
+
+def verified(content: Content, record: Record, trial: TrialSpec, origin: Origin, watch: Watch | None) -> Outcome:
+    """Return how a trial ended, as this study would have it.
 
     Args:
-        folder: of a copy.
+        content: of its small files.
         record: what its ledger says of it.
         trial: what it must have trained.
         origin: what must have made its numbers.
@@ -216,10 +229,9 @@ def verified(folder: Path, record: Record, trial: TrialSpec, origin: Origin, wat
 
     Raises:
         UnfitError: says what is wrong.
-        OSError: if a file is not there.
     """
-    epochs = checked(folder, record, trial)
-    if read_origin(folder).origin != origin:
+    epochs = checked(content, record, trial)
+    if origin_in(content[ORIGIN]).origin != origin:
         raise UnfitError("origin.json is not that of the trial")
     if record.outcome.status != "complete" or record.outcome.accumulate:
         raise UnfitError("it did not complete in one piece")
@@ -228,21 +240,19 @@ def verified(folder: Path, record: Record, trial: TrialSpec, origin: Origin, wat
     return replace(record.outcome, steps=_replayed(epochs, watch))
 
 
-def checked(folder: Path, record: Record, trial: TrialSpec) -> list[dict[str, float]]:
-    """Return the epochs of a trial with a result, whose files in `folder` are whole and those that its ledger means.
+def checked(content: Content, record: Record, trial: TrialSpec) -> list[dict[str, float]]:
+    """Return the epochs of a trial with a result, whose files are whole and those that its ledger means.
 
     Raises:
         UnfitError: says what is wrong.
-        OSError: if a file is not there.
     """
-    if not _is_trial(folder / "trial.json", trial):
+    if not _is_trial(content[TRIAL], trial):
         raise UnfitError("trial.json is not that of the trial")
-    ended = read_outcome(folder)
+    ended = outcome_in(content[OUTCOME])
     # The driver alone knows how long it took, and in how many parts.
     if ended is None or ended != replace(record.outcome, seconds=None, accumulate=ended.accumulate):
         raise UnfitError("outcome.json is not what its ledger says")
-    epochs = list(read_epochs(folder))
-    lines = (folder / "epochs.jsonl").read_bytes().count(b"\n")
+    epochs, lines = list(epochs_in(content[EPOCHS])), content[EPOCHS].count(b"\n")
     trained = trial.epochs if record.outcome.status == "complete" else len(record.outcome.steps)
     whole = [epoch.get("epoch") for epoch in epochs] == list(range(1, trained + 1)) and lines == len(epochs)
     if not whole or epochs[-1] != record.outcome.metrics:
@@ -263,9 +273,9 @@ def _replayed(epochs: list[dict[str, float]], watch: Watch | None) -> list[float
     return steps
 
 
-def _is_trial(path: Path, trial: TrialSpec) -> bool:
+def _is_trial(content: bytes, trial: TrialSpec) -> bool:
     try:
-        return bool(json.loads(path.read_text(encoding="utf-8")) == trial.model_dump(mode="json"))
+        return bool(json.loads(content) == trial.model_dump(mode="json"))
     except ValueError:
         return False
 

@@ -117,10 +117,18 @@ def origin_text(kept: Kept) -> str:
 def read_origin(folder: Path) -> Kept:
     """Return what the trial in `folder` says of its origin."""
     try:
-        fields = json.loads((folder / ORIGIN).read_text(encoding="utf-8"))
+        return origin_in((folder / ORIGIN).read_bytes())
+    except OSError:
+        return Kept()
+
+
+def origin_in(content: bytes) -> Kept:
+    """Return what a trial's origin file says."""
+    try:
+        fields = json.loads(content)
         plan = Plan.read(fields["plan"]) if "plan" in fields else None
         return Kept(**{**fields, "plan": plan})
-    except (OSError, ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError):
         return Kept()
 
 

@@ -18,7 +18,7 @@ from dks_study.spec.base import Problem
 from dks_study.spec.trial import Setting
 from dks_study.study.sealing import Plan
 
-OUTCOME, ERROR = "outcome.json", "error.txt"
+OUTCOME, EPOCHS, ERROR = "outcome.json", "epochs.jsonl", "error.txt"
 _AGAIN, _SEALED = "try_again", "sealed"  # the keys of lines that are no records
 Phase = Literal["search", "race", "confirm"]
 Choice = Literal["written", "tuned", "both"]
@@ -262,8 +262,16 @@ def _line(fields: dict[str, Any]) -> _Line:
 def read_outcome(folder: Path) -> Outcome | None:
     """Return how the trial in `folder` ended, or None if it has not, or its outcome cannot be read."""
     try:
-        return Outcome(**json.loads((folder / OUTCOME).read_text(encoding="utf-8")))
-    except (FileNotFoundError, ValueError, TypeError):
+        return outcome_in((folder / OUTCOME).read_bytes())
+    except FileNotFoundError:
+        return None
+
+
+def outcome_in(content: bytes) -> Outcome | None:
+    """Return what a trial's outcome file says, or None if it cannot be read."""
+    try:
+        return Outcome(**json.loads(content))
+    except (ValueError, TypeError):
         return None
 
 
@@ -279,15 +287,20 @@ def outcome_text(outcome: Outcome) -> str:
 
 def read_epochs(folder: Path) -> Iterator[dict[str, float]]:
     """Yield the metrics of every whole line of the epochs.jsonl of a trial."""
-    path = folder / "epochs.jsonl"
+    path = folder / EPOCHS
     if path.exists():
-        for line in path.read_bytes().splitlines(keepends=True):
-            if not line.endswith(b"\n"):
-                return
-            try:
-                yield json.loads(line)
-            except ValueError:  # damaged: what follows is trained again
-                return
+        yield from epochs_in(path.read_bytes())
+
+
+def epochs_in(content: bytes) -> Iterator[dict[str, float]]:
+    """Yield the metrics of every whole line of what an epochs.jsonl holds."""
+    for line in content.splitlines(keepends=True):
+        if not line.endswith(b"\n"):
+            return
+        try:
+            yield json.loads(line)
+        except ValueError:  # damaged: what follows is trained again
+            return
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from dks_study.spec.files import changed_study
 from dks_study.spec.study import StudySpec
-from dks_study.study.adoption import UnfitError, adopted_from, checked, link
+from dks_study.study.adoption import UnfitError, adopted_from, checked, content_of, link
 from dks_study.study.began_with import CONTENTS
 from dks_study.study.failures import is_disk_full
 from dks_study.study.holder import LOCK, lock_text
@@ -164,7 +164,7 @@ def _taken(
             if (record.cell.setting, record.trial_hash) != (cell.setting, trial.content_hash()):
                 raise UnfitError("it trained something else than this study asks for")
             if not record.outcome.lost:
-                checked(target, record, trial)
+                checked(content_of(target), record, trial)
         except (UnfitError, OSError) as error:
             shutil.rmtree(target, ignore_errors=True)
             if is_disk_full(error):

@@ -128,11 +128,11 @@ class Files:
 
     def __init__(self, folder: Path, home: Home | None) -> None:
         """Mind `folder` and `home`."""
-        self.folder, self.home = folder, home
+        self.folder, self.home, self._trials = folder, home, folder / "trials"
 
     def trial(self, trial: str) -> Path:
         """Return the results folder of a trial."""
-        return self.folder / "trials" / trial
+        return self._trials / trial
 
     def place(self, trial: str) -> Place:
         """Return where a trial is to be trained."""

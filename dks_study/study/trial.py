@@ -31,7 +31,7 @@ from dks_study.spec.objectives import ACCURACY
 from dks_study.spec.trial import KeepPredictions, TrialSpec
 from dks_study.study.failures import causes, first_line
 from dks_study.study.identity import keep_origin
-from dks_study.study.ledger import ERROR, OUTCOME, Outcome, read_epochs, write_outcome, write_whole
+from dks_study.study.ledger import EPOCHS, ERROR, OUTCOME, Outcome, read_epochs, write_outcome, write_whole
 from dks_study.study.predictions import write_predictions
 from dks_study.study.stopping import Watch
 from dks_study.training.checkpoint import State, load_state
@@ -177,7 +177,7 @@ def _keep(folder: Path, epoch: EpochReport, metrics: dict[str, float], *, is_bes
         names, logits, labels = epoch.predicted
         write_predictions(folder, names, logits.numpy(), labels.numpy())
     # The line first: after a crash between the two the epoch is trained again and its line replaced.
-    with (folder / "epochs.jsonl").open("a", encoding="utf-8") as file:
+    with (folder / EPOCHS).open("a", encoding="utf-8") as file:
         file.write(json.dumps(metrics) + "\n")
     epoch.state.save(folder / "last.pt")
     if is_best:
@@ -198,7 +198,7 @@ def _keep_epochs(folder: Path, done: int, *, write: bool) -> list[dict[str, floa
     """Drop the lines of epochs that will be trained again; return the metrics of epochs 1 to `done`."""
     kept = [line for line in read_epochs(folder) if line["epoch"] <= done]
     if write:
-        write_whole(folder / "epochs.jsonl", "".join(json.dumps(line) + "\n" for line in kept))
+        write_whole(folder / EPOCHS, "".join(json.dumps(line) + "\n" for line in kept))
     return kept
 
 

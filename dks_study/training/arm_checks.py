@@ -1,6 +1,10 @@
 """What can only be seen with the data loaded and the networks built: looked at before a study starts anything."""
 
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
 import torch
+from torch.overrides import TorchFunctionMode
 
 from dks_study.method.networks import Network, build_network
 from dks_study.spec.base import Problem
@@ -58,7 +62,23 @@ def hollow_network(arm: str, run: RunSpec, data: DataSet) -> Network:
         StudyError: if it cannot be built.
     """
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), _Undrawn():
             return build_network(run, data.image_shape[0], data.classes, 0, data.image_shape[1:])
     except ValueError as error:
         raise StudyError(f"arms.{arm}: trial.{error}") from error
+
+
+class _Undrawn(TorchFunctionMode):
+    """Weights without memory are not drawn: PyTorch would import its compiler for that, for 1.5 s."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., object],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, object] | None = None,
+    ) -> object:
+        """Carry out any function of PyTorch but those that draw fresh weights."""
+        if func in (torch.Tensor.normal_, torch.Tensor.uniform_) and args[0].is_meta:
+            return args[0]
+        return func(*args, **(kwargs or {}))

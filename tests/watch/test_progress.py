@@ -21,7 +21,7 @@ def plan(search, confirm):
     return {"search": search, "race": 0, "confirm": confirm}
 
 
-def test_plain_lines_say_what_ended_and_how(capsys):
+def test_plain_lines_say_what_ended_and_how_but_no_test_errors(capsys):
     with PlainDisplay(Tracker(small_study())) as display:
         display.started(SEARCH)
         display.settled(SEARCH, GOOD)
@@ -31,7 +31,7 @@ def test_plain_lines_say_what_ended_and_how(capsys):
     assert capsys.readouterr().out.splitlines() == [
         "dense-search-0 begins",
         "[ 1/18] dense-search-0: val top-1 91.25 %",
-        "[ 2/18] dense-confirm-seed1: val top-1 90.00 %, test top-1 88.50 %",
+        "[ 2/18] dense-confirm-seed1: val top-1 90.00 %",
         "[ 3/18] ds-search-0: diverged: not finite",
     ]
 
