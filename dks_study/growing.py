@@ -24,6 +24,7 @@ from dks_study.study.identity import read_origin
 from dks_study.study.ledger import Cell
 from dks_study.study.planner import Planner, planned_trials, trial_of
 from dks_study.study.results import load_study_of
+from dks_study.study.reusing import reused
 from dks_study.study.search import optuna_suggest
 from dks_study.study.sources import TRIALS, code_of
 from dks_study.training.matching import matched
@@ -55,8 +56,6 @@ def main(words: Sequence[str]) -> int:
     study, options.results = matched(changed_study(old, overrides)), str(Path(options.folder).resolve().parent)
     if not options.dry_run:
         return cli.run_and_print(study, options)
-    from dks_study.study.pulling import reused
-
     studies = reused(Path(options.results), options.reuse)
     _show(study, forecast(study, donors_in(studies, folder_of(study, options.results), print)))
     return 0

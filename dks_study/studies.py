@@ -92,7 +92,7 @@ def carry_out(
     use_ray_settings(alone=where["address"] is None)
     from dks_study.engine.session import Where, publish, running
     from dks_study.study.provenance import other_results
-    from dks_study.study.pulling import reused
+    from dks_study.study.reusing import reused
     from dks_study.watch.recorders import display
 
     folder = folder_of(study, results)

@@ -6,36 +6,12 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
-from dks_study.study.adoption import ReuseError, studies_in
-from dks_study.study.failures import first_line
 from dks_study.study.holder import HOLDER
-from dks_study.study.home import Home, shown
+from dks_study.study.home import Home
 from dks_study.study.storage import CHECKPOINTS
 from dks_study.training.data.remembered import cache_folder
 
 _AT_ONCE = 16  # a bucket answers slowly, but many at a time
-
-
-def reused(results: Path, reuse: bool | str | Path) -> tuple[Path, ...]:
-    """Return the folders of the studies from which trials are adopted: those in `results`, and those at `reuse`.
-
-    Raises:
-        ReuseError: if there are none at `reuse`, a folder or the URL of a bucket's folder.
-    """
-    if reuse is False:
-        return ()
-    return (*studies_in(results), *([] if reuse is True else _donors_at(str(reuse))))
-
-
-def _donors_at(place: str) -> list[Path]:
-    try:
-        found = studies_in(pulled(place) if "://" in place else Path(place))
-    except OSError as error:
-        raise ReuseError(f"--reuse {shown(place)}: {first_line(error)}") from error
-    if not found:
-        rule = "must be the folder of a study, or hold some; there is no ledger.jsonl"
-        raise ReuseError(f"--reuse {shown(place)}: {rule}")
-    return found
 
 
 def pulled(url: str, option: str = "--reuse") -> Path:
