@@ -1,11 +1,12 @@
 """Faults planted where the default tests look, one at a time in a copy of the tree: none may survive them."""
 
+import io
+import multiprocessing
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
@@ -14,6 +15,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 COPIES = 2  # that are tested at a time
+# What the tests of a fault import and is not ours: once, by the process from which theirs are forked.
+SHARED = ["optuna", "pandas", "pydantic", "scipy.stats", "sklearn.model_selection", "torch._dynamo"]
 
 
 @dataclass(frozen=True)
@@ -122,12 +125,12 @@ def copied(folder):
 
 def outcome_of(folder, tests):
     """Return pytest's exit status (1: a test failed) and what it said; the package is the one in `folder`."""
-    words = [f"tests/{word}" for word in tests.split()]
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-x", "-q", "-n", "0", "-p", "no:cacheprovider", *words],
-        cwd=folder, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    return done.returncode, done.stdout[-2000:] + done.stderr[-2000:]
+    os.chdir(folder)
+    said = io.StringIO()
+    with redirect_stdout(said), redirect_stderr(said):
+        words = [f"tests/{word}" for word in tests.split()]
+        status = pytest.main(["-x", "-q", "-n", "0", "-p", "no:cacheprovider", *words])
+    return int(status), said.getvalue()[-4000:]
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +139,8 @@ def verdicts(tmp_path_factory):
     copies = SimpleQueue()
     for number in range(COPIES):
         copies.put(copied(tmp_path_factory.mktemp(f"copy{number}")))
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["pytest", *SHARED])
 
     def verdict(fault):
         folder = copies.get()
@@ -143,14 +148,19 @@ def verdicts(tmp_path_factory):
         text = path.read_text()
         path.write_text(text.replace(fault.old, fault.new))
         try:
-            return outcome_of(folder, fault.tests)
+            return processes.submit(outcome_of, folder, fault.tests).result()
         finally:
             path.write_text(text)
             copies.put(folder)
 
     sound = Fault("__init__.py", "", "", " ".join(sorted({fault.tests for fault in FAULTS.values()})))
-    with ThreadPoolExecutor(COPIES) as pool:
-        (status, said), *found = pool.map(verdict, [sound, *FAULTS.values()])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        with (
+            ProcessPoolExecutor(COPIES, context, max_tasks_per_child=1) as processes,  # no process tests two faults
+            ThreadPoolExecutor(COPIES) as pool,
+        ):
+            (status, said), *found = pool.map(verdict, [sound, *FAULTS.values()])
     assert status == 0, said
     return dict(zip(FAULTS, found, strict=True))
 
