@@ -1,7 +1,7 @@
 """What a study would do, without starting anything: `--dry-run` and `--plan-for`."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from rich.console import Console
@@ -16,6 +16,7 @@ from dks_study.spec.yamldoc import SpecError
 from dks_study.study.ledger import Phase
 from dks_study.study.planner import PHASES, planned
 from dks_study.study.provenance import same_question
+from dks_study.study.sealing import RULE
 from dks_study.watch.progress import mean_epochs
 
 
@@ -39,7 +40,7 @@ def print_plan(study: StudySpec, folder: Path) -> int:
     epochs = sum(_epochs(study, arm, plan) for arm, plan in planned(study).items())
     longest = max(study.epochs_of(arm, {}, search=False) for arm in study.arms)
     # A front is as large as it turns out; where the arm as written is chosen it is trained once.
-    most = "at most " if trials["search"] else ""
+    most = "at most " if trials["search"] or study.table.looks else ""
     console = Console(soft_wrap=True, highlight=False)
     print(study.question)
     console.print(table)
@@ -57,6 +58,8 @@ def print_plan(study: StudySpec, folder: Path) -> int:
         f"{trials['search']} search trials, {trials['race']} of finalists, {most}{trials['confirm']} confirmation"
         f" trials: about {epochs:.0f} epochs, {longest} at most in each"
     )
+    for line in _seeds_of(study):
+        console.print(line)
     gpus = f", with {resources.gpus:g} GPU each, which are counted at the start" if resources.gpus else ""
     at_once = cpus // resources.cpus
     console.print(f"a trial takes {resources.cpus} of the {cpus} CPUs here: {at_once} at a time{gpus}")
@@ -71,6 +74,26 @@ def print_plan(study: StudySpec, folder: Path) -> int:
     return 0
 
 
+def _seeds_of(study: StudySpec) -> Iterator[str]:
+    """Say what becomes of the report seeds, where that is more than one after another."""
+    if looks := study.table.looks:
+        after = ", ".join(map(str, looks.after(len(study.report_seeds))))
+        yield f"looks after {after} report seeds: an arm that is decided takes no more ({RULE})"
+    if study.splits > 1:
+        yield _splits_of(study)
+
+
+def _splits_of(study: StudySpec) -> str:
+    """Return what several splits of the data cost: not a trial more, but wider intervals."""
+    each, freedom = len(study.report_seeds) // study.splits, study.splits - 1
+    text = f"{study.splits} splits of the data, {each} report seed{'s' if each > 1 else ''} on each: an interval stands"
+    text += f" on {freedom} degree{'s' if freedom > 1 else ''} of freedom"
+    if (overlap := study.trial.data.test_to_training) is None:
+        return f"{text}; all splits have the same test images"
+    wider = (1 + study.splits * overlap) ** 0.5
+    return f"{text}, and is {wider:.2f} times as wide as if the splits shared no training images"
+
+
 def _epochs(study: StudySpec, arm: str, plan: Mapping[Phase, int]) -> float:
     """Return about how many epochs the trials of an arm take."""
     return sum(plan[phase] * mean for phase, mean in mean_epochs(study, arm, plan).items())
@@ -80,7 +103,7 @@ def _what_it_shows(study: StudySpec, results: Path) -> list[str]:
     """Return what the study can show; scipy is imported only if there is an earlier study to read."""
     from dks_study.analysis.report.reach import UNKNOWN, compared_arms, out_of_reach
 
-    if not compared_arms(study):
+    if not compared_arms(study) or study.splits > 1 or study.table.looks:  # what is known is of plans without
         return []
     lines = [line] if (line := out_of_reach(study)) else []
     if not (folders := same_question(study, [results, KEPT])):

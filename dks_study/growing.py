@@ -1,13 +1,17 @@
-"""A study that grows: dks-study grow FOLDER --seeds 6-9 --arms adjacent --trials +4.
+"""A study that grows: dks-study grow FOLDER --seeds 6-9 --arms adjacent --trials +4, or --until decided --at-most 24.
 
 What grows is a new study, in a folder of its own beside the old one, whose finished trials it adopts. The same command
 given again goes on.
 """
 
+import argparse
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count, islice
 from pathlib import Path
+from statistics import fmean
 
 from rich.console import Console
 from rich.table import Table
@@ -21,10 +25,11 @@ from dks_study.spec.yamldoc import SpecError
 from dks_study.studies import folder_of
 from dks_study.study.adoption import Donor, donors_in
 from dks_study.study.identity import read_origin
-from dks_study.study.ledger import Cell
-from dks_study.study.planner import Planner, planned_trials, trial_of
+from dks_study.study.ledger import Cell, Record, read_ledger
+from dks_study.study.planner import Planner, planned, planned_trials, trial_of
 from dks_study.study.results import load_study_of
 from dks_study.study.reusing import reused
+from dks_study.study.sealing import RULE
 from dks_study.study.search import optuna_suggest
 from dks_study.study.sources import TRIALS, code_of
 from dks_study.training.matching import matched
@@ -44,20 +49,28 @@ def main(words: Sequence[str]) -> int:
     arms = "a further arm: a pairing scheme, or NAME={KEY: VALUE, ...}; may be given again"
     parser.add_argument("--arms", metavar="ARM", action="append", default=[], help=arms)
     parser.add_argument("--trials", metavar="+N", help="further search trials in every arm")
+    until = (
+        "let every arm take further seeds until it is told from its reference, by tests that allow for looking often"
+    )
+    parser.add_argument("--until", metavar="decided", help=until)
+    parser.add_argument("--at-most", metavar="24", help="with --until: the report seeds of an arm in all, at most")
+    parser.add_argument("--step", metavar="N", help="with --until: the seeds from one look to the next (1)")
     more = "whatever else is to change, as when a study is started"
     parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help=more)
     parser.add_argument("--dry-run", action="store_true", help="print what would be adopted and trained, start nothing")
     cli.add_where(parser)
     options = parser.parse_args(list(words))
     old = load_study_of(Path(options.folder))
-    overrides = [*_changes(old, options.seeds, options.arms, options.trials), *options.set]
+    overrides = [*_changes(old, options.seeds, options.arms, options.trials), *_until(old, options), *options.set]
     if not overrides:
-        raise SpecError(f"grow {options.folder}: nothing to change: give --seeds, --arms, --trials or --set")
+        raise SpecError(f"grow {options.folder}: nothing to change: give --seeds, --arms, --trials, --until or --set")
     study, options.results = matched(changed_study(old, overrides)), str(Path(options.folder).resolve().parent)
     if not options.dry_run:
         return cli.run_and_print(study, options)
     studies = reused(Path(options.results), options.reuse)
     _show(study, forecast(study, donors_in(studies, folder_of(study, options.results), print)))
+    if study.table.looks:
+        print(_at_most(old, study, read_ledger(Path(options.folder) / "ledger.jsonl")))
     return 0
 
 
@@ -80,6 +93,51 @@ def _changes(study: StudySpec, seeds: str | None, arms: Sequence[str], trials: s
                 f"--trials: must be +N, for a study whose search has a number of trials ({had}), got {trials!r}"
             )
         yield f"search.trials={study.search.trials + int(trials)}"
+
+
+def _until(study: StudySpec, options: argparse.Namespace) -> Iterator[str]:
+    """Yield as `key=value` what lets a study grow until its arms are decided."""
+    if options.until is None:
+        for name in ("at_most", "step"):
+            if (given := getattr(options, name)) is not None:
+                raise SpecError(f"--{name.replace('_', '-')}: must be left out without --until decided, got {given!r}")
+        return
+    if options.until != "decided":
+        raise SpecError(f"--until: must be decided, got {options.until!r}")
+    if options.seeds is not None:
+        raise SpecError(f"--seeds: must be left out with --until, which adds seeds itself, got {options.seeds!r}")
+    if study.table.looks:
+        rule = "must be left out: this study has been looked at by such a rule, and its error is spent"
+        raise SpecError(f"--until: {rule} (at most {len(study.report_seeds)} seeds), got {options.until!r}")
+    there = len(study.report_seeds)
+    most = _whole("--at-most", options.at_most, f"must be a number of seeds above the {there} that are there", there)
+    step = _whole("--step", options.step or "1", "must be a number of seeds above 0", 0)
+    free = (seed for seed in count() if seed not in study.report_seeds and seed != study.search.seed)
+    yield f"report_seeds={[*study.report_seeds, *islice(free, most - there)]}"
+    yield f"table.looks={{first: {there}, every: {step}}}"
+
+
+def _whole(option: str, text: str | None, rule: str, above: int) -> int:
+    if text is None or not re.fullmatch(r"\d+", text) or int(text) <= above:
+        raise SpecError(f"{option}: {rule}, got {text!r}")
+    return int(text)
+
+
+def _at_most(old: StudySpec, study: StudySpec, records: Iterable[Record]) -> str:
+    """Return what the rest costs if no arm is decided before the last seed."""
+    assert study.table.looks is not None
+    seconds, total = defaultdict[str, list[float]](list), len(study.report_seeds)
+    for record in records:
+        if record.cell.phase == "confirm" and record.outcome.seconds is not None:
+            seconds[record.cell.arm].append(record.outcome.seconds)
+    further = total - len(old.report_seeds)
+    trials = {arm: plan["confirm"] // total * further for arm, plan in planned(study).items()}
+    after = ", ".join(map(str, study.table.looks.after(total)))
+    text = f"Looks after {after} seeds ({RULE}). If no arm is decided before: {sum(trials.values())} further trials"
+    if not all(seconds[arm] for arm in trials):
+        return f"{text}."
+    hours = sum(number * fmean(seconds[arm]) for arm, number in trials.items()) / 3600
+    return f"{text}, {hours:.3g} h of training one after another, as long as they took so far."
 
 
 def _seeds(text: str) -> list[int]:

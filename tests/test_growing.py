@@ -42,7 +42,30 @@ def refused(capsys, *words):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ((), "nothing to change: give --seeds, --arms, --trials or --set"),
+        ((), "nothing to change: give --seeds, --arms, --trials, --until or --set"),
+        (("--until", "doomsday", "--at-most", "8"), "--until: must be decided, got 'doomsday'"),
+        (
+            ("--until", "decided"),
+            "--at-most: must be a number of seeds above the 3 that are there, got None",
+        ),
+        (("--until", "decided", "--at-most", "3"), "--at-most: must be a number of seeds above the 3 that are there"),
+        (("--until", "decided", "--at-most", "many"), "above the 3 that are there, got 'many'"),
+        (("--until", "decided", "--at-most", "8", "--step", "0"), "--step: must be a number of seeds above 0, got '0'"),
+        (("--at-most", "8"), "--at-most: must be left out without --until decided, got '8'"),
+        (("--step", "2", "--seeds", "4"), "--step: must be left out without --until decided, got '2'"),
+        (
+            ("--until", "decided", "--at-most", "8", "--seeds", "4"),
+            "--seeds: must be left out with --until, which adds seeds itself, got '4'",
+        ),
+        (
+            ("--until", "decided", "--at-most", "8", "--set", "table.reference=nobody"),
+            "table.reference: must be an arm (arm0, arm1), got 'nobody'",
+        ),
+        (("--until", "decided", "--at-most", "99"), "table.looks.every: must leave at most 50 looks, got 1"),
+        (
+            ("--until", "decided", "--at-most", "8", "--set", "arms={arm0: {}}"),
+            "table.looks: must be left out where no arm is compared with another, got the arm arm0 alone",
+        ),
         (("--seeds", "3-"), "--seeds: must be seeds such as 6-9 or 6,8, got '3-'"),
         (("--seeds", "9-6"), "--seeds: must be seeds such as 6-9 or 6,8, got '9-6'"),
         (("--arms", "arm0"), "--arms: must be new, got 'arm0'; there are arm0, arm1"),
@@ -107,6 +130,49 @@ def test_the_plan_is_sealed_before_the_first_confirmation(made, tmp_path):
     assert phases.count("sealed") == 1
     assert phases.index("sealed") == phases.index("confirm") - 1
     assert read_seal(tmp_path / "sealed/ledger.jsonl") == plan_of(load_study_of(made))
+
+
+def test_growing_until_decided_says_what_that_costs_at_most(made, capsys):
+    before = sorted(made.parent.rglob("*"))
+    assert cli.main(["grow", str(made), "--until", "decided", "--at-most", "9", "--step", "4", "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert "Looks after 3, 7, 9 seeds (Lan and DeMets 1983" in out
+    assert "If no arm is decided before: 24 further trials" in out  # as tuned and as written, six seeds, two arms
+    assert sorted(made.parent.rglob("*")) == before
+
+
+UNTIL = ("report_seeds=[0,1,2,3,4,5]", "table.looks={first: 3, every: 1}")
+
+
+def test_the_rule_is_sealed_and_the_results_that_were_seen_before_are_its_first_look(made, tmp_path):
+    (note,) = taken(made, tmp_path / "until", *UNTIL)
+    looks = "looks after 3 of at most 6 seeds, then every 1, until decided (Lan and DeMets 1983, spending like"
+    assert f"seen: seeds 3, 4, 5 added; {looks}" in note
+    assert note.endswith("the error of both together is that of both added.")
+    sealed = read_seal(tmp_path / "until/ledger.jsonl")
+    assert sealed.looks.startswith(looks)
+    assert sealed.seeds == (0, 1, 2, 3, 4, 5)
+    (note,) = taken(made, tmp_path / "margin", *UNTIL, "table.margin=1.0")
+    assert note.endswith("Intervals and p do not allow for such a look."), "a margin that was chosen by what was seen"
+
+
+def test_what_was_looked_at_by_a_rule_is_not_looked_at_anew(made, tmp_path, capsys):
+    taken(made, tmp_path / "until", *UNTIL)
+    told = refused(capsys, tmp_path / "until", "--until", "decided", "--at-most", "9")
+    assert "--until: must be left out: this study has been looked at by such a rule, and its error is spent" in told
+
+
+def test_each_further_look_is_counted(made, tmp_path):
+    taken(made, tmp_path / "first", "report_seeds=[0,1,2,3]")
+    adoption.make_up(changed_study(load_study_of(made), ["report_seeds=[0,1,2,3]"]), tmp_path / "rest")
+    study = changed_study(load_study_of(made), ["report_seeds=[0,1,2,3,4]"]).model_copy(update={"name": "donor"})
+    adoption.adopt(study, tmp_path / "second", [tmp_path / "first", tmp_path / "rest"])
+    write_provenance(tmp_path / "second", study, [], None)
+    write_results(tmp_path / "second")
+    (note,) = plan_changed(load_results(tmp_path / "second"))
+    assert note.startswith("Plan changed 2 times after results were seen: ")
+    assert "seeds 3, 4 added, when" in note
+    assert "seed 4 added, when" in note
 
 
 def counts(found):

@@ -25,6 +25,15 @@ def test_another_description_is_refused_by_its_key(made, tmp_path, capsys):
     )
 
 
+def test_studies_that_look_early_are_not_merged_by_seeds(made, tmp_path, capsys):
+    other = make(tmp_path / "other", 3, 4)
+    for folder in (sides := copies((made[0], other), tmp_path / "sides")):
+        changed(folder / "provenance.json", lambda content: content["study"]["table"].update(looks={"first": 2}))
+    changed(sides[1] / "provenance.json", lambda content: content["study"].update(report_seeds=[3, 4, 5]))
+    err = refused(capsys, *sides, into=tmp_path / "results")
+    assert "the description must be the same in all studies: report_seeds [0, 1, 2] in" in err
+
+
 def test_other_data_or_code_is_refused(sides, tmp_path, capsys):
     kept = sides[1] / "provenance.json"
     before = kept.read_text()

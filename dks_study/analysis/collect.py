@@ -21,7 +21,7 @@ from dks_study.study.results import Results
 
 CONTEXT = ("dataset", "backbone")
 SPLIT = ("data.validation_fraction", "data.split_seed", "data.image_pixels", "data.evaluation")
-METHOD = ("branches.", "loss.", "peers", "teacher")
+METHOD = ("branches.", "ensemble", "loss.", "peers", "teacher")
 # Not part of a recipe: what is compared, and what changes no number.
 NOT_RECIPE = ("backbone", *METHOD, "resources.cpus_per_worker", "resources.gpus")
 NOT_RECIPE_DATA = ("data.name", "data.root", "data.download", "data.decode_workers", "data.in_memory")
@@ -94,6 +94,7 @@ def _study_trials(results: Results, base: Mapping[str, Any], changed: set[str]) 
         described.append(known[text])
     common = {f"recipe/{key}": _text(value) for key, value in base.items() if _recipe(key)}
     common |= {f"split/{key}": _text(base.get(key)) for key in SPLIT}
+    common |= {"split/splits": str(study.splits)}
     common |= {"budget/epochs": str(study.trial.epochs), "budget/search.trials": str(study.search.trials)}
     common |= {"budget/search.epochs": str(study.search.epochs), "study": study.name}
     extra = pd.DataFrame([{**common, **each} for each in described], index=trials.index)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from dks_study.study.deciding import ERROR, Growth, growth
 from dks_study.study.results import Results
 
 TUNED, WRITTEN = "tuned", "written"
@@ -80,6 +81,19 @@ def full_confirmations(results: Results) -> pd.DataFrame:
         return trials
     kept = (trials["phase"] == "confirm") & (trials["status"] == "complete")
     return trials[kept & (trials["epochs"] == planned_epochs(results))]
+
+
+def growth_of(results: Results) -> Growth:
+    """Return how far each arm has grown, in a study whose arms are decided one by one; in any other all its seeds."""
+    study, trials = results.study, results.trials
+    found: dict[str, dict[int, float | None]] = {}
+    if len(trials):
+        tuned = trials[(trials["phase"] == "confirm") & (choice_of(trials) == TUNED)]
+        whole = set(full_confirmations(results)["trial"])
+        for trial in tuned.to_dict("records"):
+            error = 100 - trial[ERROR] if trial["trial"] in whole else None
+            found.setdefault(trial["arm"], {})[study.report_seeds.index(trial["seed"])] = error
+    return growth(study, found or {arm: {} for arm in study.arms})
 
 
 def planned_epochs(results: Results) -> "pd.Series[float]":

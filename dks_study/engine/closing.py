@@ -69,7 +69,8 @@ def missing(study: StudySpec, records: Iterable[Record]) -> str:
     wanted = Counter[str]()
     for plan in planned(study).values():
         wanted.update(plan)
-    whole = sum(arms[seed] == set(study.arms) for seed in study.report_seeds)
+    looks = study.table.looks  # an arm that is decided takes no more seeds
+    whole = sum(bool(arms[seed]) if looks else arms[seed] == set(study.arms) for seed in study.report_seeds)
     names = {"search": "search trials", "race": "of races", "confirm": "confirmation trials"}
     left = [f"{wanted[phase] - done[phase]} {name}" for phase, name in names.items() if wanted[phase] > done[phase]]
     return f"{whole} of {len(study.report_seeds)} report seeds are done; missing: at most {', '.join(left)}."

@@ -20,10 +20,10 @@ from dks_study.engine.joining import ending_ray, is_lost, join
 from dks_study.engine.sharing import SharedData
 from dks_study.engine.tuning import Hands, PlannedSearch, tune_study
 from dks_study.spec.base import LostError, Problem
-from dks_study.spec.study import StudySpec, arm_run
+from dks_study.spec.study import StudySpec
 from dks_study.study import provenance
 from dks_study.study.adoption import adopted_from, in_words
-from dks_study.study.began_with import CONTENTS, StudyData, keep_contents, look_at_data
+from dks_study.study.began_with import CONTENTS, StudyData, data_of, keep_contents, look_at_data
 from dks_study.study.beside import announced
 from dks_study.study.failures import first_line, is_disk_full
 from dks_study.study.holder import LOCK, lock_text
@@ -149,7 +149,7 @@ def _run(study: StudySpec, files: Files, display: Display, where: Where, undo: E
         join(where.address, display.note, undo)
         slots = Slots(study.trial.resources, display.note, growing=where.address is not None and grows())
         checkpoints.check_room(slots.now())
-        shared = SharedData((arm_run(study, arm, {}).data for arm in study.arms), data)
+        shared = SharedData(data_of(study), data)
         adoption = adoption_for(study, files, where.reuse, shared.fingerprint.digest, display.note)
         closing = Closing(where.finish_at, record.records) if where.finish_at is not None else None
         code = provenance.code_hash()

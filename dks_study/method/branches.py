@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from dks_study.method.backbones import Backbone, Walked, Watched, build_backbone
+from dks_study.method.backbones import Backbone, Walked, Watched, build_backbone, draw_scales
 from dks_study.method.backbones.layout import PROBE_PIXELS
 from dks_study.method.growth import Site, grow, stage_site
 from dks_study.method.hollow import hollow
@@ -96,6 +96,8 @@ def build_branched(
     for site in sites:
         with seeded(seed, "branch", site.tap.name):
             branches[site.tap.name] = grow(site, backbone_spec, branches_spec, classes)
+        if backbone_spec.uniform_batch_norm:
+            draw_scales(branches[site.tap.name], seed, "branch", site.tap.name)
     return BranchedNet(backbone, branches)
 
 

@@ -1,16 +1,19 @@
 """What a run trains: one branched network, or a cohort with peers and a frozen teacher; perhaps observed."""
 
+import copy
 from collections.abc import Mapping, Sequence
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
 
 from dks_study.method.backbones import Backbone, build_backbone
 from dks_study.method.branches import ANY_SIZE, BranchedNet, build_branched
+from dks_study.method.ensembles import Attention, Gate, ensemble_of
 from dks_study.method.observed import NETWORK, Observed, Parts, observed
 from dks_study.method.pretrained import read_state, start_from
 from dks_study.method.streams import derive
+from dks_study.method.tapping import run_tapped
 from dks_study.spec.cohort import TeacherSpec
 from dks_study.spec.pairing import TEACHER
 from dks_study.spec.shipped import found
@@ -21,7 +24,10 @@ OWN = "own."  # what the names of a cohort's own parameters begin with
 
 
 class Frozen(nn.Module):
-    """A network that never learns: always evaluating, no gradients, whatever is done to what holds it."""
+    """A network that never learns: always evaluating, no gradients, whatever is done to what holds it.
+
+    Its weights are those of a file, or, with `teacher.own`, what training makes of them from the own network's.
+    """
 
     def __init__(self, network: Backbone) -> None:
         """Hold a trained network."""
@@ -33,8 +39,8 @@ class Frozen(nn.Module):
         return super().train(False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return logits [B, classes]."""
-        with torch.no_grad():
+        """Return logits [B, classes]; they have derivatives by images that ask for them, and by nothing else."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and images.requires_grad):
             logits: Tensor = self.network(images)
         return logits
 
@@ -46,12 +52,19 @@ class Cohort(nn.Module):
         own: the network that the study is about.
         peers: networks that learn along; dropped for inference.
         teacher: a frozen network, or None.
+        ensemble: of the own classifiers, dropped for inference, or None.
     """
 
-    def __init__(self, own: BranchedNet, peers: Sequence[BranchedNet], teacher: Frozen | None) -> None:
+    def __init__(
+        self,
+        own: BranchedNet,
+        peers: Sequence[BranchedNet],
+        teacher: Frozen | None,
+        ensemble: Gate | Attention | None = None,
+    ) -> None:
         """Join networks for the same images and classes."""
         super().__init__()
-        self.own, self.peers, self.teacher = own, nn.ModuleList(peers), teacher
+        self.own, self.peers, self.teacher, self.ensemble = own, nn.ModuleList(peers), teacher, ensemble
 
     @property
     def backbone(self) -> Backbone:
@@ -63,11 +76,19 @@ class Cohort(nn.Module):
 
         The own network runs first: from one generator state its dropout draws the same whatever the others do.
         """
-        own = self.own(images)
+        own, mixed = self._own(images)
         others: dict[str, Tensor] = {} if self.teacher is None else {TEACHER: self.teacher(images)}
         for number, peer in enumerate(self.peers, start=1):
             others |= {f"peer{number}.{name}": logits for name, logits in peer(images).items()}
-        return {**others, **own}
+        return {**others, **mixed, **own}
+
+    def _own(self, images: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Return logits of the own classifiers and of their ensembles."""
+        if self.ensemble is None:
+            return self.own(images), {}
+        own: Any
+        own, kept = run_tapped(self.own, images, self.ensemble.looks_at)
+        return own, self.ensemble(own, kept)
 
     def parts(self) -> Parts:
         """Return its networks by their names; the own has none."""
@@ -136,6 +157,12 @@ def own_network(network: Network) -> BranchedNet:
     return own
 
 
+def teacher_of(network: Network) -> Backbone | None:
+    """Return the frozen teacher among what a run trains."""
+    inner = network.network if isinstance(network, Observed) else network
+    return inner.teacher.network if isinstance(inner, Cohort) and inner.teacher else None
+
+
 def own_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the weights of the own network, backbone and branches, among those of what a run trains."""
     weights = dict(state)
@@ -148,23 +175,32 @@ def own_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _build(run: RunSpec, in_channels: int, classes: int, seed: int, pixels: tuple[int, int]) -> BranchedNet | Cohort:
     own = build_branched(run.backbone, run.branches, in_channels, classes, seed, pixels)
     start_from(own.backbone, run.backbone, classes)
-    if not run.peers and run.teacher is None:
+    if not run.peers and run.teacher is None and run.ensemble is None:
         return own
     peers: list[BranchedNet] = []
     for number, peer in enumerate(run.peers, start=1):
         parts = peer.backbone or run.backbone, peer.branches or run.branches
         peers.append(build_branched(*parts, in_channels, classes, derive(seed, "peer", number), pixels))
         start_from(peers[-1].backbone, parts[0], classes)
-    teacher = Frozen(load_teacher(run.teacher, in_channels, classes)) if run.teacher else None
-    return Cohort(own, peers, teacher)
+    teacher = _teacher(run.teacher, own.backbone, in_channels, classes)
+    ensemble = ensemble_of(run.ensemble, own, (in_channels, *pixels), seed) if run.ensemble else None
+    return Cohort(own, peers, teacher, ensemble)
+
+
+def _teacher(teacher: TeacherSpec | None, own: Backbone, in_channels: int, classes: int) -> Frozen | None:
+    if teacher is None:
+        return None
+    return Frozen(copy.deepcopy(own) if teacher.own else load_teacher(teacher, in_channels, classes))
 
 
 def load_teacher(teacher: TeacherSpec, in_channels: int, classes: int) -> Backbone:
-    """Return the trained backbone of a teacher.
+    """Return the backbone of a teacher whose weights are in a file.
 
     Raises:
         ValueError: one line that names the key, if the weights cannot be read or are not those of the backbone.
     """
+    assert teacher.backbone
+    assert teacher.weights
     network = build_backbone(teacher.backbone, in_channels, classes, seed=0)
     got, device = f"got {teacher.weights!r}", next(network.parameters()).device
     state = read_state(found(teacher.weights), "teacher.weights", got, device)

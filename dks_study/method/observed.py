@@ -176,11 +176,11 @@ def _modules_of(side: str, term: TermSpec, network: nn.Module, parts: Parts) -> 
     if term.kind == "embedding":
         part = parts[network_of(side)]
         classifier = side.removeprefix(f"{network_of(side)}.")
-        return (GIVEN + _path(network, _last_linear(part, classifier)),)
+        return (GIVEN + path_of(network, last_linear(part, classifier)),)
     name, taps = parse_side(side)
     part = parts[name]
     backbone = part.backbone if isinstance(part, BranchedNet) else part
-    return tuple(_path(network, _module_at(backbone, tap)) for tap in taps)
+    return tuple(path_of(network, _module_at(backbone, tap)) for tap in taps)
 
 
 def _module_at(backbone: Backbone, tap: str) -> nn.Module:
@@ -195,8 +195,12 @@ def _module_at(backbone: Backbone, tap: str) -> nn.Module:
     return modules[name]
 
 
-def _last_linear(part: BranchedNet | Backbone, classifier: str) -> nn.Module:
-    """Return the last linear layer of a classifier: of a branch, or of the backbone."""
+def last_linear(part: BranchedNet | Backbone, classifier: str) -> nn.Module:
+    """Return the last linear layer of a classifier: of a branch, or of the backbone.
+
+    Raises:
+        ValueError: what must be there.
+    """
     root: nn.Module
     if isinstance(part, BranchedNet):
         root = part.backbone.plain() if classifier == MAIN else part.branch(classifier)
@@ -208,7 +212,8 @@ def _last_linear(part: BranchedNet | Backbone, classifier: str) -> nn.Module:
     return layers[-1]
 
 
-def _path(network: nn.Module, module: nn.Module) -> str:
+def path_of(network: nn.Module, module: nn.Module) -> str:
+    """Return the name of a module in `network`."""
     names: dict[int, str] = {id(each): name for name, each in network.named_modules()}
     return names[id(module)]
 

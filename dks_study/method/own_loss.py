@@ -11,7 +11,6 @@ from dks_study.method.synergy import LossTerms, Objective, objective_for
 from dks_study.spec.base import Problem
 from dks_study.spec.loss import DRAWN, OF_LABELS, LossSpec
 from dks_study.spec.pairing import MAIN
-from dks_study.spec.terms import of_features
 from dks_study.spec.wording import values_problem
 
 
@@ -32,9 +31,10 @@ class SynergyLoss:
             self.spec = LossSpec.model_validate_json(json.dumps(loss, default=str))
         except ValidationError as error:
             raise LoopError(values_problem(error.errors(), LossSpec, "SynergyLoss")) from error
-        for name in of_features(self.spec.terms):
-            rule = "must be dkd in a loop of one's own, where logits alone are known"
-            raise LoopError(f"terms.{name}.kind: {rule}, got {self.spec.terms[name].kind!r}")
+        for name, term in self.spec.terms.items():
+            if term.kind != "dkd":
+                rule = "must be dkd in a loop of one's own, where logits alone are known"
+                raise LoopError(f"terms.{name}.kind: {rule}, got {term.kind!r}")
         self._objectives: dict[tuple[str, ...], Objective] = {}
 
     def __call__(
@@ -58,7 +58,7 @@ class SynergyLoss:
         """
         names, spec = tuple(logits), self.spec
         if progress is None and _has_schedule(spec):
-            rule = "must be given with branch_schedule linear, a term's warmup and synergy_warmup"
+            rule = "must be given with branch_schedule linear, main_fall, a term's warmup and synergy_warmup"
             raise LoopError(f"progress: {rule}, got None")
         if draws is None and spec.draws:
             rule = f"must be a torch.Generator on the CPU with pair_dropout and teacher_signal {' or '.join(DRAWN)}"
@@ -91,4 +91,4 @@ class SynergyLoss:
 def _has_schedule(spec: LossSpec) -> bool:
     """Does a weight of the loss go by the fraction of training that is done?"""
     warmups = (spec.synergy_warmup, *(term.warmup for term in spec.terms.values()))
-    return spec.branch_schedule == "linear" or any(warmups)
+    return spec.branch_schedule == "linear" or spec.main_fall > 0 or any(warmups)

@@ -20,7 +20,7 @@ from torch import Tensor
 from dks_study.method.placebo import destroyed, gradient_sizes
 from dks_study.method.terms import Sides, term_values
 from dks_study.spec.loss import LossSpec
-from dks_study.spec.pairing import MAIN, TEACHER, network_of, pairing_matrix
+from dks_study.spec.pairing import ENSEMBLE, GATE, MAIN, TEACHER, network_of, pairing_matrix
 from dks_study.spec.terms import pairs_of
 
 
@@ -89,6 +89,7 @@ class Objective:
         progress: float = 1.0,
         draws: torch.Generator | None = None,
         features: Mapping[str, Sides] | None = None,
+        images: Tensor | None = None,
     ) -> LossTerms:
         """Return the loss terms of one batch; a KL that does not enter the loss is measured all the same.
 
@@ -98,6 +99,7 @@ class Objective:
             progress: the fraction of training that is done, in [0, 1]; the schedules go by it.
             draws: decides which pairs are left out of this step (None leaves out none), and what a placebo permutes.
             features: what each pair of a term on features compares, by `hint/teacher.stage2>stage2`.
+            images: what the logits come from, for terms on derivatives by the pixels: requires a gradient.
 
         Raises:
             KeyError: if a classifier has no logits, or a term no features.
@@ -120,21 +122,22 @@ class Objective:
             named = dict[str, Tensor]()
             for name, term in loss.terms.items():
                 pairs = self.term_pairs[name]
-                values = term_values(name, term, pairs, logits, targets, features or {}, loss.detach_teacher)
+                values = term_values(name, term, pairs, logits, targets, features or {}, images, loss.detach_teacher)
                 total = total + term.weight * _risen(term.warmup, progress) * torch.stack(list(values.values())).sum()
                 named |= {key: value.detach() for key, value in values.items()}
         return LossTerms(self.names, total, supervised.detach(), synergy.detach(), named)
 
     def _scheduled(self, supervised: Tensor, progress: float) -> Tensor:
-        """Weights [K] of the cross-entropies at this point of training; those of `main` never change."""
-        weights = _constant(self.supervised_weights, supervised.device, supervised.dtype)
-        if self.loss.branch_schedule == "constant":
+        """Weights [K] of the cross-entropies at this point of training."""
+        weights, schedule = _constant(self.supervised_weights, supervised.device, supervised.dtype), self.loss
+        if schedule.branch_schedule == "constant" and not schedule.main_fall:
             return weights
         is_main = tuple(float(_is_main(name)) for name in self.names)
         main = _constant(is_main, supervised.device, supervised.dtype)
-        if self.loss.branch_schedule == "linear":
-            return weights * (main + (1 - main) * (1 - progress))
-        return weights * torch.maximum(main, (supervised > self.loss.branch_threshold).to(supervised.dtype))
+        of_branches: Tensor | float = 1 - progress if schedule.branch_schedule == "linear" else 1.0
+        if schedule.branch_schedule == "threshold":
+            of_branches = (supervised > schedule.branch_threshold).to(supervised.dtype)
+        return weights * (main * (1 - schedule.main_fall * progress) + (1 - main) * of_branches)
 
     def _placebo(self, exact: Tensor, smoothed: Tensor, targets: Tensor, draws: torch.Generator | None) -> Tensor:
         """KL(q_t || p_s) at [t][s], where q_t is what becomes of the teacher's probabilities."""
@@ -157,8 +160,9 @@ class Objective:
 def objective_for(loss: LossSpec, classifiers: tuple[str, ...]) -> Objective:
     """Return the objective that `loss` describes for these classifiers (shallow to deep, `main` last).
 
-    A branch has the weight of its tap, or else the weight of all branches; a frozen teacher has none. A pair has the
-    weight of the pairing, inside a network that of its direction, and the synergy weight.
+    A branch has the weight of its tap, or else the weight of all branches; a frozen teacher has none, nor have
+    ensembles but the gated one, which has that of `main`. A pair has the weight of the pairing, inside a network that
+    of its direction, and the synergy weight.
 
     Raises:
         ValueError: if the pairing or a term names a classifier that is not there.
@@ -186,13 +190,13 @@ def objective_for(loss: LossSpec, classifiers: tuple[str, ...]) -> Objective:
 
 
 def _supervised_weight(loss: LossSpec, name: str) -> float:
-    if name == TEACHER:
+    if name == TEACHER or (network_of(name) == ENSEMBLE and name != GATE):
         return 0.0
     return loss.main_weight if _is_main(name) else loss.branch_weight_by_tap.get(name, loss.branch_weight)
 
 
 def _is_main(name: str) -> bool:
-    return name.rpartition(".")[2] == MAIN
+    return name == GATE or name.rpartition(".")[2] == MAIN
 
 
 def _synergy_factor(loss: LossSpec, progress: float) -> float:

@@ -11,8 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dks_study.method.derivatives import derivatives
 from dks_study.spec.pairing import parse_pair
-from dks_study.spec.terms import TermSpec
+from dks_study.spec.terms import OF_IMAGES, TermSpec
 
 Sides = tuple[tuple[Tensor, ...], tuple[Tensor, ...]]  # what a pair compares: teacher, student
 
@@ -24,6 +25,7 @@ def term_values(
     logits: Mapping[str, Tensor],
     targets: Tensor,
     features: Mapping[str, Sides],
+    images: Tensor | None,
     detach_teacher: bool,
 ) -> dict[str, Tensor]:
     """Return the unweighted value, shape [], of each pair of a term by its reported name, `hint/teacher.stage2>stage2`.
@@ -35,6 +37,7 @@ def term_values(
         logits: by classifier, shape [B, K].
         targets: true classes, int64 [B].
         features: of each pair of a term on features both sides, by its reported name.
+        images: what the logits come from, for terms on derivatives by the pixels.
         detach_teacher: let the student alone have a gradient.
 
     Raises:
@@ -47,6 +50,11 @@ def term_values(
             first, second = parse_pair(pair)
             teacher, student = _ready(logits[first], detach_teacher), _ready(logits[second])
             values[key] = dkd(teacher, student, targets, term)
+        elif term.kind in OF_IMAGES:
+            assert images is not None
+            first, second = parse_pair(pair)
+            compared = derivatives(term.kind, logits[first], logits[second], targets, images, detach_teacher)
+            values[key] = _OF_IMAGES[term.kind](*compared)
         else:
             teachers, students = features[key]
             sides = [*(_ready(each, detach_teacher) for each in teachers), *map(_ready, students)]
@@ -121,6 +129,33 @@ def dkd(teacher: Tensor, student: Tensor, targets: Tensor, term: TermSpec) -> Te
     return term.temperature**2 * (term.target_weight * target + term.rest_weight * rest)
 
 
+def gradient(teacher: Tensor, student: Tensor) -> Tensor:
+    """Return the mean of (J_s - J_t)^2, J the derivative of an image's cross-entropy by its pixels.
+
+    Source: attention transfer by gradients (Zagoruyko and Komodakis, ICLR 2017, section 3.2: half of the sum; from
+    memory).
+
+    Args:
+        teacher: J_t, shape [B, C, H, W].
+        student: J_s, the same shape.
+    """
+    return F.mse_loss(student, teacher)
+
+
+def jacobian(teacher: Tensor, student: Tensor) -> Tensor:
+    """Return the mean of (J_s / ||J_s|| - J_t / ||J_t||)^2, J the derivative of one logit by the pixels.
+
+    Source: Jacobian matching (Srinivas and Fleuret, ICML 2018, from memory: one output instead of the whole Jacobian,
+    norms of images, the sum of squares).
+
+    Args:
+        teacher: J_t, shape [B, C, H, W], of the class that the teacher ranks first.
+        student: J_s, the same shape, of the same class.
+    """
+    return F.mse_loss(F.normalize(student.flatten(1)), F.normalize(teacher.flatten(1)))
+
+
+_OF_IMAGES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {"gradient": gradient, "jacobian": jacobian}
 _OF_FEATURES: Mapping[str, Callable[..., Tensor]] = {
     "hint": hint,
     "attention": attention,

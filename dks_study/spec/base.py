@@ -79,11 +79,14 @@ class Pretrained(Extended):
             weights`, torch.save, .safetensors), or the name under which torchvision (IMAGENET1K_V2) or timm (a1_in1k)
             publishes them, which are fetched where they are not in its cache. A last layer for other classes is left
             out. By default weights are fresh.
+        uniform_batch_norm: the scales of batch norm start from U(0, 1), as in the authors' code, in branches too; by
+            default as the network has them, mostly at 1.
     """
 
-    LATER = ("weights",)
+    LATER = ("weights", "uniform_batch_norm")
 
     weights: str | None = Field(default=None, min_length=1)
+    uniform_batch_norm: bool = False
 
 
 def hash_of(content: dict[str, Any]) -> str:

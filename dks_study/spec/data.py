@@ -19,6 +19,9 @@ IMAGENET_PIXELS = 224
 _CALLABLE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
+DIGITS, DIGITS_TEST = 1797, 450  # images; the test images are drawn by split_seed, as those of no other set are
+
+
 class DataSpec(Extended):
     """The data set, how it is split, and what is done to the training images and labels.
 
@@ -107,6 +110,18 @@ class DataSpec(Extended):
     def side_pixels(self) -> int | None:
         """Side of a decoded image; None: as the files are."""
         return IMAGENET_PIXELS if self.name == "imagenet" and self.image_pixels is None else self.image_pixels
+
+    @property
+    def test_to_training(self) -> float | None:
+        """Test images for each training image where another split draws other test images; None: they are fixed."""
+        if self.name != "digits":
+            return None
+        pool, classes = DIGITS - DIGITS_TEST, 10
+        kept = pool - round(self.validation_fraction * pool)
+        tail = (
+            sum(self.imbalance ** -(each / (classes - 1)) for each in range(classes)) / classes
+        )  # nearly equal classes
+        return DIGITS_TEST / (self.train_images or kept * tail)
 
     @property
     def mixes(self) -> bool:

@@ -7,7 +7,7 @@ from pydantic import Field, PlainSerializer, PlainValidator, model_validator
 
 from dks_study.spec.base import Extended, Fraction, Name
 from dks_study.spec.pairing import SCHEMES, Pairing, parse_pair
-from dks_study.spec.terms import TermSpec
+from dks_study.spec.terms import OF_IMAGES, TermSpec
 
 
 def _check_pairing(value: object) -> object:
@@ -38,6 +38,7 @@ def _is_weight(value: object) -> bool:
 
 
 Weight = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
 Signal = Literal["knowledge", "other_images", "wrong_classes", "class_means", "uniform"]
 DRAWN: tuple[Signal, ...] = ("other_images", "wrong_classes")  # need random numbers in every step
 OF_LABELS: tuple[Signal, ...] = ("wrong_classes", "class_means")  # need one true class of each image
@@ -55,12 +56,13 @@ class LossSpec(Extended):
         bottom_up_weight: of the pairs in which a shallower classifier teaches a deeper one of the same network.
         pair_reduction: the KL terms are summed, or their mean is taken over the pairs.
         pair_dropout: the probability with which each pair is left out of a step.
-        synergy_warmup: the fraction of training over which the synergy weight rises from 0.
+        synergy_warmup: the fraction of training over which the synergy weight rises from 0; 1: all of it.
         detach_teacher: true: no gradient reaches the teacher of a pair.
         temperature: logits are divided by it in the KL terms.
         temperature_squared: KL terms are multiplied by the square of the temperature.
         label_smoothing: the fraction of the target that is spread over all classes, in the cross-entropies.
         main_weight: of the cross-entropy of every network's own classifier, `main`.
+        main_fall: the fraction of that weight that is lost over training, linearly (PS-KD).
         branch_weight: of the cross-entropy of every branch.
         branch_weight_by_tap: of that of one branch instead, by its name (`stage2`, `peer1.stage2`).
         branch_schedule: what becomes of the branches' weights in training: constant, falling linearly to 0 (CNDS), or,
@@ -75,7 +77,7 @@ class LossSpec(Extended):
             large as knowledge would make it (norm over the batch).
     """
 
-    LATER = ("teacher_signal", "keep_gradient_size")
+    LATER = ("main_fall", "teacher_signal", "keep_gradient_size")
 
     pairing: Annotated[Pairing, PlainValidator(_check_pairing), PlainSerializer(_as_it_is)] = "dense"
     synergy_weight: Weight = 1.0
@@ -83,12 +85,13 @@ class LossSpec(Extended):
     bottom_up_weight: Weight = 1.0
     pair_reduction: Literal["sum", "mean"] = "sum"
     pair_dropout: Fraction = 0.0
-    synergy_warmup: Fraction = 0.0
+    synergy_warmup: Share = 0.0
     detach_teacher: bool = True
     temperature: float = Field(default=1.0, gt=0)
     temperature_squared: bool = False
     label_smoothing: Fraction = 0.0
     main_weight: Weight = 1.0
+    main_fall: Share = 0.0
     branch_weight: Weight = 1.0
     branch_weight_by_tap: dict[str, Weight] = Field(default_factory=dict)
     branch_schedule: Literal["constant", "linear", "threshold"] = "constant"
@@ -102,6 +105,11 @@ class LossSpec(Extended):
     def draws(self) -> bool:
         """Does a step need random numbers?"""
         return self.pair_dropout > 0 or self.teacher_signal in DRAWN
+
+    @property
+    def of_images(self) -> bool:
+        """Does a term compare derivatives by the pixels?"""
+        return any(term.kind in OF_IMAGES for term in self.terms.values())
 
     @model_validator(mode="after")
     def _a_placebo_teaches(self) -> Self:

@@ -6,6 +6,7 @@ The directions follow Sun et al., CVPR 2019 (arXiv 1906.00675): top-down means d
 
 With several networks (peers, a frozen teacher) a scheme pairs the classifiers inside each of them; `cross` pairs
 those of different ones, as Zhang et al., CVPR 2018 (DML: no branches) and Yao and Sun, ECCV 2020 (DCM) do.
+Ensembles of the network's own classifiers teach by `from_ensemble` alone, or by pairs, and are nobody's students.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +14,9 @@ from typing import Literal, get_args
 
 MAIN = "main"
 TEACHER = "teacher"
-Scheme = Literal["none", "top_down", "bottom_up", "dense", "adjacent", "from_main", "to_main", "cross"]
+ENSEMBLE = "ensemble"  # what the names of ensembles begin with
+GATE = "ensemble.gate"  # the one that teaches all classifiers
+Scheme = Literal["none", "top_down", "bottom_up", "dense", "adjacent", "from_main", "to_main", "cross", "from_ensemble"]
 SCHEMES: tuple[Scheme, ...] = get_args(Scheme)
 Pairing = Scheme | tuple[str, ...] | Mapping[str, float]
 
@@ -27,13 +30,14 @@ _RULES: Mapping[str, Callable[[int, int, int], bool]] = {
     "from_main": lambda t, s, k: t == k - 1,
     "to_main": lambda t, s, k: s == k - 1,
     "cross": lambda t, s, k: False,
+    "from_ensemble": lambda t, s, k: False,
 }
 
 
 def network_of(classifier: str) -> str:
-    """Return the network that a classifier belongs to: 'teacher', 'peer2', or '' for the study's own."""
+    """Return the network that a classifier belongs to: 'teacher', 'peer2', 'ensemble', or '' for the study's own."""
     first = classifier.partition(".")[0]
-    return first if first == TEACHER or first.startswith("peer") else ""
+    return first if first in (TEACHER, ENSEMBLE) or first.startswith("peer") else ""
 
 
 def parse_pair(pair: str) -> tuple[str, str]:
@@ -57,8 +61,8 @@ def pairing_matrix(pairing: Pairing, classifiers: Sequence[str]) -> tuple[tuple[
         classifiers: the K names; of each network shallow to deep, `main` last.
 
     Raises:
-        ValueError: if a pair is malformed, repeated, teaches the frozen teacher, or names a classifier that is not
-            there.
+        ValueError: if a pair is malformed, repeated, teaches the frozen teacher or an ensemble, or names a classifier
+            that is not there.
     """
     size = len(classifiers)
     if isinstance(pairing, Mapping):
@@ -80,6 +84,9 @@ def _scheme_pairs(scheme: str, classifiers: Sequence[str]) -> set[tuple[int, int
     networks: dict[str, list[int]] = {}
     for position, name in enumerate(classifiers):
         networks.setdefault(network_of(name), []).append(position)
+    ensembles = networks.pop(ENSEMBLE, [])
+    if scheme == "from_ensemble":
+        return {(t, s) for t in ensembles for s in networks[""] if _is_of(classifiers[t], classifiers[s])}
     if scheme == "cross":
         everyone = [(network, position) for network, members in networks.items() for position in members]
         return {(t, s) for a, t in everyone for b, s in everyone if a != b and b != TEACHER}
@@ -93,6 +100,11 @@ def _scheme_pairs(scheme: str, classifiers: Sequence[str]) -> set[tuple[int, int
     }
 
 
+def _is_of(ensemble: str, student: str) -> bool:
+    """Is this the ensemble that teaches `student`?"""
+    return ensemble in (GATE, f"{ENSEMBLE}.{student}")
+
+
 def _indices(pair: str, classifiers: Sequence[str]) -> tuple[int, int]:
     for name in (names := parse_pair(pair)):
         if name not in classifiers:
@@ -100,4 +112,6 @@ def _indices(pair: str, classifiers: Sequence[str]) -> tuple[int, int]:
             raise ValueError(f"pairs must join classifiers of this network ({known}), got {name!r} in {pair!r}")
     if names[1] == TEACHER:
         raise ValueError(f"the frozen teacher is nobody's student, got {pair!r}")
+    if network_of(names[1]) == ENSEMBLE:
+        raise ValueError(f"an ensemble is nobody's student, got {pair!r}")
     return classifiers.index(names[0]), classifiers.index(names[1])

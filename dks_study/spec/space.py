@@ -59,6 +59,19 @@ class ArmSpace:
                 setting[key] = given[key] if key in given else own if axis.contains(own) else axis.ends[0]
         return self.tied(setting)
 
+    def put_back(self, chosen: Setting) -> Iterator[tuple[str, dict[str, Scalar]]]:
+        """Yield each axis that `chosen` changed, and the setting in which it alone has the value as written again.
+
+        What the constraints do not allow is left out, and so is the arm as written, which is trained anyway.
+        """
+        written = self.completed({})
+        for key in self.axes:
+            if key in chosen and key in written and chosen[key] != written[key]:
+                given = {axis: value for axis, value in chosen.items() if axis in self.axes}
+                setting = self.completed({**given, key: written[key]})
+                if setting != written and self.allows(setting):
+                    yield key, setting
+
     def with_condition(self, key: str) -> dict[str, Scalar]:
         """Return values of other axes under which axis `key` is searched."""
         needed: dict[str, Scalar] = {}

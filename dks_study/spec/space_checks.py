@@ -56,6 +56,7 @@ def study_problems(study: StudySpec) -> Iterator[Problem]:
             if not any(other in space.own for space in every.values()):
                 yield ("search", "axes", key, "when"), f"must name keys that some arm has, got {other!r}"
     spaces = {arm: space for arm, space in every.items() if space.axes}
+    yield from _one_at_a_time_problems(study, spaces)
     for number, point in enumerate(study.search.points):
         for key in point.keys() - {key for space in spaces.values() for key in space.axes}:
             yield ("search", "points", number, key), f"must be an axis ({', '.join(study.search.axes)}), got {key!r}"
@@ -136,6 +137,18 @@ def _budget_problems(study: StudySpec, spaces: Mapping[str, ArmSpace]) -> Iterat
         queued = len(spaces[arm].queue(study.search.points))
         if trials is not None and trials < queued:
             yield ("search", "trials"), f"must be at least {queued}: {arm} as written and its points, got {trials}"
+
+
+def _one_at_a_time_problems(study: StudySpec, spaces: Mapping[str, ArmSpace]) -> Iterator[Problem]:
+    searched = list(spaces) if study.search.trials != 0 else []
+    for arm in study.table.one_at_a_time:
+        if arm not in searched:
+            rule = f"must name arms that search something ({', '.join(searched) or 'none does'})"
+            yield ("table", "one_at_a_time"), f"{rule}, got {arm!r}"
+    others = {"table.looks": study.table.looks, "search.objectives": study.search.objectives[1:]}
+    for key in (key for key, is_there in others.items() if is_there and study.table.one_at_a_time):
+        got = list(study.table.one_at_a_time)
+        yield ("table", "one_at_a_time"), f"must be left out with looks or several objectives ({key}), got {got}"
 
 
 def _listed(axis: AxisSpec) -> list[Scalar]:

@@ -8,35 +8,12 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from dks_study.spec.base import Name, Seed, Spec, hash_of
+from dks_study.spec.base import Extended, Name, Seed, hash_of
 from dks_study.spec.branches import auto_recipes
 from dks_study.spec.matching import MatchSpec, read_matches
 from dks_study.spec.search import LENGTH, AxisSpec, SearchSpec
+from dks_study.spec.table import MOST_LOOKS, TableSpec
 from dks_study.spec.trial import KeepPredictions, RunSpec, Setting, TrialSpec
-
-
-class TableSpec(Spec):
-    """The table that answers the question: one row per arm, each compared with the reference arm.
-
-    Attributes:
-        title: the heading of the table.
-        reference: the arm that the others are compared with.
-        against: another arm to compare with for some arms, such as the baseline at the same noise.
-        margin: in points of error, the difference below which two arms count as equally good: each comparison is then
-            better, worse, equivalent or cannot tell. It is part of a study's hash: choose it before there are results.
-    """
-
-    title: str
-    reference: str
-    against: dict[str, str] = Field(default_factory=dict)
-    margin: float | None = Field(default=None, gt=0, lt=100)
-
-    def reference_of(self, arm: str) -> str:
-        """Return the arm that `arm` is compared with; an arm that others are compared with stands for itself."""
-        if arm in self.against.values():
-            return arm
-        return self.against.get(arm, self.reference)
-
 
 _TIME, _SECONDS = re.compile(r"(\d+(?:\.\d+)?)([smh])"), {"s": 1, "m": 60, "h": 3600}
 
@@ -85,7 +62,7 @@ _LEFT_OUT: Mapping[str, Any] = {
 }  # the same, as pydantic takes it
 
 
-class StudySpec(Spec):
+class StudySpec(Extended):
     """A question and its scale: arms (dotted overrides of `trial`), search, report seeds, table.
 
     Attributes:
@@ -97,6 +74,8 @@ class StudySpec(Spec):
             `epochs: {match: ARM, by: macs}` trains an arm as long as another one costs.
         search: what is searched in each arm, and how.
         report_seeds: the seeds of the confirmation, the same in every arm: the n of the table.
+        splits: into how many splits of the data the report seeds are spread, the same for all arms: the p-th seed is
+            trained with `data.split_seed` + p % splits. With 1 nothing is said of other splits.
         table: the table that answers the question.
         max_failures: how often a trial that raised, or whose process or node died, is started again.
         out_of_memory: what becomes of a trial that ran out of memory: it has failed, or it is trained anew with the
@@ -106,6 +85,8 @@ class StudySpec(Spec):
             network that ships, or of none.
     """
 
+    LATER = ("splits",)
+
     name: Name
     question: str = Field(min_length=1)
     profile: Name
@@ -113,6 +94,7 @@ class StudySpec(Spec):
     arms: dict[Name, dict[str, Any]] = Field(min_length=1)
     search: SearchSpec = SearchSpec()
     report_seeds: tuple[Seed, ...] = Field(min_length=1)
+    splits: int = Field(default=1, ge=1)
     max_failures: int = Field(default=1, ge=0)
     out_of_memory: Literal["fail", "accumulate"] = "fail"
     keep: Literal["best_per_arm", "all", "none"] = "best_per_arm"
@@ -178,6 +160,41 @@ class StudySpec(Spec):
             raise ValueError(f"search.axes.{LENGTH}.widen_to: {rule}, got {list(axis.widen_to)}")
         return self
 
+    @model_validator(mode="after")
+    def _splits_are_equal(self) -> Self:
+        seeds, repeats = len(self.report_seeds), self.search.repeats
+        if seeds % self.splits:
+            raise ValueError(f"splits: must divide the number of report seeds ({seeds}), got {self.splits}")
+        if self.splits > 1 and self.table.looks:
+            raise ValueError(f"splits: must be left out with table.looks, got {self.splits}")
+        if self.search.trials != 0 and self.search.axes and repeats % self.splits:
+            rule = f"must be a multiple of splits ({self.splits}): each search sees one of them"
+            raise ValueError(f"search.repeats: {rule}, got {repeats}")
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_decided_early(self) -> Self:
+        looks, seeds = self.table.looks, len(self.report_seeds)
+        if looks is None:
+            return self
+        if looks.first >= seeds:
+            raise ValueError(
+                f"table.looks.first: must be below the number of report seeds ({seeds}), got {looks.first}"
+            )
+        if (count := len(looks.after(seeds))) > MOST_LOOKS:
+            rule = f"must leave at most {MOST_LOOKS} looks"
+            raise ValueError(f"table.looks.every: {rule}, got {looks.every}, which leaves {count}")
+        if all(self.table.reference_of(arm) == arm for arm in self.arms):
+            rule = "must be left out where no arm is compared with another"
+            raise ValueError(f"table.looks: {rule}, got the arm {self.table.reference} alone")
+        search = self.search
+        if search.trials != 0 and search.axes and max(search.repeats, len(search.objectives)) > 1:
+            key, rule = "repeats", "must be 1 with table.looks, as further report seeds bring no further searches"
+            if len(search.objectives) > 1:
+                key, rule = "objectives", "must be one with table.looks, which decides about one setting of an arm"
+            raise ValueError(f"search.{key}: {rule}, got {getattr(search, key)}")
+        return self
+
     @property
     def matches(self) -> dict[str, MatchSpec]:
         """The arms that train as long as another one costs."""
@@ -221,10 +238,19 @@ def arm_run(study: StudySpec, arm: str, setting: Setting, epochs: int | None = N
 
 
 def arm_trial(
-    study: StudySpec, arm: str, setting: Setting, *, epochs: int, phase: Literal["search", "confirm"], seed: int
+    study: StudySpec,
+    arm: str,
+    setting: Setting,
+    *,
+    epochs: int,
+    phase: Literal["search", "confirm"],
+    seed: int,
+    split: int = 0,
 ) -> TrialSpec:
-    """Return the whole truth about one trial of `arm`; raises as `arm_run` does."""
+    """Return the whole truth about one trial of `arm` on split 0, 1, ... of the data; raises as `arm_run` does."""
     values = _arm_values(study, arm, setting, epochs) | {"phase": phase, "seed": seed}
+    if split:
+        values["data"] = {**values["data"], "split_seed": study.trial.data.split_seed + split}
     return TrialSpec.model_validate_json(json.dumps(values))
 
 

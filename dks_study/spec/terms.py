@@ -2,8 +2,8 @@
 
 Who teaches whom is written as in a pairing, `teacher>student`. On features both are taps, with the network before them:
 `stage2` and `stage2.1` (inside a stage) of the own network, `peer1.stage2`, `teacher.stage3`, or modules by their names
-(`teacher.layer3.0`). On classifiers (`embedding`, `dkd`) both are classifiers, `main>stage1`, `teacher>main`, or a
-scheme of pairings says which: `from_main`.
+(`teacher.layer3.0`). On classifiers (`embedding`, `dkd`, `gradient`, `jacobian`) both are classifiers, `main>stage1`,
+`teacher>main`, or a scheme of pairings says which: `from_main`.
 """
 
 import math
@@ -15,10 +15,11 @@ from pydantic import Field, field_validator, model_validator
 from dks_study.spec.backbone import BackboneSpec, is_stage, tap_position
 from dks_study.spec.base import Fraction, Spec
 from dks_study.spec.branches import TAP_JOINT
-from dks_study.spec.pairing import SCHEMES, TEACHER, network_of, pairing_matrix, parse_pair
+from dks_study.spec.pairing import ENSEMBLE, SCHEMES, TEACHER, network_of, pairing_matrix, parse_pair
 
-Kind = Literal["hint", "attention", "fsp", "embedding", "dkd"]
-OF_CLASSIFIERS: tuple[Kind, ...] = ("embedding", "dkd")
+Kind = Literal["hint", "attention", "fsp", "embedding", "dkd", "gradient", "jacobian"]
+OF_IMAGES: tuple[Kind, ...] = ("gradient", "jacobian")  # compare derivatives by the pixels
+OF_CLASSIFIERS: tuple[Kind, ...] = ("embedding", "dkd", *OF_IMAGES)
 DKD_KEYS = ("target_weight", "rest_weight", "temperature")
 
 
@@ -27,7 +28,8 @@ class TermSpec(Spec):
 
     Attributes:
         kind: hint (FitNets), attention (attention transfer), fsp (flow between two taps, `stage1+stage2` on each side),
-            embedding (what the last linear layers are given: BYOT's hint), dkd (decoupled KD).
+            embedding (what the last linear layers are given: BYOT's hint), dkd (decoupled KD), gradient (attention
+            transfer by gradients of the cross-entropy), jacobian (Jacobian matching).
         pairs: who teaches whom, `teacher>student` each; see above.
         weight: of the sum of the pairs.
         warmup: the fraction of training over which the weight rises from 0.
@@ -64,7 +66,7 @@ class TermSpec(Spec):
         for key in DKD_KEYS:
             if self.kind != "dkd" and getattr(self, key) != type(self).model_fields[key].default:
                 raise ValueError(f"{key}: must be left out with kind {self.kind}, got {getattr(self, key):g}")
-        if self.adapter == "conv" and self.kind in ("attention", "dkd"):
+        if self.adapter == "conv" and self.kind in ("attention", "dkd", *OF_IMAGES):
             raise ValueError(f"adapter: must be left out with kind {self.kind}, which needs none, got 'conv'")
         return self
 
@@ -117,8 +119,8 @@ def term_names(terms: Mapping[str, TermSpec], classifiers: tuple[str, ...]) -> t
 
 
 def of_features(terms: Mapping[str, TermSpec]) -> dict[str, TermSpec]:
-    """Return the terms that compare more than logits."""
-    return {name: term for name, term in terms.items() if term.kind != "dkd"}
+    """Return the terms that compare features."""
+    return {name: term for name, term in terms.items() if term.kind not in ("dkd", *OF_IMAGES)}
 
 
 def check_terms(
@@ -143,6 +145,8 @@ def check_terms(
             for pair in pairs_of(term, classifiers):
                 if term.kind not in OF_CLASSIFIERS:
                     _check_taps(pair, networks)
+                elif term.kind == "embedding" and network_of(pair) == ENSEMBLE:
+                    raise ValueError(f"must be of classifiers with features, which ensembles are not, got {pair!r}")
         except ValueError as error:
             raise ValueError(f"loss.terms.{name}.pairs: {error}") from error
 

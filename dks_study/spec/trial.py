@@ -12,13 +12,13 @@ from pydantic import Field, model_validator
 from dks_study.spec.backbone import BackboneSpec, check_module_name, check_tap, is_stage, split_tap
 from dks_study.spec.base import Extended, Seed, Spec
 from dks_study.spec.branches import BranchSpec, branch_layout
-from dks_study.spec.cohort import PeerSpec, TeacherSpec, classifier_names
+from dks_study.spec.cohort import Ensemble, PeerSpec, TeacherSpec, classifier_names
 from dks_study.spec.compute import Computation, ComputeSpec
 from dks_study.spec.data import DataSpec
 from dks_study.spec.loss import OF_LABELS, LossSpec
 from dks_study.spec.optimiser import OptimiserSpec
-from dks_study.spec.pairing import MAIN, TEACHER, network_of, pairing_matrix
-from dks_study.spec.terms import check_terms
+from dks_study.spec.pairing import ENSEMBLE, MAIN, TEACHER, network_of, pairing_matrix
+from dks_study.spec.terms import OF_IMAGES, check_terms
 
 Scalar = bool | int | float | str
 Setting = Mapping[str, Scalar]
@@ -65,7 +65,11 @@ class RunSpec(Extended):
         data: the data set, its split, and what is done to the training images.
         branches: where auxiliary classifiers attach, and how they are built.
         peers: networks that learn beside this one (DML, DCM), nine at most.
-        teacher: a trained network that teaches and does not learn (KD).
+        teacher: a network that teaches and does not learn: a trained one (KD), or this one at another time.
+        ensemble: teachers made of the network's own classifiers, whose weights for each image are learned, and dropped
+            with the branches. gate: one of all classifiers (ONE), `ensemble.gate`; attention: for each branch one of
+            all branches, `ensemble.stage1`, and for `main` their mean (OKDDip), `ensemble.main`. They teach with
+            loss.pairing from_ensemble.
         loss: the terms of the loss: who teaches whom, and all weights.
         optimiser: how weights are updated, and how the rate falls.
         epochs: the length of training; where an axis searches it, the common maximum.
@@ -75,13 +79,14 @@ class RunSpec(Extended):
             validation chooses for a budget, accuracy against multiply-accumulates; the same in the whole study.
     """
 
-    LATER = ("exits",)
+    LATER = ("ensemble", "exits")
 
     backbone: BackboneSpec
     data: DataSpec
     branches: BranchSpec = BranchSpec()
     peers: tuple[PeerSpec, ...] = Field(default=(), max_length=9)
     teacher: TeacherSpec | None = None
+    ensemble: Ensemble | None = None
     loss: LossSpec = LossSpec()
     optimiser: OptimiserSpec = OptimiserSpec()
     epochs: int = Field(ge=1)
@@ -97,6 +102,13 @@ class RunSpec(Extended):
                 "compute.sync_batch_norm: needs resources.workers above 1 and a GPU for each (PyTorch's SyncBatchNorm"
                 f" refuses CPUs), got workers {workers}, gpus_per_worker {gpus:g}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _what_is_compiled_is_differentiated_once(self) -> Self:
+        if self.compute.compile and self.loss.of_images:
+            rule = f"must be false with terms of kind {' and '.join(OF_IMAGES)}, which PyTorch cannot compile"
+            raise ValueError(f"compute.compile: {rule}, got true")
         return self
 
     @model_validator(mode="after")
@@ -120,20 +132,43 @@ class RunSpec(Extended):
         return self
 
     @model_validator(mode="after")
+    def _ensembles_can_learn(self) -> Self:
+        if self.ensemble is None:
+            pairing = self.loss.pairing
+            if "from_ensemble" in ((pairing,) if isinstance(pairing, str) else pairing):
+                raise ValueError("loss.pairing: from_ensemble needs ensemble (gate or attention), got null")
+            return self
+        branches, got = 2 if self.ensemble == "attention" else 1, f"got {self.ensemble!r}"
+        if len(self.branches.taps) < branches:
+            rule = f"must be left out with fewer than {branches} branch{'es' if branches > 1 else ''}"
+            raise ValueError(f"ensemble: {rule}, {got} with {len(self.branches.taps)}")
+        if self.ensemble == "attention" and self.loss.detach_teacher:
+            raise ValueError(
+                "loss.detach_teacher: must be false with ensemble attention, which learns as a teacher, got true"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _names_fit_together(self) -> Self:
         try:
-            pairing_matrix(self.loss.pairing, self.classifiers)
+            pair = pairing_matrix(self.loss.pairing, self.classifiers)
         except ValueError as error:
             raise ValueError(f"loss.pairing: {error}") from error
+        for name, row in zip(self.classifiers, pair, strict=True):
+            if network_of(name) == ENSEMBLE and not any(row):
+                raise ValueError(
+                    f"loss.pairing: must have each ensemble teach (from_ensemble), got nobody whom {name} does"
+                )
         for name in self.loss.branch_weight_by_tap:
-            if name not in self.classifiers or name.rpartition(".")[2] in (MAIN, TEACHER):
+            other = name.rpartition(".")[2] in (MAIN, TEACHER) or network_of(name) == ENSEMBLE
+            if name not in self.classifiers or other:
                 raise ValueError(f"loss.branch_weight_by_tap: must name taps that carry a branch, got {name!r}")
         return self
 
     @model_validator(mode="after")
     def _terms_compare_what_is_there(self) -> Self:
         networks = {f"peer{number}": peer.backbone or self.backbone for number, peer in enumerate(self.peers, start=1)}
-        networks |= {"": self.backbone} | ({TEACHER: self.teacher.backbone} if self.teacher else {})
+        networks |= {"": self.backbone} | ({TEACHER: self.teacher.backbone or self.backbone} if self.teacher else {})
         check_terms(self.loss.terms, self.classifiers, networks, mixes=self.data.mixes)
         if self.loss.teacher_signal in OF_LABELS and self.data.mixes:
             rule = f"must not need one true class ({', '.join(OF_LABELS)}) with data.mixup_alpha or data.cutmix_alpha"
@@ -153,8 +188,8 @@ class RunSpec(Extended):
 
     @property
     def classifiers(self) -> tuple[str, ...]:
-        """Names of all classifiers: a teacher's, the peers', then the network's own, shallow to deep, `main` last."""
-        return classifier_names(self.branches, self.peers, self.teacher)
+        """Names of all classifiers: a teacher's, the peers', ensembles, then the own, shallow to deep, `main` last."""
+        return classifier_names(self.branches, self.peers, self.teacher, self.ensemble)
 
     def predicting(self, keep: KeepPredictions) -> tuple[str, ...]:
         """Return the classifiers whose predictions are kept, `main` last: none of a peer's or a teacher's."""

@@ -62,6 +62,12 @@ def look_at_data(study: StudySpec, folder: Path, note: Callable[[str], None]) ->
     return StudyData(spec, contents, str(found_in(spec, contents)))
 
 
+def data_of(study: StudySpec) -> list[DataSpec]:
+    """Return the data of every arm on every split."""
+    arms, splits = [arm_run(study, arm, {}).data for arm in study.arms], range(study.splits)
+    return [data.model_copy(update={"split_seed": data.split_seed + split}) for data in arms for split in splits]
+
+
 def keep_contents(folder: Path, contents: Contents) -> None:
     """Write data.json.gz; a crash leaves the old one or the new one."""
     temporary = folder / f"{CONTENTS}.tmp"

@@ -65,7 +65,8 @@ def origin_of(trial: TrialSpec, environment: Mapping[str, str]) -> Origin | None
         return None  # by a compiler of the machine's, of which PyTorch keeps no record
     try:
         own = {f"code of {module}": code_of((module,)) for module in own_modules(trial)}
-        teacher = {"teacher.weights": file_hash(found(trial.teacher.weights))} if trial.teacher else {}
+        weights = trial.teacher.weights if trial.teacher else None
+        teacher = {"teacher.weights": file_hash(found(weights))} if weights else {}
         pretrained = {f"{key}.weights": file_hash(weights_path(each)) for key, each in trial.pretrained.items()}
         return {**environment, "code of dks_study": code_of(TRIALS), **own, **teacher, **pretrained}
     except (UnknownSourceError, OSError, ValueError):
@@ -110,7 +111,7 @@ def write_origin(folder: Path, kept: Kept) -> None:
 def origin_text(kept: Kept) -> str:
     """Return what a trial's origin file holds."""
     origin = None if kept.origin is None else dict(kept.origin)
-    plan = {"plan": vars(kept.plan)} if kept.plan else {}
+    plan = {"plan": kept.plan.fields} if kept.plan else {}
     return json.dumps({"origin": origin, "adopted_from": kept.adopted_from, **plan})
 
 

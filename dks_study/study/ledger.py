@@ -8,78 +8,24 @@ a crash; such a line is dropped when the ledger is opened, and its trial is sett
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from dks_study.spec.base import Problem
-from dks_study.spec.trial import Setting
+from dks_study.study.cell import Cell as Cell  # whoever reads a ledger reads cells
+from dks_study.study.cell import Choice as Choice
+from dks_study.study.cell import Phase as Phase
+from dks_study.study.cell import search_id as search_id
 from dks_study.study.sealing import Plan
 
 OUTCOME, EPOCHS, ERROR = "outcome.json", "epochs.jsonl", "error.txt"
 _AGAIN, _SEALED = "try_again", "sealed"  # the keys of lines that are no records
-Phase = Literal["search", "race", "confirm"]
-Choice = Literal["written", "tuned", "both"]
 Status = Literal["complete", "stopped", "diverged", "out_of_memory", "timed_out", "failed"]
 # Without a result that there should have been.
 LOST: tuple[Status, ...] = ("diverged", "out_of_memory", "timed_out", "failed")
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A trial to run: search trial `index` of an arm, a finalist on a further seed, or a confirmation on a report seed.
-
-    Attributes:
-        index: position in the arm's search, in its race, or of the seed among the report seeds.
-        member: of several settings of the arm that are confirmed (a Pareto front), which: 1, 2, ...; 0: the only one.
-        repeat: which of the arm's independent searches it belongs to.
-        choice: of a confirmation: the arm as written, what its search chose, or both where that is the arm as written.
-            An arm without a search has nothing but `tuned`.
-    """
-
-    arm: str
-    phase: Phase
-    index: int
-    seed: int
-    epochs: int
-    setting: Setting
-    member: int = 0
-    repeat: int = 0
-    choice: Choice = "tuned"
-
-    @property
-    def id(self) -> str:
-        """Readable, unique in the study, safe as a folder name."""
-        if self.phase == "search":
-            return search_id(self.arm, self.index, self.repeat)
-        if self.phase == "race":
-            return f"{self.arm}-race{self.repeat or ''}-{self.index}"
-        which = f"confirm{self.member or ''}" if self.choice == "tuned" else "written"
-        return f"{self.arm}-{which}-seed{self.seed}"
-
-    @property
-    def name(self) -> str:
-        """What people read, such as `dense/confirm/seed3`, `dense/written/seed3` or `dense/search/2`."""
-        if self.phase != "confirm":
-            return f"{self.arm}/{self.phase}{self.repeat or ''}/{self.index}"
-        which = f"{self.arm}#{self.member}/confirm" if self.member else f"{self.arm}/confirm"
-        return f"{which if self.choice == 'tuned' else f'{self.arm}/written'}/seed{self.seed}"
-
-    @property
-    def rows(self) -> Mapping[str, str]:
-        """From each choice that this confirmation counts for to the row of a table that it belongs to."""
-        rows = {
-            "written": f"{self.arm} (as written)",
-            "tuned": f"{self.arm}#{self.member}" if self.member else self.arm,
-        }
-        return rows if self.choice == "both" else {self.choice: rows[self.choice]}
-
-
-def search_id(arm: str, index: int, repeat: int = 0) -> str:
-    """Return the id of search trial `index` of `arm` in one of its independent searches."""
-    return f"{arm}-search{repeat or ''}-{index}"
 
 
 @dataclass(frozen=True)
@@ -163,16 +109,16 @@ class Ledger:
 
     def append(self, record: Record) -> None:
         """Write `record` and wait until it is on disk."""
-        plan = {"plan": vars(record.plan)} if record.plan else {}
+        plan = {"plan": record.plan.fields} if record.plan else {}
         fields = {name: value for name, value in vars(record).items() if name != "plan"}
-        self._write({**fields, "cell": vars(record.cell), "outcome": vars(record.outcome), **plan})
+        self._write({**fields, "cell": record.cell.fields, "outcome": vars(record.outcome), **plan})
         self.records.append(record)
 
     def seal(self, plan: Plan) -> bool:
         """Write down what the confirmation goes by, if it is not what was sealed last; return whether it was new."""
         if plan == self.plan:
             return False
-        self._write({_SEALED: vars(plan)})
+        self._write({_SEALED: plan.fields})
         self.plan = plan
         return True
 

@@ -115,7 +115,8 @@ def _refuse(what: str, names: tuple[str, str], one: Mapping[str, object], other:
 
 
 def _description(side: Side) -> Mapping[str, object]:
-    return flat({key: value for key, value in side.study.counting().items() if key != "report_seeds"})
+    by_seeds = side.study.table.looks is None  # else who takes which seed depends on all of them
+    return flat({key: value for key, value in side.study.counting().items() if key != "report_seeds" or not by_seeds})
 
 
 def _data(side: Side) -> Mapping[str, object]:

@@ -11,11 +11,13 @@ from enum import Enum
 from itertools import count, islice
 from typing import Literal, Protocol
 
-from dks_study.spec.space import ArmSpace, arm_space, sampler_of, searched
+from dks_study.spec.space import arm_space, sampler_of, searched
 from dks_study.spec.study import StudySpec, arm_trial
-from dks_study.spec.trial import Scalar, Setting, TrialSpec
+from dks_study.spec.trial import Setting, TrialSpec
 from dks_study.study.choosing import Tried, chosen, confirmed, finalists, ranked, tried
-from dks_study.study.ledger import Cell, Choice, Outcome, Phase, Record, search_id
+from dks_study.study.confirming import confirmations
+from dks_study.study.deciding import errors_of, growth
+from dks_study.study.ledger import Cell, Outcome, Phase, Record, search_id
 from dks_study.study.stopping import Watch, watch
 
 PHASES: tuple[Phase, ...] = ("search", "race", "confirm")
@@ -49,11 +51,13 @@ class Planner:
         # Over which the report seeds are spread; where nothing is searched there is nothing to repeat.
         self._repeats = study.search.repeats if any(self._trials.values()) else 1
         self._searches = [(arm, repeat) for repeat in range(study.search.repeats) for arm in study.arms]
-        self._grids = {arm: _grid(study, space) for arm, space in self._spaces.items()}
+        grids = {arm for arm, space in self._spaces.items() if space.axes and sampler_of(study, space) == "grid"}
+        self._grids = {arm: space.cells() if arm in grids else [] for arm, space in self._spaces.items()}
         self._races: dict[Search, list[Cell]] = {}
         self._members: dict[Search, tuple[Setting, ...]] = {}
         self._fronts: dict[tuple[Search, bool], int] = {}
         self._seeds_begun = 0  # so many of the first report seeds have all their trials
+        self._growth = growth(study, {arm: {} for arm in study.arms})
         for record in records:
             self._cells[record.cell.id] = record.cell
             self._outcomes[record.cell.id] = record.outcome
@@ -77,7 +81,8 @@ class Planner:
         of_seed = list(self._confirmations(cell.index, cell.seed))
         if any(each.id in self._cells for each in of_seed):
             return True  # what has begun ends
-        return {each.arm for each in of_seed} == set(self._study.arms) and may_begin(of_seed)
+        wanted = {arm for arm in self._study.arms if self._growth.takes(arm, cell.index)}
+        return {each.arm for each in of_seed} == wanted and may_begin(of_seed)
 
     def settle(self, cell_id: str, outcome: Outcome) -> None:
         """Take the outcome of a cell that `next` handed out."""
@@ -193,6 +198,8 @@ class Planner:
     def _next_confirmation(self) -> Cell | None:
         seeds = enumerate(self._study.report_seeds)  # seed by seed: a cut table is still paired
         for position, seed in islice(seeds, self._seeds_begun, None):
+            if not self._has_looked(position):
+                return None
             for cell in self._confirmations(position, seed):
                 if cell.id not in self._cells:
                     return cell
@@ -202,25 +209,30 @@ class Planner:
                 self._seeds_begun = position + 1  # nothing more will come with this seed
         return None
 
+    def _has_looked(self, position: int) -> bool:
+        """Is it known which arms take a report seed? All trials of those before it must have ended where it is not."""
+        if position < self._growth.known:
+            return True
+        if self._seeds_begun < position or any(cell.phase == "confirm" for cell in self.running):
+            return False
+        self._growth = growth(
+            self._study, errors_of((self._cells[name], each) for name, each in self._outcomes.items())
+        )
+        return True
+
     def _confirmations(self, position: int, seed: int) -> Iterator[Cell]:
         """Yield what is known by now of the trials with a report seed: each arm as written, and as tuned."""
         repeat = position % self._repeats
         for arm in self._study.arms:
-            members = self.members(arm, repeat)
-            written = self._spaces[arm].completed({})
-            if self._trials[arm] and members:
-                both = members == (written,)
-                yield self._confirmation(arm, position, seed, written, choice="both" if both else "written")
-                if both:
-                    continue
-            for number, setting in enumerate(members, start=1):
-                yield self._confirmation(arm, position, seed, setting, member=number if len(members) > 1 else 0)
-
-    def _confirmation(
-        self, arm: str, position: int, seed: int, setting: Setting, *, member: int = 0, choice: Choice = "tuned"
-    ) -> Cell:
-        repeat, epochs = position % self._repeats, self._study.epochs_of(arm, setting, search=False)
-        return Cell(arm, "confirm", position, seed, epochs, setting, member, repeat, choice)
+            if not self._growth.takes(arm, position):
+                continue
+            yield from confirmations(
+                self._study,
+                self._spaces[arm],
+                self.members(arm, repeat),
+                Cell(arm, "confirm", position, seed, 0, {}, repeat=repeat),
+                searched=self._trials[arm] > 0,
+            )
 
     def _front(self, search: Search, known: Collection[str]) -> int:
         """Return the first index of `search` that is not in `known`."""
@@ -241,7 +253,8 @@ class Planner:
 def trial_of(study: StudySpec, cell: Cell) -> TrialSpec:
     """Return what the trial of `cell` trains."""
     phase: Literal["search", "confirm"] = "confirm" if cell.phase == "confirm" else "search"
-    return arm_trial(study, cell.arm, cell.setting, epochs=cell.epochs, phase=phase, seed=cell.seed)
+    split = (cell.index if cell.phase == "confirm" else cell.repeat) % study.splits  # a search sees that of its seeds
+    return arm_trial(study, cell.arm, cell.setting, epochs=cell.epochs, phase=phase, seed=cell.seed, split=split)
 
 
 def search_seed(study: StudySpec, repeat: int, position: int) -> int:
@@ -265,12 +278,9 @@ def planned(study: StudySpec) -> Mapping[str, Mapping[Phase, int]]:
     plan: dict[str, Mapping[Phase, int]] = {}
     for arm in study.arms:
         if trials := searched(study, arm):
-            race = search.finalists * search.race_seeds
-            plan[arm] = {
-                "search": trials * search.repeats,
-                "race": race * search.repeats,
-                "confirm": (1 + members) * seeds,
-            }
+            race = search.finalists * search.race_seeds * search.repeats
+            rows = 1 + members + (len(arm_space(study, arm).axes) if arm in study.table.one_at_a_time else 0)
+            plan[arm] = {"search": trials * search.repeats, "race": race, "confirm": rows * seeds}
         else:
             plan[arm] = {"search": 0, "race": 0, "confirm": seeds}
     return plan
@@ -279,8 +289,3 @@ def planned(study: StudySpec) -> Mapping[str, Mapping[Phase, int]]:
 def planned_trials(study: StudySpec) -> int:
     """Return how many trials there are at most."""
     return sum(sum(plan.values()) for plan in planned(study).values())
-
-
-def _grid(study: StudySpec, space: ArmSpace) -> list[dict[str, Scalar]]:
-    """Return the cells of an arm that is enumerated, else nothing."""
-    return space.cells() if space.axes and sampler_of(study, space) == "grid" else []

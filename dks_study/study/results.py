@@ -99,13 +99,14 @@ def write_results(folder: Path) -> list[str]:
     return [cell.id for cell in complete if len(list(read_epochs(folder / "trials" / cell.id))) < cell.epochs]
 
 
-def _order(record: Record) -> tuple[str, str, int, bool, int, int]:
+def _order(record: Record) -> tuple[str, str, int, bool, str, int, int]:
     cell = record.cell
     return (
         cell.phase,
         cell.arm,
         cell.member,
         cell.choice == "tuned",
+        cell.back,
         cell.repeat if cell.phase != "confirm" else 0,
         cell.index,
     )
@@ -127,7 +128,7 @@ def _trial_row(record: Record, row: str, choice: str | None) -> dict[str, object
         "trial": cell.id,
         "arm": cell.arm,
         "row": row,
-        "phase": cell.phase,
+        "phase": "back" if choice == "back" else cell.phase,
         "repeat": cell.repeat,
         "choice": choice,
         "index": cell.index,

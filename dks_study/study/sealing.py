@@ -11,6 +11,9 @@ from typing import Any, Self
 from dks_study.spec.base import hash_of
 from dks_study.spec.space import searched
 from dks_study.spec.study import StudySpec
+from dks_study.spec.table import LEVEL
+
+RULE = "Lan and DeMets 1983, spending like O'Brien and Fleming's"  # of looks (see sequential.py)
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,8 @@ class Plan:
         choice: a hash of how a setting is chosen; "" where nothing is searched.
         comparison: a hash of who is compared with whom.
         margin: in points of error, below which arms count as equally good.
+        looks: when arms may be decided before all seeds are trained, and by which rule; "": never.
+        splits: of the data, over which the seeds are spread.
     """
 
     seeds: tuple[int, ...]
@@ -30,6 +35,14 @@ class Plan:
     choice: str
     comparison: str
     margin: float | None
+    looks: str = ""
+    splits: int = 1
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """What JSON keeps of it; keys that came later are left out at their defaults."""
+        later = {"looks": "", "splits": 1}
+        return {key: value for key, value in vars(self).items() if key not in later or value != later[key]}
 
     @classmethod
     def read(cls, fields: Mapping[str, Any]) -> Self:
@@ -50,7 +63,17 @@ def plan_of(study: StudySpec) -> Plan:
         hash_of(study.search.model_dump(mode="json", exclude_defaults=True)) if is_searched else "",
         hash_of({"reference": study.table.reference, "against": study.table.against}),
         study.table.margin,
+        _looks(study),
+        study.splits,
     )
+
+
+def _looks(study: StudySpec) -> str:
+    looks, seeds = study.table.looks, len(study.report_seeds)
+    if looks is None:
+        return ""
+    when = f"after {looks.first} of at most {seeds} seeds, then every {looks.every}"
+    return f"looks {when}, until decided ({RULE}, {100 * LEVEL:g} %)"
 
 
 def changes(before: Plan, now: Plan) -> str:
@@ -70,6 +93,10 @@ def _changes(before: Plan, now: Plan) -> Iterator[str]:
         yield "other comparisons"
     if before.margin != now.margin:
         yield f"margin {_points(now.margin)} in place of {_points(before.margin)}"
+    if before.splits != now.splits:
+        yield f"{now.splits} split{'' if now.splits == 1 else 's'} of the data in place of {before.splits}"
+    if before.looks != now.looks:
+        yield f"{now.looks or 'no looks'} in place of {before.looks or 'none'}"
 
 
 def _members(noun: str, before: Sequence[object], now: Sequence[object]) -> Iterator[str]:

@@ -7,7 +7,7 @@ from dks_study.study.ledger import Cell, Choice, Phase
 
 _ID = re.compile(
     r"(?P<arm>.+)-(?:(?P<phase>search|race)(?P<repeat>\d*)-(?P<index>\d+)"
-    r"|(?P<confirm>confirm|written)(?P<member>\d*)-seed(?P<seed>\d+))"
+    r"|(?:(?P<confirm>confirm|written)(?P<member>\d*)|back-(?P<back>[\w.]+))-seed(?P<seed>\d+))"
 )
 
 
@@ -19,6 +19,8 @@ def cell_of(trial: str, seed: int, epochs: int, report_seeds: Sequence[int]) -> 
     if parts["phase"]:
         phase: Phase = "search" if parts["phase"] == "search" else "race"
         return Cell(parts["arm"], phase, int(parts["index"]), seed, epochs, {}, repeat=int(parts["repeat"] or 0))
-    choice: Choice = "tuned" if parts["confirm"] == "confirm" else "written"
-    position = report_seeds.index(int(parts["seed"]))
-    return Cell(parts["arm"], "confirm", position, seed, epochs, {}, int(parts["member"] or 0), choice=choice)
+    position, back = report_seeds.index(int(parts["seed"])), parts["back"] or ""
+    choice: Choice = "back" if back else "tuned" if parts["confirm"] == "confirm" else "written"
+    return Cell(
+        parts["arm"], "confirm", position, seed, epochs, {}, int(parts["member"] or 0), choice=choice, back=back
+    )

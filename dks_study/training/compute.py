@@ -1,10 +1,12 @@
 """Number format, memory layout and compilation of a network, as a Computation describes them; a trial's share."""
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from dks_study.spec.compute import Computation
 from dks_study.spec.trial import ResourceSpec, TrialSpec
@@ -38,6 +40,16 @@ def precision(how: Computation, device: torch.device) -> AbstractContextManager[
     """Return the context for forward passes; with float32 and tf32 it does nothing."""
     half = _HALF.get(how.precision)
     return nullcontext() if half is None else torch.autocast(device.type, dtype=half)
+
+
+@contextmanager
+def twice_differentiable(asked: bool) -> Iterator[None]:
+    """Let forward passes be differentiated by their images and that again, if `asked`, also while evaluating."""
+    if not asked:
+        yield
+        return
+    with torch.inference_mode(False), torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+        yield
 
 
 def loss_scaler(how: Computation, device: torch.device) -> torch.amp.GradScaler:

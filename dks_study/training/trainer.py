@@ -22,9 +22,9 @@ from dks_study.spec.compute import Computation
 from dks_study.spec.objectives import ACCURACY
 from dks_study.spec.terms import term_names
 from dks_study.spec.trial import TrialSpec
-from dks_study.training.averaging import Average
+from dks_study.training.averaging import Average, OwnTeacher
 from dks_study.training.checkpoint import State
-from dks_study.training.compute import compiled, lay_out, loss_scaler, place, precision
+from dks_study.training.compute import compiled, lay_out, loss_scaler, place, precision, twice_differentiable
 from dks_study.training.cost import count_cost, count_exits
 from dks_study.training.data import (
     AnySplit,
@@ -79,6 +79,7 @@ class Run:
         model: `network`, or DDP around it, or either compiled: the same parameters.
         compute: how.
         average: of the weights of `network`, if the optimiser keeps one.
+        own_teacher: if the teacher is the network itself at another time.
     """
 
     trial: TrialSpec
@@ -91,6 +92,7 @@ class Run:
     optimiser: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     average: Average | None
+    own_teacher: OwnTeacher | None
 
     @property
     def evaluated(self) -> nn.Module:
@@ -192,6 +194,8 @@ def _train_epoch(run: Run, epoch: int) -> dict[str, float]:
     )
     tally, losses, started = _tally(run), [], time.perf_counter()
     run.model.train()
+    if run.own_teacher:
+        run.own_teacher.begin_epoch()
     for step, (images, targets) in enumerate(batches):
         done, steps = (epoch - 1) * len(sizes) + step, trial.epochs * len(sizes)
         prepare_step(run.optimiser, trial.optimiser, done, steps)
@@ -201,9 +205,9 @@ def _train_epoch(run: Run, epoch: int) -> dict[str, float]:
         parts = _parts(trial.optimiser.accumulate, sizes[step] // team.size)
         for part, (x, y) in enumerate(zip(images.tensor_split(parts), targets.tensor_split(parts), strict=True), 1):
             with _averaged_gradients(run.model, part == parts):
-                logits, features = _forward(run, run.model, x)
+                (logits, features), shown = _forward(run, run.model, x)
                 draws = generator(trial.seed, "pairs", epoch, step) if trial.loss.draws else None
-                terms = run.objective(logits, y, done / steps, draws, features)
+                terms = run.objective(logits, y, done / steps, draws, features, shown)
                 # DDP averages gradients over workers; shares may differ by one image, the mean is over images.
                 share = terms.total * (len(y) * team.size / sizes[step])
                 run.scaler.scale(share).backward()  # type: ignore[no-untyped-call]
@@ -212,6 +216,8 @@ def _train_epoch(run: Run, epoch: int) -> dict[str, float]:
         take_step(run.optimiser, run.scaler, trial.optimiser)
         if run.average:
             run.average.update()
+        if run.own_teacher:
+            run.own_teacher.follow_step()
         losses.append(loss)
     metrics = tally.read("train")
     check_finite(torch.stack(losses), epoch)
@@ -228,8 +234,8 @@ def _evaluate(
     share_buffers(network, run.team)
     tally = _tally(run)
     for images, targets in evaluation_batches(split, run.team.rank, run.team.size):
-        logits, features = _forward(run, network, images)
-        tally.add(run.objective(logits, targets, features=features), logits, targets)
+        (logits, features), shown = _forward(run, network, images)
+        tally.add(run.objective(logits, targets, features=features, images=shown), logits, targets)
         for listener in listeners:
             if listener is not None:
                 listener.add(logits, targets)
@@ -250,6 +256,7 @@ def _prepare(trial: TrialSpec, data: DataSet, team: Team, resume: State | None) 
     optimiser = build_optimiser(network.parameters(), trial.optimiser, parts_of(network))
     scaler = loss_scaler(compute, team.device)
     average = Average(network, trial.optimiser.ema_decay) if trial.optimiser.ema_decay else None
+    own_teacher = OwnTeacher(trial.teacher, network) if trial.teacher and trial.teacher.own else None
     if resume:
         network.load_state_dict(resume.network)
         optimiser.load_state_dict(resume.optimiser)
@@ -258,14 +265,15 @@ def _prepare(trial: TrialSpec, data: DataSet, team: Team, resume: State | None) 
             average.network.load_state_dict(resume.averaged)
     model = compiled(DistributedDataParallel(network) if team.size > 1 else network, compute)
     objective = objective_for(trial.loss, trial.classifiers)
-    return Run(trial, on_device, team, compute, network, model, objective, optimiser, scaler, average)
+    return Run(trial, on_device, team, compute, network, model, objective, optimiser, scaler, average, own_teacher)
 
 
-def _forward(run: Run, model: nn.Module, images: Tensor) -> Seen:
-    """Return logits [B, classes] by classifier, and features that terms compare, of images uint8 [B, C, H, W]."""
-    with precision(run.compute, run.team.device):
-        seen: Seen | dict[str, Tensor] = model(lay_out(run.data.normalise(images), run.compute))
-    return seen if isinstance(seen, Seen) else Seen(seen, {})
+def _forward(run: Run, model: nn.Module, images: Tensor) -> tuple[Seen, Tensor]:
+    """Return what a network shows of images uint8 [B, C, H, W], and what it was shown: the same, normalised."""
+    with precision(run.compute, run.team.device), twice_differentiable(run.trial.loss.of_images):
+        x = lay_out(run.data.normalise(images), run.compute)
+        found: Seen | dict[str, Tensor] = model(x.requires_grad_() if run.trial.loss.of_images else x)
+    return found if isinstance(found, Seen) else Seen(found, {}), x
 
 
 def _parts(accumulate: int, images: int) -> int:

@@ -11,6 +11,7 @@ from dks_study.spec.objectives import ACCURACY
 from dks_study.spec.search import LENGTH
 from dks_study.spec.study import StudySpec
 from dks_study.study.choosing import confirmed, tried
+from dks_study.study.deciding import errors_of, growth
 from dks_study.study.ledger import Cell, Outcome, Phase, Status
 from dks_study.study.planner import PHASES, planned
 from dks_study.watch.estimate import Estimate, Kind, Pace
@@ -87,6 +88,9 @@ class Tracker:
         self._tallies: Mapping[tuple[str, Phase], Tally] = {}
         several = len(study.search.objectives) > 1
         self.open_fronts = {arm for arm, plan in self.planned.items() if plan["search"] and several}
+        if study.table.looks:
+            self.open_fronts = set(study.arms)
+        self.open_fronts |= set(study.table.one_at_a_time)  # as many confirmations as a search changed values
         self._failed = 0
 
     def start(self, cell: Cell, epochs_done: int = 0) -> None:
@@ -106,7 +110,9 @@ class Tracker:
         self._tallies = {**self._tallies, (cell.arm, cell.phase): self.tally(cell.arm, cell.phase).plus(outcome)}
         self._failed += outcome.lost
         self._estimate.settled(cell, outcome)
-        if cell.choice == "both":
+        if cell.phase == "confirm" and self.study.table.looks:
+            self._grow()
+        elif cell.choice == "both":
             self._plan(cell.arm, "confirm", self.planned[cell.arm]["confirm"] - 1)
         if cell.phase == "search" and self.done(cell.arm, "search") == self.planned[cell.arm]["search"]:
             self._end_search(cell.arm)
@@ -126,7 +132,17 @@ class Tracker:
         elif not members:
             self._plan(arm, "confirm", 0)
             self._plan(arm, "race", 0)
-        self.open_fronts = self.open_fronts - {arm}
+        self.open_fronts = self.open_fronts - ({arm} - set(self.study.table.one_at_a_time))
+
+    def _grow(self) -> None:
+        """Plan the report seeds that each arm still takes, in a study that looks until its arms are decided."""
+        total, found = len(self.study.report_seeds), growth(self.study, errors_of(self.settled.values()))
+        for arm, seeds in found.seeds.items():
+            rows = planned(self.study)[arm]["confirm"] // total
+            once = sum(cell.arm == arm and cell.choice == "both" for cell, _ in self.settled.values())
+            self._plan(arm, "confirm", rows * seeds - once)
+            if seeds < total or found.over:
+                self.open_fronts = self.open_fronts - {arm}
 
     def tally(self, arm: str, phase: Phase) -> Tally:
         """Return what is known of the ended trials of an arm and phase."""

@@ -10,10 +10,11 @@ from made_up import made_up
 from scipy import stats
 from statsmodels.stats.weightstats import ttost_paired
 
-from dks_study.analysis.statistics.margins import equivalence_p, seeds_to_decide, verdict
+from dks_study.analysis.statistics.margins import seeds_to_decide, verdict
 from dks_study.analysis.tables.comparisons import comparisons
 from dks_study.analysis.tables.study import arm_table, to_markdown, write_tables
 from dks_study.study.results import Results
+from dks_study.study.sequential import equivalence_p
 
 DIFFERENCES = [0.3, -0.4, 0.1, 0.6, -0.2, 0.0, 0.2, -0.1]
 

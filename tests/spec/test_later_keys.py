@@ -8,7 +8,8 @@ from dks_study.spec.space import arm_space
 from dks_study.spec.study import arm_trial
 from dks_study.study.identity import identity
 
-# As they were before there was a placebo: study, and the trial of its last arm with 3 epochs and seed 1.
+# As they were before there was a placebo: study with the arms of then, and the trial of its last arm with 3 epochs and
+# seed 1.
 BEFORE = {
     "dense_vs_oneway": ("61d2a13e5f", "38d5e16c2e"),
     "against_the_family": ("59774d89a0", "38d5e16c2e"),
@@ -20,11 +21,20 @@ def last(study):
     return arm_trial(study, list(study.arms)[-1], {}, epochs=3, phase="confirm", seed=1)
 
 
+KD = "1664a3382b"  # the trial of the arm `kd`
+NEW_ARMS = {"mean_teacher", "pskd", "one", "okddip", "at_gradient", "jacobian"}
+
+
 @pytest.mark.parametrize("space", BEFORE)
 def test_the_hashes_of_what_does_not_use_them_stay(space):
     study = load_study(space)
+    study = study.model_copy(update={"arms": {arm: keys for arm, keys in study.arms.items() if arm not in NEW_ARMS}})
     assert (study.content_hash(), last(study).content_hash()) == BEFORE[space]
-    assert "teacher_signal" not in last(study).hashed()["loss"]
+    assert not {"teacher_signal", "main_fall"} & last(study).hashed()["loss"].keys()
+    assert "ensemble" not in last(study).hashed()
+    if "kd" in study.arms:
+        kd = arm_trial(study, "kd", {}, epochs=3, phase="confirm", seed=1)
+        assert (kd.content_hash(), set(kd.hashed()["teacher"])) == (KD, {"weights", "backbone"})
 
 
 def test_used_they_change_every_hash_and_stand_in_every_description():

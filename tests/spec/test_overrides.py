@@ -85,7 +85,5 @@ def test_another_backbone_leaves_nothing_of_the_one_below():
     deeper = load_study("dense_vs_oneway", None, ["trial.backbone.depth=14"]).trial.backbone
     assert (deeper.depth, deeper.base_channels) == (14, 8)
     wrong = problem("trial.backbone={name: wrn, depth: 10, widht: 1}")
-    assert (
-        "trial.backbone.widht: unknown key, did you mean width?; known here: depth, dropout, name, weights, width"
-        in wrong
-    )
+    known = "depth, dropout, name, uniform_batch_norm, weights, width"
+    assert f"trial.backbone.widht: unknown key, did you mean width?; known here: {known}" in wrong

@@ -274,3 +274,32 @@ def test_the_teacher_has_no_cross_entropy_and_no_gradient():
     terms = objective_for(LossSpec(pairing="none"), ("teacher", "main"))(logits, targets)
     assert terms.total.item() == pytest.approx(ce(logits["main"], targets).item())
     assert terms.supervised[0].item() == pytest.approx(ce(logits["teacher"], targets).item())
+
+
+@pytest.mark.parametrize("progress", [0.0, 0.25, 1.0])
+def test_progressive_self_knowledge_distillation(progress):
+    """Kim et al. (ICCV 2021): the target is (1 - a) y + a p, p of the epoch before, a = 0.8 t / T."""
+
+    def by_hand(z, y):
+        a, p = 0.8 * progress, torch.softmax(z["teacher"], 1).detach()
+        target = (1 - a) * F.one_hot(y, CLASSES).double() + a * p
+        entropy = -(p * p.log()).sum(1).mean()  # a constant, by which KL is below the cross-entropy
+        return -(target * torch.log_softmax(z["main"], 1)).sum(1).mean() - a * entropy
+
+    loss = LossSpec(pairing=("teacher>main",), main_fall=0.8, synergy_weight=0.8, synergy_warmup=1.0)
+    check(loss, by_hand, ("teacher", "main"), progress=progress)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "linear", "threshold"])
+def test_the_weight_of_the_labels_of_every_main_falls_and_that_of_branches_goes_by_its_own(schedule):
+    names = ("peer1.stage1", "peer1.main", "stage1", "main")
+    threshold = {"branch_threshold": 1.0} if schedule == "threshold" else {}
+
+    def by_hand(z, y):
+        branches = [ce(z[name], y) for name in ("peer1.stage1", "stage1")]
+        share = {"constant": 1.0, "linear": 0.75}.get(schedule)
+        kept = [share * each if share else (each > 1.0) * each for each in branches]
+        return (1 - 0.5 * 0.25) * (ce(z["peer1.main"], y) + ce(z["main"], y)) + sum(kept)
+
+    loss = LossSpec(pairing="none", main_fall=0.5, branch_schedule=schedule, **threshold)
+    check(loss, by_hand, names, progress=0.25)

@@ -25,7 +25,7 @@ def on_cifar(recipe, *overrides):
     return load_study("dense_vs_oneway", "cifar100_wrn28_10", [f"recipe={recipe}", *overrides]).trial
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("recipe", VALUES)
 def test_what_ships_has_the_values_of_its_sources(recipe):
     run, (lr, momentum, batch, epochs, decay, drops, gamma) = on_cifar(recipe), VALUES[recipe]
     spec = run.optimiser
@@ -39,6 +39,20 @@ def test_what_ships_has_the_values_of_its_sources(recipe):
         rates = [lr_at(spec, step / (epochs * steps)) for step in range(epochs * steps)]
         assert [step / steps for step in range(1, len(rates)) if rates[step] != rates[step - 1]] == list(drops)
         assert rates[-1] == pytest.approx(lr * gamma ** len(drops))
+
+
+def test_transformers_have_the_values_of_deit():
+    run = on_cifar("deit", "search.axes={}")
+    spec, data = run.optimiser, run.data
+    assert (spec.name, spec.lr, spec.betas, spec.weight_decay) == ("adamw", 5e-4 * 1024 / 512, (0.9, 0.999), 0.05)
+    assert (spec.batch_size, run.epochs, spec.schedule) == (1024, 300, "cosine")
+    assert round(spec.warmup * run.epochs) == 5
+    assert lr_at(spec, 5 / 300) == pytest.approx(spec.lr, rel=0.01)
+    assert lr_at(spec, 1 - 1e-6) == pytest.approx(0, abs=1e-9)
+    assert (data.mixup_alpha, data.cutmix_alpha, data.random_erasing) == (0.8, 1.0, 0.25)
+    assert (data.rand_augment_operations, data.rand_augment_magnitude, run.loss.label_smoothing) == (2, 9, 0.1)
+    assert not any(getattr(spec, key) for key in QUIRKS)
+    assert sorted([*VALUES, "deit"]) == RECIPES
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

@@ -7,13 +7,15 @@ import optuna
 import pytest
 import torch
 
+from dks_study.method.branches import ANY_SIZE
 from dks_study.method.networks import build_network
 from dks_study.spec.files import load_study
 from dks_study.spec.shipped import SPACES
 from dks_study.spec.study import arm_run, arm_trial
-from dks_study.spec.yamldoc import load_document
+from dks_study.spec.trial import ResourceSpec
+from dks_study.spec.yamldoc import SpecError, load_document
 from dks_study.study.history import distribution
-from dks_study.training.data import load
+from dks_study.training.data import DataSet, Split, load
 from dks_study.training.team import Team
 from dks_study.training.trainer import fit
 
@@ -31,6 +33,8 @@ SHAPES = {
     "cifar100": (3, 100),
     "imagenet": (3, 1000),
 }
+# Transformers take images of one size alone.
+ONE_SIZE = {"vit_digits": (8, 8), "cifar100_vit_s": (32, 32), "imagenet_vit_s": (224, 224)}
 ON_LAPTOP = [name for name in QUESTIONS if load_document(SPACES / f"{name}.yaml").values["profile"] == "laptop"]
 
 
@@ -55,6 +59,7 @@ def test_what_should_ship_ships():
             "cifar100_mobilenet",
         ),
         *("imagenet_resnet18", "imagenet_resnet50", "imagenet_resnet152"),
+        *("vit_digits", "cifar100_vit_s", "imagenet_vit_s"),
     }
 
 
@@ -68,13 +73,15 @@ def test_each_file_opens_with_its_contract(folder):
 
 
 # Their taps are those of networks with three stages.
-MORE_STAGES = [profile for profile in PROFILES if "imagenet" in profile or "mobile" in profile]
+MORE_STAGES = [profile for profile in PROFILES if any(word in profile for word in ("imagenet", "mobile", "vit"))]
+MIXED = ["cifar100_vit_s", "imagenet_vit_s"]  # their images have no one true class
 THREE_STAGES = dict.fromkeys(("branch_placement", "joint", "teacher"), MORE_STAGES)
+REFUSED = {**THREE_STAGES, **dict.fromkeys(("against_the_family", "controls"), MIXED)}
 
 
 @pytest.mark.parametrize(
     ("space", "profile"),
-    [(space, profile) for space in QUESTIONS for profile in PROFILES if profile not in THREE_STAGES.get(space, [])],
+    [(space, profile) for space in QUESTIONS for profile in PROFILES if profile not in REFUSED.get(space, [])],
 )
 def test_every_shipped_space_loads_with_every_profile(space, profile):
     chosen = study(space, profile)
@@ -82,6 +89,21 @@ def test_every_shipped_space_loads_with_every_profile(space, profile):
         for key, axis in chosen.axes_of(arm).items():
             assert all(arm_run(chosen, arm, {key: end}) for end in axis.ends)
     assert len(chosen.report_seeds) >= 6 or space == "teacher"  # which claims nothing
+
+
+@pytest.mark.parametrize("profile", MIXED)
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        ("against_the_family", "arms.dkd.loss.terms.dkd.kind: must not be dkd, which needs one true class"),
+        ("controls", "teacher_signal: must not need one true class"),
+    ],
+)
+def test_arms_that_need_one_true_class_are_refused_where_images_are_mixed(space, profile, message):
+    with pytest.raises(SpecError) as caught:
+        study(space, profile)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("question", QUESTIONS)
@@ -94,12 +116,12 @@ def test_every_axis_of_every_question_can_be_sampled(question):
             arm_run(chosen, arm, sampled.ask(space).params)
 
 
-def build_all(chosen):
+def build_all(chosen, pixels=ANY_SIZE):
     runs = [arm_run(chosen, arm, {}) for arm in chosen.arms]
     parts = {"backbone", "branches", "peers", "teacher"}  # arms that differ in their loss alone have one network
     for run in {run.model_dump_json(include=parts): run for run in runs}.values():
         with torch.device("meta"):
-            net = build_network(run, *SHAPES[run.data.name], seed=0)
+            net = build_network(run, *SHAPES[run.data.name], seed=0, pixels=pixels)
         assert next(net.parameters()).is_meta
 
 
@@ -108,9 +130,37 @@ def test_every_network_of_every_question_exists(question):
     build_all(study(question))
 
 
-@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize(
+    "profile", [pytest.param(each, marks=pytest.mark.slow if each in ONE_SIZE else ()) for each in PROFILES]
+)
 def test_every_network_of_every_scale_exists(profile):
-    build_all(study("dense_vs_oneway", profile))
+    build_all(study("dense_vs_oneway", profile), ONE_SIZE.get(profile, ANY_SIZE))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arm", ["baseline", "ds", "dks"])
+def test_a_small_transformer_trains_on_digits(arm):
+    chosen = study("does_it_help", "vit_digits")
+    trial = arm_trial(chosen, arm, {}, epochs=1, phase="confirm", seed=0)
+    (report,) = fit(trial, one_batch(), Team.here(torch.device("cpu")))
+    assert report.metrics["test/loss/main"] > 0
+    small = {"img_size": 32, "patch_size": 4, "depth": 9, "embed_dim": 12, "num_heads": 2, "drop_path_rate": 0.5}
+    whole = arm_trial(study("does_it_help", "cifar100_vit_s"), arm, {}, epochs=1, phase="search", seed=0)
+    backbone = whole.backbone.model_copy(update={"options": small})
+    less = {"backbone": backbone, "resources": ResourceSpec(), "optimiser": whole.optimiser.model_copy(update=TINY)}
+    (report,) = fit(whole.model_copy(update=less), colours(), Team.here(torch.device("cpu")))
+    assert report.metrics["train/loss"] > 0
+
+
+TINY = {"batch_size": 16}
+
+
+def colours():
+    """Forty random images of the size and the classes of CIFAR-100."""
+    random = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (40, 3, 32, 32), generator=random, dtype=torch.uint8)
+    part = Split(images, torch.arange(40) % 100)
+    return DataSet(part, part, part, 100, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 
 
 @cache

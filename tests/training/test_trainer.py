@@ -9,7 +9,10 @@ from plain import Plain, plain_trial
 from studies import small_study
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from dks_study.spec.cohort import TeacherSpec
+from dks_study.spec.loss import LossSpec
 from dks_study.spec.study import arm_trial
+from dks_study.spec.terms import TermSpec
 from dks_study.training import trainer
 from dks_study.training.checkpoint import load_state
 from dks_study.training.data import load
@@ -211,7 +214,8 @@ def test_no_step_waits_for_the_device(precision):
         small = {"name": "resnet", "depth": 8, "base_channels": 2}
         data = {"name": "digits", "crop_pad_pixels": 1, "flip": True, "cutout_pixels": 2}
         optimiser = {"batch_size": batch_size, "clip_norm": 1.0, "ema_decay": 0.9}
-        changes = {"data": data, "optimiser": optimiser, "compute": {"precision": precision}}
+        teacher = {"own": "average", "ema_decay": 0.9}
+        changes = {"data": data, "optimiser": optimiser, "teacher": teacher, "compute": {"precision": precision}}
         trial = trial_of(setting={"loss.pair_dropout": 0.2}, epochs=1, backbone=small, **changes)
         load(trial.data)
         with Waits() as mode:
@@ -242,9 +246,14 @@ PLAIN_OPTIONS = {"clip_norm": 1.0, "ema_decay": 0.9}
 
 @pytest.fixture(scope="module")
 def group(tmp_path_factory):
-    """Two workers train two trials; the end of each, by name and rank."""
+    """Two workers train three trials; the end of each, by name and rank."""
     folder = tmp_path_factory.mktemp("group")
-    trials = {"usual": trial_of(phase="confirm"), "plain": plain_trial(accumulate=3, **PLAIN_OPTIONS)}
+    term = TermSpec(kind="gradient", pairs=("teacher>main",))
+    loss = LossSpec(pairing=("teacher>main",), terms={"it": term})
+    own = {"teacher": TeacherSpec(own="average", ema_decay=0.9), "loss": loss}
+    taught = trial_of("baseline", epochs=1).model_copy(update=own)
+    trials = {"usual": trial_of(phase="confirm"), "taught": taught}
+    trials["plain"] = plain_trial(accumulate=3, **PLAIN_OPTIONS)  # last: this one changes what is trained
     loaded = {name: (trial, load(trial.data)) for name, trial in trials.items()}  # sklearn takes long to import
     torch.multiprocessing.spawn(_train_in_a_group, (2, str(folder), loaded), nprocs=2)
     return {name: [torch.load(folder / f"{name}{rank}.pt", weights_only=True) for rank in (0, 1)] for name in trials}
@@ -261,6 +270,15 @@ def test_two_workers_train_one_network_and_report_over_both(group):
     # Of the 450 test images each is counted once: the accuracy is a multiple of 1 / 450.
     hits = one["metrics"]["test/top1/main"] * 4.5
     assert hits == pytest.approx(round(hits), abs=1e-6)
+
+
+def test_the_workers_of_a_network_that_teaches_itself_have_one_teacher(group):
+    one, other = (each["network"] for each in group["taught"])
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
+    moved = [name for name, value in one.items() if name.startswith("teacher") and "batches" not in name]
+    assert not any(torch.equal(one[name], one[name.replace("teacher.network", "own.backbone")]) for name in moved)
+    metrics = group["taught"][0]["metrics"]
+    assert min(metrics[f"train/{key}"] for key in ("kl/teacher>main", "term/it/teacher>main")) > 0
 
 
 def test_a_group_that_accumulates_clips_and_averages_is_one_worker(monkeypatch, group):

@@ -9,7 +9,7 @@ import pandas as pd
 from dks_study.study.results import Results
 
 TIME, HOUR_S, KWH_J = "time/train_s", 3600, 3.6e6
-PHASES = {"search": "search", "race": "races", "confirm": "confirmation"}
+PHASES = {"search": "search", "race": "races", "confirm": "confirmation", "back": "one at a time"}
 
 
 def hours_by_phase(results: Results) -> pd.DataFrame:

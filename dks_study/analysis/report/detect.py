@@ -9,8 +9,8 @@ from statistics import fmean
 
 from dks_study.analysis.report.reach import compared_arms
 from dks_study.analysis.statistics.planning import Spread, detectable_by_t, smallest_detectable
-from dks_study.analysis.statistics.signflip import LEVEL
 from dks_study.spec.study import StudySpec
+from dks_study.spec.table import LEVEL
 
 
 @dataclass(frozen=True)

@@ -21,12 +21,14 @@ NOTE = (
     " Student's t) and say nothing of another search; those of the procedure take its luck in. p is adjusted by Holm"
     " inside each study."
 )
+OTHERS = "In studies that looked early, or have several splits of the data, they are those of the study's own table."
 
 
 def overview(studies: Sequence[tuple[str, Results]]) -> Grid:
     """Return one row per row of each study's table; the name of a study stands in its first row alone."""
     rows = [row for name, results in studies for row in _rows(name, results)]
-    return Grid("All studies", HEADER, tuple(rows), (NOTE,))
+    others = any(results.study.table.looks or results.study.splits > 1 for _, results in studies)
+    return Grid("All studies", HEADER, tuple(rows), (NOTE, OTHERS) if others else (NOTE,))
 
 
 def _rows(name: str, results: Results) -> Iterator[tuple[Cell, ...]]:

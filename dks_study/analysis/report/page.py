@@ -23,6 +23,7 @@ from dks_study.analysis.tables.further import further_grid
 from dks_study.analysis.tables.gain import gain_grid, gains
 from dks_study.analysis.tables.grid import Grid, html, latex
 from dks_study.analysis.tables.images import image_comparisons, image_grid
+from dks_study.analysis.tables.one_at_a_time import TITLE, put_back_grid
 from dks_study.analysis.tables.pareto import pareto_grid, pareto_table
 from dks_study.analysis.tables.predictions import class_grid, quality_grid
 from dks_study.analysis.tables.settings import setting_grid
@@ -69,6 +70,7 @@ def write_report(results: Results, folder: Path) -> Path:
     table, recorded = arm_table(results), recorded_of(folder)
     grids = {"results": table_grid(table), "settings": setting_grid(table.settings)}
     grids |= {"comparisons": comparison_grid(results), "chosen_epoch": comparison_grid(results, CHOSEN)}
+    grids["one_at_a_time"] = put_back_grid(results)
     grids |= {"gain": gain_grid(results), "costs": cost_grid(results), "exits": exit_grid(results)}
     said = predicted(results)
     grids |= {"predictions": quality_grid(said), "new_images": image_grid(image_comparisons(results, said))}
@@ -76,6 +78,7 @@ def write_report(results: Results, folder: Path) -> Path:
     sections = [
         _answer(results, table, grids),
         _gain(results, grids["gain"]),
+        Section(TITLE, (), (html(grids["one_at_a_time"]),) if grids["one_at_a_time"].rows else ()),
         Section("Protocol", prose.protocol(results.study) + prose.data(recorded)),
         _training(results),
         _tuning(results),

@@ -14,6 +14,7 @@ from dks_study.spec.base import Spec
 from dks_study.spec.search import LENGTH
 from dks_study.spec.study import StudySpec, matches_in_words
 from dks_study.study.results import Results
+from dks_study.study.sealing import RULE
 
 SIGNIFICANT = 0.05
 HARDLY = 0.5  # points
@@ -82,6 +83,13 @@ def protocol(study: StudySpec) -> tuple[str, ...]:
     if data.tests:
         places = ", ".join(f"{name} ({place})" for name, place in data.tests.items())
         confirmation += f" Looked at then, too, with the weights of the last epoch: {places}."
+    if study.splits > 1:
+        confirmation += f" The seeds are spread over {study.splits} splits of the data, the same for all arms."
+    if looks := study.table.looks:
+        confirmation += (
+            f" Looked at after {looks.first} report seeds and then after every {looks.every}: an arm that was decided"
+            f" took no more of them ({RULE})."
+        )
     confirmation += "".join(f" Matched in cost, {line}." for line in matches_in_words(study))
     return setup, _arms(study), _search(study), confirmation
 

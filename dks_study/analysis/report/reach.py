@@ -1,7 +1,8 @@
 """What Holm's adjustment asks of a study's seeds, known without any result; imports little, for --dry-run."""
 
-from dks_study.analysis.statistics.signflip import LEVEL, pairs_to_reach
+from dks_study.analysis.statistics.signflip import pairs_to_reach
 from dks_study.spec.study import StudySpec
+from dks_study.spec.table import LEVEL
 
 UNKNOWN = (
     "smallest difference that it can find: not known without the spread of an earlier study of this question on"

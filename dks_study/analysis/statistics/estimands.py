@@ -12,13 +12,14 @@ intervals cover.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import nan, sqrt
 
 import numpy as np
 
 from dks_study.analysis.statistics.paired import Interval, mean_interval, t_ends, t_p
 from dks_study.analysis.statistics.signflip import Vector
+from dks_study.study.sequential import seen
 
 SETTINGS, PROCEDURE = "settings", "procedure"
 
@@ -60,6 +61,42 @@ def effect(differences: Sequence[float], repeats: Sequence[int]) -> Effect:
         effect_of_procedure(differences, repeats),
         components(differences, repeats),
     )
+
+
+def effect_of_looks(differences: Sequence[float], shares: tuple[float, ...]) -> Effect:
+    """Return what can be said of the settings where results were looked at after each of `shares` of all seeds."""
+    found = seen(differences, shares)
+    interval = Interval(*found.ends, found.p, found.standard_error, "looks", found.n - 1)
+    return Effect(interval, None, components(differences, [0] * len(differences)))
+
+
+def effect_of_splits(
+    differences: Sequence[float], splits: Sequence[int], test_to_training: float, *, searched: bool
+) -> Effect:
+    """Return what can be said where seeds are trained on several splits of the data; `splits` names that of each.
+
+    With the means over each split's seeds, which training images that splits share make alike, the variance of the mean
+    of J splits is (1 / J + n_test / n_train) times that between them (Nadeau and Bengio 2003, the corrected resampled
+    t test), by t with J - 1 degrees of freedom. It is of the procedure where each split had searches of its own.
+
+    Args:
+        differences: two or more.
+        splits: of each; two at the least.
+        test_to_training: n_test / n_train; 0 where all splits have the same test images, of which nothing is said then.
+        searched: whether something was chosen.
+
+    Raises:
+        ValueError: if there is one split.
+    """
+    values, groups = _grouped(differences, splits)
+    if (count := len(groups)) < 2:
+        raise ValueError("differences on two splits or more are needed, got those of one")
+    means = np.array([group.mean() for group in groups])
+    shares = np.array([len(group) for group in groups]) / len(values)
+    between = float((shares * (means - values.mean()) ** 2).sum()) * count / (count - 1)
+    found = replace(_of_t(values, sqrt((1 / count + test_to_training) * between), count - 1), method="splits")
+    spread = Components(nan, components(differences, splits).seed)
+    return Effect(None, found, spread) if searched else Effect(found, None, spread)
 
 
 def effect_of_settings(differences: Sequence[float], repeats: Sequence[int]) -> Interval | None:

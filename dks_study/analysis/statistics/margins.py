@@ -8,29 +8,13 @@ from typing import Literal
 
 from scipy import stats
 
-from dks_study.analysis.statistics.signflip import LEVEL
+from dks_study.spec.table import LEVEL
+from dks_study.study.sequential import equivalence_p
 
 MOST_SEEDS = 10_000
-Verdict = Literal["better", "worse", "equivalent", "cannot tell"]
+Verdict = Literal["better", "worse", "equivalent", "cannot tell", "undecided"]
 CANNOT_TELL: Verdict = "cannot tell"
-
-
-def equivalence_p(mean: float, standard_error: float, freedom: int, margin: float) -> float:
-    """Return the p of a true difference of `margin` or more, either way: two one-sided t tests (Schuirmann 1987).
-
-    It is the larger of the two: below 0.05 if and only if the 90 % t interval lies inside the margin. With skewed
-    differences (gamma, skewness 1, eight of them) 0.05 is 0.09 on the side of the long tail and 0.02 on the other
-    (tests/analysis/test_margins.py).
-
-    Raises:
-        ValueError: if `margin` is not above 0.
-    """
-    if not margin > 0:
-        raise ValueError(f"a margin above 0 is needed, got {margin}")
-    nearest = margin - abs(mean)
-    if standard_error == 0:
-        return 0.0 if nearest > 0 else 1.0
-    return float(stats.t.sf(nearest / standard_error, freedom))
+UNDECIDED: Verdict = "undecided"  # where a study grows until its arms are decided
 
 
 def verdict(mean: float, p_difference: float, p_equivalence: float) -> Verdict:

@@ -14,7 +14,8 @@ from math import hypot, inf, sqrt
 import numpy as np
 from scipy import special  # scipy.stats and scipy.optimize take long to import, and --dry-run asks here
 
-from dks_study.analysis.statistics.signflip import FEWEST_PAIRS, LEVEL, Vector, lower_ends
+from dks_study.analysis.statistics.signflip import FEWEST_PAIRS, Vector, lower_ends
+from dks_study.spec.table import LEVEL
 
 SIMULATED_PAIRS = 10  # up to here the sign-flip test is simulated; above, it is as powerful as a t test
 MOST_SEEDS = 400

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dks_study.spec.table import LEVEL
+
 EXACT_PAIRS = 20  # up to here all 2**n sign patterns are gone through
 DRAWN_PATTERNS = 2**17 - 1  # above
-LEVEL = 0.05
 FEWEST_PAIRS = 6  # fewer have no finite 95 % interval
 Vector = np.ndarray[tuple[int], np.dtype[np.float64]]
 

@@ -8,13 +8,17 @@ import numpy as np
 import pandas as pd
 
 from dks_study.analysis.rows import TUNED, TableRow, full_confirmations, repeat_of, table_rows
-from dks_study.analysis.statistics.estimands import effect
-from dks_study.analysis.statistics.margins import equivalence_p, seeds_to_decide, verdict
-from dks_study.analysis.statistics.paired import hedges_g, holm, wilcoxon_p
+from dks_study.analysis.statistics.estimands import Effect, effect, effect_of_looks, effect_of_splits
+from dks_study.analysis.statistics.margins import CANNOT_TELL, UNDECIDED, seeds_to_decide, verdict
+from dks_study.analysis.statistics.paired import hedges_g, wilcoxon_p
 from dks_study.analysis.statistics.planning import detectable_by_t, seeds_for_precision, smallest_detectable
-from dks_study.analysis.statistics.signflip import LEVEL
 from dks_study.analysis.tables.grid import Cell, Grid, number
+from dks_study.spec.study import StudySpec
+from dks_study.spec.table import LEVEL, TableSpec
+from dks_study.study.deciding import shares
 from dks_study.study.results import Results
+from dks_study.study.sealing import RULE
+from dks_study.study.sequential import equivalence_p, holm, repeated_p
 
 PRECISION = 1.0  # percentage points of error: the half width that the last column plans for
 NEEDED = f"n for ±{PRECISION:g}"
@@ -24,6 +28,18 @@ METHODS = (
     " exact sign-flip test (Hartigan 1969; below six, Student's t interval); of fewer searches than seeds: Student's t"
     " on the means of the searches. benchmarks/interval_coverage.md says what they cover. Holm: adjusted over the arms"
     " as tuned, and over those as written."
+)
+LOOKED = (
+    "Points of test error, paired by seed; negative is better. Of the settings: the effect of what was chosen, with"
+    " other seeds. Interval and p hold at all looks together: Student's t with group-sequential bounds"
+    f" ({RULE}). benchmarks/looking.md says what they hold. Holm: adjusted over the arms as tuned, and over those as"
+    " written."
+)
+SPLIT = (
+    "Points of test error, paired by seed and split of the data; negative is better. Of the settings: the effect of"
+    " what is written, with other seeds and splits; of the procedure: with other searches, too. Interval and p:"
+    " Student's t on the means of the splits, with the variance that Nadeau and Bengio (2003) give where splits share"
+    " training images. Holm: adjusted over the arms as tuned, and over those as written."
 )
 COLUMNS = (
     "Choice and seed: standard deviations of a difference that come from the luck of the searches and of the seed."
@@ -57,18 +73,20 @@ def comparisons(results: Results, metric: str = LAST) -> pd.DataFrame:
     rows of the same choice), standard_error, freedom, method; settings_low, settings_high, procedure_low and
     procedure_high (NaN where it cannot be said); choice_std, seed_std; p_wilcoxon (NaN with several searches, but
     fewer than seeds), hedges_g; detectable (true difference found with a probability of 80 %, Holm's adjustment
-    included) and seeds_needed (for a 95 % interval of +-1 point; each with a search of its own where there are
-    several). With a margin also verdict, p_equivalence_holm, and seeds_to_decide (infinite: too many).
+    included; NaN with looks) and seeds_needed (for a 95 % interval of +-1 point; each with a search of its own where
+    there are several; NaN with splits of the data, whose method is "splits"). With a margin or looks also verdict; with
+    a margin p_equivalence_holm, and, without looks, seeds_to_decide (infinite: too many; NaN with splits); with looks
+    shares (the part of all seeds that each had).
     """
     errors, repeats = errors_by_seed(results, metric), repeats_by_seed(results)
-    frame = pd.DataFrame([_line(row, pairs, repeats) for row, pairs in _pairs(table_rows(results), errors)])
+    study, all_pairs = results.study, _pairs(results.study, table_rows(results), errors)
+    frame = pd.DataFrame([_line(study, row, pairs, repeats) for row, pairs in all_pairs])
     if not len(frame):
         return frame
     family = frame["choice"].map(frame["choice"].value_counts()).tolist()
     found = [_detectable(line, count) for line, count in zip(frame.to_dict("records"), family, strict=True)]
     frame = frame.assign(p_holm=_adjusted(frame, "p"), detectable=found)
-    margin = results.study.table.margin
-    return frame if margin is None else _judged(frame, margin, family)
+    return _judged(frame, study.table, family) if study.table.margin or study.table.looks else frame
 
 
 def _adjusted(frame: pd.DataFrame, column: str) -> "pd.Series[float]":
@@ -76,34 +94,72 @@ def _adjusted(frame: pd.DataFrame, column: str) -> "pd.Series[float]":
     return frame.groupby("choice")[column].transform(lambda p_values: holm(p_values.tolist()))
 
 
-def _judged(frame: pd.DataFrame, margin: float, family: Sequence[int]) -> pd.DataFrame:
+def _judged(frame: pd.DataFrame, table: TableSpec, family: Sequence[int]) -> pd.DataFrame:
     lines = frame.to_dict("records")
-    inside = [equivalence_p(line["mean"], line["standard_error"], line["freedom"], margin) for line in lines]
-    frame = frame.assign(p_equivalence=inside)
-    frame = frame.assign(p_equivalence_holm=_adjusted(frame, "p_equivalence"))
-    ends = zip(frame["mean"], frame["p_holm"], frame["p_equivalence_holm"], strict=True)
-    needed = [
-        seeds_to_decide(line["mean"], line["std"], margin, count) for line, count in zip(lines, family, strict=True)
-    ]
-    return frame.assign(verdict=[verdict(*end) for end in ends], seeds_to_decide=needed)
+    inside = pd.Series(1.0, index=frame.index)
+    if table.margin is not None:
+        frame = frame.assign(p_equivalence=[_equivalence_p(line, table.margin) for line in lines])
+        inside = _adjusted(frame, "p_equivalence")
+        frame = frame.assign(p_equivalence_holm=inside)
+    told = [verdict(*each) for each in zip(frame["mean"], frame["p_holm"], inside, strict=True)]
+    if table.looks is not None:
+        return frame.assign(verdict=[UNDECIDED if each == CANNOT_TELL else each for each in told])
+    needed = [_seeds_to_decide(line, table.margin, count) for line, count in zip(lines, family, strict=True)]
+    return frame.assign(verdict=told, seeds_to_decide=needed)
 
 
-def _pairs(rows: Sequence[TableRow], errors: pd.DataFrame) -> Iterator[tuple[TableRow, pd.DataFrame]]:
+def _seeds_to_decide(line: Mapping[Hashable, Any], margin: float | None, comparisons: int) -> float:
+    if margin is None or line["method"] == "splits":
+        return math.nan
+    return seeds_to_decide(line["mean"], line["std"], margin, comparisons)
+
+
+def _equivalence_p(line: Mapping[Hashable, Any], margin: float) -> float:
+    p = equivalence_p(line["mean"], line["standard_error"], line["freedom"], margin)
+    return repeated_p(p, line["shares"]) if line["method"] == "looks" else p
+
+
+def _pairs(study: StudySpec, rows: Sequence[TableRow], errors: pd.DataFrame) -> Iterator[tuple[TableRow, pd.DataFrame]]:
     for row in rows:
         if row.name != row.base and row.name in errors and row.base in errors:
             pairs = errors[[row.name, row.base]].dropna()
-            if len(pairs) > 1:
+            if can_compare(study, pairs):
                 yield row, pairs
 
 
-def _line(row: TableRow, pairs: pd.DataFrame, repeats: "pd.Series[int]") -> dict[str, object]:
+def can_compare(study: StudySpec | None, pairs: pd.DataFrame) -> bool:
+    """Are there pairs enough, by report seed: two, of two splits of the data where there are several?"""
+    return len(pairs) > 1 and (study is None or study.splits == 1 or len(set(_splits(study, pairs))) > 1)
+
+
+def effect_of(study: StudySpec | None, differences: "pd.Series[float]", repeats: Sequence[int]) -> Effect:
+    """Return what can be said of differences by report seed; `repeats` names the search of each (see `can_compare`)."""
+    values = differences.tolist()
+    if study and study.table.looks:
+        return effect_of_looks(values, _shares(study, differences))
+    if study and study.splits > 1:
+        overlap, searched = study.trial.data.test_to_training or 0.0, len(set(repeats)) > 1
+        return effect_of_splits(values, _splits(study, differences), overlap, searched=searched)
+    return effect(values, repeats)
+
+
+def _splits(study: StudySpec, by_seed: "pd.Series[float] | pd.DataFrame") -> list[int]:
+    return [study.report_seeds.index(seed) % study.splits for seed in by_seed.index]
+
+
+def _shares(study: StudySpec, by_seed: "pd.Series[float] | pd.DataFrame") -> tuple[float, ...]:
+    return shares(study, [study.report_seeds.index(seed) for seed in by_seed.index])
+
+
+def _line(study: StudySpec, row: TableRow, pairs: pd.DataFrame, repeats: "pd.Series[int]") -> dict[str, object]:
     treated, base = pairs[row.name].tolist(), pairs[row.base].tolist()
-    differences = (pairs[row.name] - pairs[row.base]).tolist()
+    differences = pairs[row.name] - pairs[row.base]
     # Nothing was chosen for the arms as written: their seeds are independent whatever the searches.
     groups = repeats[pairs.index].tolist() if row.choice == TUNED else [0] * len(pairs)
-    found = effect(differences, groups)
+    found = effect_of(study, differences, groups)
     claim, std, n = found.claim, float(np.std(differences, ddof=1)), len(pairs)
-    independent = claim.freedom == n - 1
+    independent = claim.freedom == n - 1 and claim.method not in ("looks", "splits")
+    seen_at = {} if study.table.looks is None else {"shares": _shares(study, pairs)}
     return {
         **{"arm": row.name, "choice": row.choice, "base": row.base, "n": n, "searches": len(set(groups))},
         **{"mean": float(np.mean(differences)), "std": std, "estimand": found.estimand},
@@ -113,30 +169,31 @@ def _line(row: TableRow, pairs: pd.DataFrame, repeats: "pd.Series[int]") -> dict
         **{"choice_std": found.components.choice, "seed_std": found.components.seed},
         "p_wilcoxon": wilcoxon_p(treated, base) if independent else math.nan,
         "hedges_g": hedges_g(treated, base),
-        "seeds_needed": seeds_for_precision(std, PRECISION),
+        "seeds_needed": math.nan if claim.method == "splits" else seeds_for_precision(std, PRECISION),
+        **seen_at,
     }
 
 
 def _detectable(line: Mapping[Hashable, Any], comparisons: int) -> float:
-    if not line["standard_error"] > 0:
+    if not line["standard_error"] > 0 or line["method"] == "looks":
         return math.nan
-    if line["freedom"] == line["n"] - 1:
+    if line["freedom"] == line["n"] - 1 and line["method"] != "splits":
         return smallest_detectable(line["std"], line["n"], comparisons=comparisons)
     return float(line["standard_error"] * detectable_by_t(line["freedom"], level=LEVEL / comparisons))
 
 
-def not_told_apart(errors: pd.DataFrame, repeats: "pd.Series[int]") -> list[Hashable]:
+def not_told_apart(errors: pd.DataFrame, repeats: "pd.Series[int]", study: StudySpec | None = None) -> list[Hashable]:
     """Return the columns of `errors` (seeds x rows) that are not told apart from the one of the lowest mean.
 
-    That one is among them; `repeats` has the search of each seed. Told apart is what the paired comparison with it,
-    Holm-adjusted over the columns, finds to differ at the 5 % level; where fewer than two seeds are shared, nothing
-    is.
+    That one is among them; `repeats` has the search of each seed, and `study` says whether it looks early. Told apart
+    is what the paired comparison with it, Holm-adjusted over the columns, finds to differ at the 5 % level; where fewer
+    than two seeds are shared, nothing is.
     """
     best = errors.mean().idxmin()
     pairs = {name: errors[[name, best]].dropna() for name in errors if name != best}
-    known = {name: each for name, each in pairs.items() if len(each) > 1}
+    known = {name: each for name, each in pairs.items() if can_compare(study, each)}
     p_values = [
-        effect((each[name] - each[best]).tolist(), repeats[each.index].tolist()).claim.p for name, each in known.items()
+        effect_of(study, each[name] - each[best], repeats[each.index].tolist()).claim.p for name, each in known.items()
     ]
     differ = {name for name, p in zip(known, holm(p_values), strict=True) if p < LEVEL}
     return [name for name in errors if name not in differ]
@@ -163,9 +220,10 @@ def comparison_grid(results: Results, metric: str = LAST) -> Grid:
             *(number(row[f"{name}_std"]) for name in spread),
             number(row["hedges_g"], signed=True),
             Cell("none" if math.isinf(row["detectable"]) else number(row["detectable"]).shown),
-            Cell(str(row["seeds_needed"])),
+            Cell("" if math.isnan(row["seeds_needed"]) else f"{row['seeds_needed']:.0f}"),
         )
         for _, row in frame.iterrows()
     )
     where = "after the last epoch" if metric == LAST else "after the epoch that validation chose"
-    return Grid(f"Paired comparisons {where}", header, rows, (METHODS, COLUMNS) if metric == LAST else ())
+    methods = LOOKED if results.study.table.looks else SPLIT if results.study.splits > 1 else METHODS
+    return Grid(f"Paired comparisons {where}", header, rows, (methods, COLUMNS) if metric == LAST else ())

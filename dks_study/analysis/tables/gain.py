@@ -19,11 +19,18 @@ import pandas as pd
 
 from dks_study.analysis.controls import Controls, controls
 from dks_study.analysis.rows import TUNED, WRITTEN, table_rows
-from dks_study.analysis.statistics.estimands import effect
-from dks_study.analysis.statistics.paired import holm
-from dks_study.analysis.tables.comparisons import CHOSEN, errors_by_seed, interval_text, repeats_by_seed
+from dks_study.analysis.tables.comparisons import (
+    CHOSEN,
+    can_compare,
+    effect_of,
+    errors_by_seed,
+    interval_text,
+    repeats_by_seed,
+)
 from dks_study.analysis.tables.grid import Cell, Grid, number
+from dks_study.spec.study import StudySpec
 from dks_study.study.results import Results
+from dks_study.study.sequential import holm
 
 IN_ALL, SUPERVISION, REGULARISATION, KNOWLEDGE = "in all", "supervision", "regularisation", "knowledge"
 COMPUTE, STOPPING = "compute", "early stopping"
@@ -64,7 +71,8 @@ def gains(results: Results) -> pd.DataFrame:
         for choice in (TUNED, WRITTEN):
             rows = {arm: name for (arm, of), name in names.items() if of == choice and name in errors}
             groups = repeats if choice == TUNED else repeats * 0  # nothing was chosen for the arms as written
-            steps = [line for step in _steps(found, rows, errors, chosen) if (line := _line(step, groups))]
+            every = _steps(found, rows, errors, chosen)
+            steps = [line for step in every if (line := _line(results.study, step, groups))]
             adjusted = holm([line["p"] for line in steps])
             known = {"method": found.method, "baseline": found.baseline, "choice": choice}
             lines += [{**known, **line, "p_holm": p} for line, p in zip(steps, adjusted, strict=True)]
@@ -92,12 +100,12 @@ def _steps(found: Controls, rows: Mapping[str, str], errors: pd.DataFrame, chose
         yield _Step(STOPPING, found.baseline, chosen[base], errors[base], f"{base}, epoch chosen", base)
 
 
-def _line(step: _Step, groups: "pd.Series[int]") -> dict[str, Any] | None:
+def _line(study: StudySpec, step: _Step, groups: "pd.Series[int]") -> dict[str, Any] | None:
     pairs = pd.concat([step.treated, step.base], axis=1, keys=["of", "minus"]).dropna()
-    if len(pairs) < 2:
+    if not can_compare(study, pairs):
         return None
-    differences = (pairs["of"] - pairs["minus"]).tolist()
-    found = effect(differences, groups[pairs.index].tolist())
+    differences = pairs["of"] - pairs["minus"]
+    found = effect_of(study, differences, groups[pairs.index].tolist())
     return {
         **{
             "step": step.step,

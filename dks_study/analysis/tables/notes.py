@@ -5,12 +5,13 @@ from collections.abc import Iterator
 import pandas as pd
 
 from dks_study.analysis.rows import WRITTEN, full_confirmations, left_out, planned_epochs, repeat_of, table_rows
-from dks_study.analysis.statistics.signflip import LEVEL, pairs_to_reach, smallest_p
+from dks_study.analysis.statistics.signflip import pairs_to_reach, smallest_p
 from dks_study.analysis.tables.comparisons import CHOSEN
-from dks_study.analysis.tables.plans import plan_changed, unfinished
+from dks_study.analysis.tables.plans import HOLDS, looked, plan_changed, unfinished
 from dks_study.analysis.tables.settings import edges
 from dks_study.analysis.tables.tries import tried_again
 from dks_study.spec.study import auto_recipes_by_arm, matches_in_words
+from dks_study.spec.table import LEVEL
 from dks_study.study.results import Results
 
 ENOUGH_SEARCHES = 4  # below, t has so few degrees of freedom that the interval of the procedure is hardly of use
@@ -26,6 +27,7 @@ def notes(results: Results, reference: str, errors: pd.DataFrame, compared: pd.D
         BOLD,
         *(f"Matched in cost, {line}." for line in matches_in_words(results.study)),
         *_warnings(results, compared),
+        *looked(results, compared),
         *plan_changed(results),
         *unfinished(results),
         *_short_trials(results),
@@ -41,9 +43,11 @@ def _setup(results: Results) -> str:
     study, trials = results.study, full_confirmations(results)
     lengths = planned_epochs(results)[trials.index] if len(trials) else pd.Series([study.trial.epochs])
     length = f"{lengths.min():g}" if lengths.nunique() == 1 else f"{lengths.min():g} to {lengths.max():g}"
-    seeds = _count(len(study.report_seeds), "report seed")
+    seeds = ("At most " if study.table.looks else "") + _count(len(study.report_seeds), "report seed")
     searches = repeat_of(trials).nunique() if len(trials) else 1
     spread = f" spread over {searches} searches of each arm" if searches > 1 else ""
+    if study.splits > 1:
+        spread = f" spread over {study.splits} splits of the data" + (f" and {spread[13:]}" if spread else "")
     both = " and after the epoch that validation chose" if CHOSEN in trials else ""
     return (
         f"{seeds}{spread}, {length} epochs, {study.trial.data.name}; test error of `main` after the last epoch{both}."
@@ -56,7 +60,10 @@ def _claims(results: Results, reference: str, compared: pd.DataFrame) -> Iterato
         return
     tuned = compared[compared["choice"] != WRITTEN]
     text = f"Difference to {reference} after the last epoch, paired by seed"
-    if (tuned["estimand"] == "procedure").any():
+    if results.study.splits > 1:
+        others = ", other searches" if (tuned["estimand"] == "procedure").any() else ""
+        text += f" and split; 95 % interval and p of other seeds, other splits{others}, {_how(results)}."
+    elif (tuned["estimand"] == "procedure").any():
         few = (tuned["freedom"] < tuned["n"] - 1).any()
         how = "by t on the means of the searches" if few else FLIPS
         given = "; of the settings: with the choices that were made, by t inside searches" if few else ""
@@ -64,21 +71,40 @@ def _claims(results: Results, reference: str, compared: pd.DataFrame) -> Iterato
     else:
         searched = results.study.search.axes and results.study.search.trials != 0
         alone = " of one search, whose luck is not in it" if searched else ""
-        text += f"; 95 % interval and p of the settings{alone}: other seeds, {FLIPS}."
+        text += f"; 95 % interval and p of the settings{alone}: other seeds, {_how(results)}."
     yield f"{text} p is adjusted by Holm."
-    if "verdict" in compared:
-        margin = f"{results.study.table.margin:g}"
+    if results.study.table.looks:
+        yield f"Verdict: {_inside(results)}better or worse if p (Holm) is below 0.05; else undecided."
+    elif "verdict" in compared and results.study.splits > 1:
+        yield f"Verdict: {_inside(results)}better or worse if p (Holm) is below 0.05; else it cannot be told."
+    elif "verdict" in compared:
         yield (
-            f"Verdict: equivalent if a difference of {margin} points or more, either way, is ruled out (two one-sided t"
-            " tests, Schuirmann 1987, Holm, 5 % level); else better or worse if p (Holm) is below 0.05; else it cannot"
+            f"Verdict: {_inside(results)}better or worse if p (Holm) is below 0.05; else it cannot"
             " be told, and n seeds would decide if mean and spread stay what they are, each with a search of its own"
             " where there are several."
         )
     if len(tuned) < len(compared):
         yield (
             "As written: nothing chosen, compared and adjusted among themselves; interval and p of the settings, "
-            f"{FLIPS}. What helps is what differs as tuned."
+            f"{_how(results)}. What helps is what differs as tuned."
         )
+
+
+def _inside(results: Results) -> str:
+    if (margin := results.study.table.margin) is None:
+        return ""
+    ruled_out = f"a difference of {margin:g} points or more, either way, is ruled out"
+    return f"equivalent if {ruled_out} (two one-sided t tests, Schuirmann 1987, Holm, 5 % level); else "
+
+
+def _how(results: Results) -> str:
+    study = results.study
+    if study.splits == 1:
+        return HOLDS if study.table.looks else FLIPS
+    if (overlap := study.trial.data.test_to_training) is None:
+        return "by t on the means of the splits, of which all have the same test images"
+    variance = f"variance x (1/{study.splits} + {overlap:.2f})"
+    return f"by t on the means of the splits ({variance}, as they share training images: Nadeau and Bengio 2003)"
 
 
 def _unpublished(results: Results) -> list[str]:
@@ -89,6 +115,13 @@ def _unpublished(results: Results) -> list[str]:
 
 def _warnings(results: Results, compared: pd.DataFrame) -> Iterator[str]:
     """Say what so few seeds or searches cannot show."""
+    if 1 < results.study.splits < ENOUGH_SEARCHES:
+        yield (
+            f"Warning: {results.study.splits} splits of the data bound an effect badly"
+            f" ({_count(results.study.splits - 1, 'degree')} of freedom): use {ENOUGH_SEARCHES} or more."
+        )
+    if results.study.table.looks or results.study.splits > 1:
+        return  # t has no smallest p, and there is one search
     flips = compared[compared["freedom"] == compared["n"] - 1] if len(compared) else compared
     seeds = len(results.study.report_seeds)
     fewest = int(flips["n"].min()) if len(flips) else seeds
@@ -137,7 +170,8 @@ def _left_out(results: Results, errors: pd.DataFrame) -> Iterator[str]:
         if row.name not in errors
     ]
     yield from lost
-    if not lost and all(errors[name].notna().sum() == seeds for name in errors):
+    whole = all(errors[name].notna().sum() == seeds for name in errors)
+    if not lost and (whole or (results.study.table.looks and not unfinished(results))):
         yield "Left out: nothing."
 
 

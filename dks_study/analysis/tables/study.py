@@ -24,6 +24,7 @@ from dks_study.analysis.tables.grid import Cell, Grid, grid_lines, markdown, num
 from dks_study.analysis.tables.notes import notes
 from dks_study.analysis.tables.pareto import pareto_grid, pareto_table
 from dks_study.analysis.tables.settings import chosen_settings, setting_grid
+from dks_study.spec.study import StudySpec
 from dks_study.study.ledger import write_whole
 from dks_study.study.results import Results
 
@@ -68,7 +69,7 @@ def arm_table(results: Results) -> ArmTable:
     frame = pd.DataFrame(lines)
     for (_, _, bold, _), errors in ends.items():
         if len(errors):
-            frame[bold] = frame["arm"].isin(_bold(rows, errors, repeats_by_seed(results)))
+            frame[bold] = frame["arm"].isin(_bold(study, rows, errors, repeats_by_seed(results)))
     found = notes(results, reference, ends[ENDS[0]], compared)
     return ArmTable(study.table.title, reference, frame, chosen_settings(results), found)
 
@@ -100,14 +101,14 @@ def _difference(compared: Mapping[Hashable, Any] | None) -> dict[str, object]:
     return line | {key: compared[key] for key in ("p_holm", "estimand", "method")}
 
 
-def _bold(rows: Sequence[TableRow], errors: pd.DataFrame, repeats: "pd.Series[int]") -> set[Hashable]:
+def _bold(study: StudySpec, rows: Sequence[TableRow], errors: pd.DataFrame, repeats: "pd.Series[int]") -> set[Hashable]:
     """Return the rows that are not told apart from the best of those that are compared with the same row."""
     bold: set[Hashable] = set()
     for base, choice in dict.fromkeys((row.base, row.choice) for row in rows):
         mine = [row.name for row in rows if (row.base, row.choice) == (base, choice) and row.name in errors]
         if mine:
             searches = repeats * 0 if choice == WRITTEN else repeats
-            bold |= set(not_told_apart(errors[mine], searches))
+            bold |= set(not_told_apart(errors[mine], searches, study))
     return bold
 
 
@@ -158,14 +159,14 @@ def _columns(table: ArmTable) -> dict[str, list[Cell]]:
             columns[f"95 % interval ({estimand})"] = [Cell(text) for text in texts]
     columns["p (Holm)"] = [number(p, digits=3) for p in rows["p_holm"]]
     if "verdict" in rows:
-        verdicts = zip(rows["verdict"], rows["seeds_to_decide"], strict=True)
-        columns["verdict"] = [Cell(_verdict(text, seeds)) for text, seeds in verdicts]
+        seeds = rows.get("seeds_to_decide", pd.Series(math.nan, index=rows.index))
+        columns["verdict"] = [Cell(_verdict(*each)) for each in zip(rows["verdict"], seeds, strict=True)]
     return columns
 
 
 def _verdict(text: object, seeds: float) -> str:
     """Return a verdict as tables show it, with the seeds that would decide where it cannot be told."""
-    if text != CANNOT_TELL:
+    if text != CANNOT_TELL or math.isnan(seeds):
         return text if isinstance(text, str) else ""
     return f"{text} (n above {MOST_SEEDS:,})" if math.isinf(seeds) else f"{text} (n = {seeds:.0f})"
 

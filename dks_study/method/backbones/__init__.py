@@ -2,6 +2,9 @@
 
 from collections.abc import Callable, Mapping
 
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
 from dks_study.method.backbones.densenet import DenseNet
 from dks_study.method.backbones.layout import LayoutError
 from dks_study.method.backbones.mobilenet import MobileNet
@@ -14,7 +17,7 @@ from dks_study.method.backbones.wrn import WRN
 from dks_study.method.streams import seeded
 from dks_study.spec.backbone import BackboneSpec, ExternalSpec, kind_of
 
-__all__ = ["BUILDERS", "Backbone", "Staged", "Tap", "Walked", "Watched", "build_backbone"]
+__all__ = ["BUILDERS", "Backbone", "Staged", "Tap", "Walked", "Watched", "build_backbone", "draw_scales"]
 
 
 def _external(spec: ExternalSpec, in_channels: int, classes: int) -> Backbone:
@@ -58,7 +61,8 @@ def build_backbone(spec: BackboneSpec, in_channels: int, classes: int, seed: int
     A network from elsewhere without stages that can be found is watched instead of walked.
 
     Raises:
-        ValueError: one line that names the key, if a network from elsewhere cannot be made.
+        ValueError: one line that names the key, if a network from elsewhere cannot be made, or has no batch norm whose
+            scales could be drawn.
     """
     try:
         with seeded(seed, "backbone"):
@@ -68,4 +72,19 @@ def build_backbone(spec: BackboneSpec, in_channels: int, classes: int, seed: int
         with seeded(seed, "backbone"):
             backbone = _watched(spec, in_channels, classes, str(error))
     backbone.spec = spec
+    if spec.uniform_batch_norm and not draw_scales(backbone, seed, "backbone"):
+        rule = f"must be left out with {spec.name}, which has no batch norm with scales"
+        raise ValueError(f"backbone.uniform_batch_norm: {rule}, got true")
     return backbone
+
+
+def draw_scales(network: nn.Module, seed: int, *name: str) -> int:
+    """Draw the scales of batch norm from U(0, 1), from a stream of their own; return how many layers have some.
+
+    Source: the initial weights in the published code of Sun et al. (2019), where all other weights are drawn as here.
+    """
+    scales = [each.weight for each in network.modules() if isinstance(each, _BatchNorm) and each.weight is not None]
+    with seeded(seed, "batch_norm", *name):
+        for scale in scales:
+            nn.init.uniform_(scale)
+    return len(scales)

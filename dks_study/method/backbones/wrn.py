@@ -1,7 +1,8 @@
 """Wide ResNet WRN-(6n+4)-k: three stages of n pre-activation blocks, k times as wide (Zagoruyko, 2016).
 
 Layout as in the network of Sun et al., CVPR 2019. Convolutions and linear layers start Kaiming-normal (fan-in),
-biases at 0. Batch-norm scales start at 1, the usual choice; that paper's code draws them from U(0, 1) instead.
+biases at 0. Batch-norm scales start at 1, the usual choice; that paper's code draws them from U(0, 1) instead
+(`backbone.uniform_batch_norm`).
 """
 
 from collections import OrderedDict

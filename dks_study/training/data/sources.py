@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dks_study.spec.data import DataSpec
+from dks_study.spec.data import DIGITS_TEST, DataSpec
 from dks_study.training.data.custom import read_callable
 from dks_study.training.data.error import DataError
 from dks_study.training.data.folders import read_folders
@@ -15,7 +15,6 @@ from dks_study.training.data.noise import CIFAR10_CONFUSIONS, next_in_group
 from dks_study.training.data.sets import Source, Split
 from dks_study.training.data.splits import stratified
 
-DIGITS_TEST_IMAGES = 450
 CIFAR100_TRAIN = Path("cifar-100-python", "train")
 
 
@@ -34,7 +33,7 @@ def _digits(spec: DataSpec) -> Source:
     bunch = load_digits()
     images = (bunch.images * 15).astype(np.uint8)  # grey levels 0 to 16 become 0 to 240
     whole = Split(torch.from_numpy(images).unsqueeze(1), torch.from_numpy(bunch.target).long())
-    rest, held_out = stratified(whole.labels, DIGITS_TEST_IMAGES, spec.split_seed)
+    rest, held_out = stratified(whole.labels, DIGITS_TEST, spec.split_seed)
     return Source(whole.take(rest), whole.take(held_out), 10)
 
 

@@ -1,0 +1,75 @@
+"""A trial's place in the plan of a study, and how it is called."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from dks_study.spec.trial import Setting
+
+Phase = Literal["search", "race", "confirm"]
+Choice = Literal["written", "tuned", "both", "back"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A trial to run: search trial `index` of an arm, a finalist on a further seed, or a confirmation on a report seed.
+
+    Attributes:
+        index: position in the arm's search, in its race, or of the seed among the report seeds.
+        member: of several settings of the arm that are confirmed (a Pareto front), which: 1, 2, ...; 0: the only one.
+        repeat: which of the arm's independent searches it belongs to.
+        choice: of a confirmation: the arm as written, what its search chose, or both where that is the arm as written.
+            An arm without a search has nothing but `tuned`. `back`: what it chose, but for one axis.
+        back: the axis whose value as written was put back.
+    """
+
+    arm: str
+    phase: Phase
+    index: int
+    seed: int
+    epochs: int
+    setting: Setting
+    member: int = 0
+    repeat: int = 0
+    choice: Choice = "tuned"
+    back: str = ""
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """What JSON keeps of it; `back` came later and is left out where nothing was put back."""
+        return {key: value for key, value in vars(self).items() if key != "back" or value}
+
+    @property
+    def id(self) -> str:
+        """Readable, unique in the study, safe as a folder name."""
+        if self.phase == "search":
+            return search_id(self.arm, self.index, self.repeat)
+        if self.phase == "race":
+            return f"{self.arm}-race{self.repeat or ''}-{self.index}"
+        which = {"tuned": f"confirm{self.member or ''}", "back": f"back-{self.back}"}.get(self.choice, "written")
+        return f"{self.arm}-{which}-seed{self.seed}"
+
+    @property
+    def name(self) -> str:
+        """What people read, such as `dense/confirm/seed3`, `dense/written/seed3` or `dense/search/2`."""
+        if self.phase != "confirm":
+            return f"{self.arm}/{self.phase}{self.repeat or ''}/{self.index}"
+        tuned = f"{self.arm}#{self.member}" if self.member else self.arm
+        which = {"tuned": f"{tuned}/confirm", "back": f"{self.arm}/back {self.back}"}
+        return f"{which.get(self.choice, f'{self.arm}/written')}/seed{self.seed}"
+
+    @property
+    def rows(self) -> Mapping[str, str]:
+        """From each choice that this confirmation counts for to the row of a table that it belongs to."""
+        rows = {
+            "written": f"{self.arm} (as written)",
+            "tuned": f"{self.arm}#{self.member}" if self.member else self.arm,
+        }
+        if self.choice == "back":
+            return {"back": f"{self.arm} ({self.back} put back)"}
+        return rows if self.choice == "both" else {self.choice: rows[self.choice]}
+
+
+def search_id(arm: str, index: int, repeat: int = 0) -> str:
+    """Return the id of search trial `index` of `arm` in one of its independent searches."""
+    return f"{arm}-search{repeat or ''}-{index}"
