@@ -18,7 +18,7 @@ from dks_study.analysis.statistics.predictions import (
 )
 from dks_study.spec.pairing import MAIN
 from dks_study.study.predictions import Predictions
-from dks_study.study.results import Results, ResultsError
+from dks_study.study.results import Results
 
 REFUSED = {"refusing_10": 0.1, "refusing_20": 0.2}  # shares of the images, the least certain
 
@@ -52,26 +52,25 @@ class Told:
 
 
 def predicted(results: Results) -> Mapping[str, Told]:
-    """Return what trials with predictions say, by row of the study's table; rows without any are not there.
+    """Return what trials with predictions say, by row of the study's table.
 
-    Raises:
-        ResultsError: if trials of a row were tested on other images.
+    Rows without any are not there, nor are those whose seeds were tested on different images.
     """
     trials, found = full_confirmations(results), dict[str, Told]()
     for row in table_rows(results) if len(trials) else ():
         mine = trials[trials["row"] == row.name].sort_values("seed")
         read = zip(mine["seed"], map(results.predictions, mine["trial"]), strict=True)
-        told = _told(row.name, ((int(seed), each) for seed, each in read if each is not None))
+        told = _told(((int(seed), each) for seed, each in read if each is not None))
         found |= {row.name: told} if told else {}
     return found
 
 
-def _told(row: str, trials: Iterable[tuple[int, Predictions]]) -> Told | None:
+def _told(trials: Iterable[tuple[int, Predictions]]) -> Told | None:
     guesses, confidence = dict[int, Array](), dict[int, Array]()
     scores, total, labels = dict[int, dict[str, float]](), None, None
     for seed, each in trials:
         if labels is not None and not np.array_equal(labels, each.labels):
-            raise ResultsError(f"{row}: predictions must be of the same images for every seed, got others for {seed}")
+            return None  # several splits of a set whose test images are drawn by split_seed: no image has all seeds
         labels, log_p = each.labels, log_probabilities(each.logits[MAIN])
         total = log_p if total is None else np.logaddexp(total, log_p)  # one seed after another: they may be large
         guesses[seed], confidence[seed] = log_p.argmax(axis=1), np.exp(log_p.max(axis=1))
