@@ -54,11 +54,8 @@ COMMON = {
 
 # They change no number: a study can go on with others.
 UNHASHED = {"max_failures", "keep", "keep_predictions", "trial.time_limit"}
-_LEFT_OUT: Mapping[str, Any] = {
-    "max_failures": True,
-    "keep": True,
-    "keep_predictions": True,
-    "trial": {"time_limit": True},
+_LEFT_OUT: Mapping[str, Any] = {key: True for key in UNHASHED if "." not in key} | {
+    "trial": {"time_limit": True}
 }  # the same, as pydantic takes it
 
 

@@ -162,10 +162,7 @@ def _better(chosen: Chosen | None, run: Run, epoch: int, accuracy: float) -> Cho
 
 
 def _test(run: Run, chosen: Chosen, *listeners: Listener | None) -> dict[str, float]:
-    """Evaluate the last epoch's weights, which `listeners` hear, and the chosen epoch's on the test set.
-
-    On further test sets the last epoch's alone.
-    """
+    """Evaluate the last epoch's weights, which `listeners` hear, and the chosen epoch's; on further sets the last's."""
     last = _evaluate(run, run.evaluated, run.data.test, "test", *listeners)
     if chosen.epoch == run.trial.epochs:  # the same weights: nothing is looked at twice
         best = {name.replace("test/", "test_chosen/", 1): value for name, value in last.items()}
@@ -236,9 +233,8 @@ def _evaluate(
     for images, targets in evaluation_batches(split, run.team.rank, run.team.size):
         (logits, features), shown = _forward(run, network, images)
         tally.add(run.objective(logits, targets, features=features, images=shown), logits, targets)
-        for listener in listeners:
-            if listener is not None:
-                listener.add(logits, targets)
+        for listener in filter(None, listeners):
+            listener.add(logits, targets)
     return tally.read(prefix)
 
 

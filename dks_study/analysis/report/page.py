@@ -73,8 +73,8 @@ def write_report(results: Results, folder: Path) -> Path:
     grids["one_at_a_time"] = put_back_grid(results)
     grids |= {"gain": gain_grid(results), "costs": cost_grid(results), "exits": exit_grid(results)}
     said = predicted(results)
-    grids |= {"predictions": quality_grid(said), "new_images": image_grid(image_comparisons(results, said))}
-    grids |= {"classes": class_grid(said), "further_tests": further_grid(results)}
+    grids |= {"predictions": quality_grid(said), "classes": class_grid(said), "further_tests": further_grid(results)}
+    grids["new_images"] = image_grid(image_comparisons(results, said))
     sections = [
         _answer(results, table, grids),
         _gain(results, grids["gain"]),

@@ -10,9 +10,9 @@ from dks_study.analysis.rows import TUNED, TableRow, table_rows
 from dks_study.analysis.statistics.estimands import effect
 from dks_study.analysis.statistics.images import draw_of_images, for_new_images
 from dks_study.analysis.statistics.predictions import mcnemar
-from dks_study.analysis.statistics.signflip import LEVEL
 from dks_study.analysis.tables.comparisons import interval_text, repeats_by_seed
 from dks_study.analysis.tables.grid import Cell, Grid, number
+from dks_study.spec.table import LEVEL
 from dks_study.study.results import Results
 
 NOTES = (
