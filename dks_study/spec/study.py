@@ -54,7 +54,10 @@ COMMON = {
 
 # They change no number: a study can go on with others.
 UNHASHED = {"max_failures", "keep", "keep_predictions", "trial.time_limit"}
-_LEFT_OUT: Mapping[str, Any] = {key: True for key in UNHASHED if "." not in key} | {
+_LEFT_OUT: Mapping[str, Any] = {  # the same, as pydantic takes it
+    **dict.fromkeys(("max_failures", "keep", "keep_predictions"), True),
+    "trial": {"time_limit": True},
+}
     "trial": {"time_limit": True}
 }  # the same, as pydantic takes it
 

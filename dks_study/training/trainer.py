@@ -148,8 +148,8 @@ def fit(
                 metrics |= exit_metrics(costs_of, *(each.read(team.size) for each in answers.values()))
         if epoch == trial.epochs and (costs or trial.phase == "confirm"):
             metrics |= _cost(run) | _peak_memory(team)
-        tested = trial.phase == "confirm" and epoch == trial.epochs
-        predicted = predictions.read(team.rank, team.size) if tested and predicting else None
+        asked_for = predicting and trial.phase == "confirm" and epoch == trial.epochs
+        predicted = predictions.read(team.rank, team.size) if asked_for else None
         yield EpochReport(epoch, metrics, run.state(epoch), predicted)
 
 
