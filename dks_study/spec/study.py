@@ -58,8 +58,6 @@ _LEFT_OUT: Mapping[str, Any] = {  # the same, as pydantic takes it
     **dict.fromkeys(("max_failures", "keep", "keep_predictions"), True),
     "trial": {"time_limit": True},
 }
-    "trial": {"time_limit": True}
-}  # the same, as pydantic takes it
 
 
 class StudySpec(Extended):
