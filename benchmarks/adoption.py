@@ -78,7 +78,8 @@ def adopt(
     """Let `study` in `folder` take what it can from `studies`; return what would be trained."""
     folder.mkdir(parents=True, exist_ok=True)
     files, ledger, display = Files(folder, None), Ledger(folder / "ledger.jsonl"), PlainDisplay(Tracker(study))
-    adoption = Adoption(study, files, donors_in(studies, folder, note), DATA, environment(CPU), checkpoints=False)
+    donors, kept = donors_in(studies, folder, note), {"checkpoints": False, "predictions": True}
+    adoption = Adoption(study, files, donors, DATA, environment(CPU), **kept)
     checkpoints, mirror = (
         Checkpoints(study, files, dict.fromkeys(study.arms, 1), None),
         Mirror(study, folder, None, note),

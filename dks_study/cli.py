@@ -112,7 +112,7 @@ def add_where(parser: argparse.ArgumentParser) -> None:
     home = "keep the study there, too, and let trials write there: needed where nodes do not share --results"
     parser.add_argument("--storage", metavar="FOLDER|URL", help=home)
     parser.add_argument(
-        "--disk-gib", metavar="GIB", type=above_0("GiB"), help="what checkpoints may take (all that is free)"
+        "--disk-gib", metavar="GIB", type=above_0("GiB"), help="what checkpoints and predictions may take (all free)"
     )
     reuse = parser.add_mutually_exclusive_group()
     there = "adopt finished trials from the studies there, too: by default from those in --results alone"

@@ -22,12 +22,13 @@ from dks_study.spec.options import OptionParser
 from dks_study.spec.pairing import SCHEMES
 from dks_study.spec.study import StudySpec
 from dks_study.spec.yamldoc import SpecError
-from dks_study.studies import folder_of, reused
+from dks_study.studies import folder_of
 from dks_study.study.adoption import Donor, donors_in
 from dks_study.study.identity import read_origin
 from dks_study.study.ledger import Cell, Record, read_ledger
 from dks_study.study.planner import Planner, planned, planned_trials, trial_of
 from dks_study.study.results import load_study_of
+from dks_study.study.reusing import reused
 from dks_study.study.sealing import RULE
 from dks_study.study.search import optuna_suggest
 from dks_study.study.sources import TRIALS, code_of

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from dks_study.study.export import TrainedNetwork
+    from dks_study.study.predictions import Predictions
     from dks_study.study.results import Results
 
 _STYLE = (
@@ -65,7 +66,7 @@ def run(
         address: of a Ray cluster to join, `auto` or HOST:PORT; by default Ray starts here and ends with the study.
         storage: a folder or a bucket's URL where the study is kept, too, and where trials write.
         optuna_storage: URL of a database that shows the search to optuna-dashboard.
-        disk_gib: what checkpoints may take.
+        disk_gib: what checkpoints and predictions may take.
         mlflow: URI of an MLflow that shows every trial as a run.
         wandb: project of Weights & Biases that does.
         reuse: whether finished trials are adopted from the other studies in `results`; a folder, or the URL of one
@@ -91,6 +92,7 @@ def carry_out(
     use_ray_settings(alone=where["address"] is None)
     from dks_study.engine.session import Where, publish, running
     from dks_study.study.provenance import other_results
+    from dks_study.study.reusing import reused
     from dks_study.watch.recorders import display
 
     folder = folder_of(study, results)
@@ -214,6 +216,30 @@ class StudyResults:
         best = confirmed.set_index("trial")["val/top1/main"]
         return load_trained(max(kept, key=lambda folder: best[folder.name]), exit)
 
+    def predictions(self, arm: str) -> Mapping[int, "Predictions"]:
+        """Return what the confirmed trials of `arm` said of the test images, by seed: logits [N, C] and labels [N].
+
+        Trials that kept none are not there: of a study from before there were any, or with `keep_predictions: none`.
+
+        Raises:
+            Problem: if there is no such arm.
+        """
+        mine = self.trials[(self.trials["row"] == self._row(arm)) & (self.trials["phase"] == "confirm")]
+        known = zip(mine["seed"], map(self.found.predictions, mine["trial"]), strict=True)
+        return {int(seed): each for seed, each in known if each is not None}
+
+    def quality(self) -> "pd.DataFrame":
+        """Return how good predictions are beyond their error: a row per trial, as the report has it over seeds.
+
+        Columns: row (of the table), seed, error (%), nll (nats), brier (0 to 2), ece (%: 15 bins of equally many
+        images), calibration (%²: squared, corrected for sampling), refusing_10 and refusing_20 (error in % when so many
+        percent are refused), and branches (error in % of all classifiers together) where those were kept.
+        """
+        from dks_study.analysis.predicted import predicted
+        from dks_study.analysis.tables.predictions import quality
+
+        return quality(predicted(self.found))
+
     def report(self) -> Path:
         """Write report.html and the tables for LaTeX into the folder; return the report's path."""
         from dks_study.analysis.report.page import write_report
@@ -252,32 +278,6 @@ class StudyResults:
         if arm not in rows:
             raise Problem(f"arm: must be a row of the table ({', '.join(rows)}), got {arm!r}")
         return arm
-
-
-def reused(results: Path, reuse: bool | str | Path) -> tuple[Path, ...]:
-    """Return the folders of the studies from which trials are adopted."""
-    from dks_study.study.adoption import studies_in
-
-    if reuse is False:
-        return ()
-    return (*studies_in(results), *([] if reuse is True else _donors_at(str(reuse))))
-
-
-def _donors_at(place: str) -> list[Path]:
-    """Return the folders of the studies at `place`: a folder, or the URL of a bucket's folder."""
-    from dks_study.study.adoption import ReuseError, studies_in
-    from dks_study.study.failures import first_line
-    from dks_study.study.home import shown
-    from dks_study.study.pulling import pulled
-
-    try:
-        found = studies_in(pulled(place) if "://" in place else Path(place))
-    except OSError as error:
-        raise ReuseError(f"--reuse {shown(place)}: {first_line(error)}") from error
-    if not found:
-        rule = "must be the folder of a study, or hold some; there is no ledger.jsonl"
-        raise ReuseError(f"--reuse {shown(place)}: {rule}")
-    return found
 
 
 def _json(key: str, value: object) -> str:

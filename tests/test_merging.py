@@ -13,13 +13,15 @@ from collections import Counter
 from dataclasses import asdict, replace
 
 import adoption
+import numpy as np
 import pytest
 from halves import SEEDS, copies, everything, finished, in_ledger, made_apart, make, merge, refused, study_of
 from whole_studies import ROOT, finish, lasting, records, same_tables, study_folder
 
 from dks_study.spec.files import changed_study
-from dks_study.studies import folder_of
+from dks_study.studies import folder_of, read
 from dks_study.study.ledger import read_ledger, read_outcome
+from dks_study.study.predictions import write_predictions
 from dks_study.study.results import load_study_of
 
 
@@ -65,6 +67,15 @@ def test_each_line_says_where_it_is_from_and_all_sessions_are_kept(made, tmp_pat
     sessions = [json.loads((side / "provenance.json").read_text())["sessions"] for side in made[:2]]
     assert sorted(map(json.dumps, kept["sessions"])) == sorted({json.dumps(each) for side in sessions for each in side})
     assert set(kept["adopted"]) == {side.name for side in made[:2]}
+
+
+def test_predictions_come_along_as_links(sides, tmp_path):
+    theirs = min(sides[0].glob("trials/*-seed*"))
+    write_predictions(theirs, ["main"], np.eye(3, dtype=np.float32)[None], np.arange(3))
+    folder = merge(*sides, into=tmp_path / "results")
+    assert (folder / "trials" / theirs.name / "predictions.npz").samefile(theirs / "predictions.npz")
+    assert read(folder).found.predictions(theirs.name).labels.tolist() == [0, 1, 2]
+    assert [path.parent.name for path in folder.glob("trials/*/predictions.npz")] == [theirs.name]
 
 
 def test_best_checkpoints_come_along_as_links(made, tmp_path):

@@ -118,7 +118,7 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _recipe(key: str) -> bool:
     budget = key in ("epochs", *SPLIT)
-    return not budget and not key.startswith(NOT_RECIPE) and key not in NOT_RECIPE_DATA
+    return not budget and not key.startswith((*NOT_RECIPE, "data.tests.")) and key not in NOT_RECIPE_DATA
 
 
 def _value(value: object) -> object:

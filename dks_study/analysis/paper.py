@@ -1,8 +1,10 @@
-"""Published numbers with their sources: paper.csv as a frame, and the rows of one data set."""
+"""Published numbers with their sources: paper.csv as a frame, and the rows of one data set, also as a table."""
 
 from pathlib import Path
 
 import pandas as pd
+
+from dks_study.analysis.tables.grid import Cell, Grid
 
 PATH = Path(__file__).parent / "paper.csv"
 COLUMNS = ("network", "dataset", "method", "metric", "value", "std", "runs", "source", "trust")
@@ -39,3 +41,10 @@ def published(dataset: str) -> pd.DataFrame:
     """Return the rows on errors and accuracies of `dataset`, named as in DataSpec (cifar100, imagenet)."""
     frame = load_paper()
     return frame[(frame["dataset"] == dataset) & frame["metric"].str.contains("error|accuracy")].reset_index(drop=True)
+
+
+def published_grid(dataset: str) -> Grid:
+    """Return `published` as a table; no row where there are none."""
+    header = ("network", "method", "metric", "value", "std", "runs", "trust", "source")
+    rows = published(dataset).astype(object).fillna("").astype(str).to_dict("records")
+    return Grid(f"Published for {dataset}", header, tuple(tuple(Cell(row[name]) for name in header) for row in rows))

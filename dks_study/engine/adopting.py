@@ -19,7 +19,8 @@ def adoption_for(
     """Return what takes trials for `study` from other `studies`; `data` is the fingerprint of its data."""
     donors = donors_in(studies, files.folder, note)
     there = _environment_of_trials(study.trial.resources) if donors else {}
-    return Adoption(study, files, donors, data, there, checkpoints=study.keep == "all")
+    kept = {"checkpoints": study.keep == "all", "predictions": study.keep_predictions != "none"}
+    return Adoption(study, files, donors, data, there, **kept)
 
 
 def _environment_of_trials(resources: ResourceSpec) -> Mapping[str, str]:

@@ -12,7 +12,6 @@ from dks_study.spec.trial import TrialSpec
 from dks_study.study.failures import causes, is_disk_full, refused_memory
 from dks_study.study.ledger import ERROR, OUTCOME, Outcome
 from dks_study.study.stopping import Watch
-from dks_study.study.storage import Place
 from dks_study.study.trial import run_trial
 from dks_study.training.compute import own_device
 
@@ -34,7 +33,7 @@ def run_cell(config: dict[str, Any], data: SharedData) -> None:
             train_in_group(trial, config, data)
         else:
             with limited(place, config["limit_s"]):
-                _train_here(trial, place, config["watch"], data)
+                _train_here(trial, config, data)
     except Exception as error:
         if is_disk_full(error):
             tune.report({NO_MORE: NO_ROOM})
@@ -47,7 +46,8 @@ def run_cell(config: dict[str, Any], data: SharedData) -> None:
             raise
 
 
-def _train_here(trial: TrialSpec, place: Place, watch: dict[str, Any] | None, data: SharedData) -> None:
+def _train_here(trial: TrialSpec, config: dict[str, Any], data: SharedData) -> None:
+    place, watch = config["place"], config["watch"]
     with place.opened(writer=True) as (folder, push):
 
         def report(metrics: dict[str, float]) -> None:
@@ -55,4 +55,4 @@ def _train_here(trial: TrialSpec, place: Place, watch: dict[str, Any] | None, da
             tune.report(metrics)
 
         stops = Watch.read(watch) if watch else None
-        run_trial(trial, folder, own_device(trial.resources), report, stops, data)
+        run_trial(trial, folder, own_device(trial.resources), report, stops, data, config["keep_predictions"])

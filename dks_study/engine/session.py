@@ -37,7 +37,7 @@ from dks_study.study.retrying import try_again
 from dks_study.study.search import optuna_suggest
 from dks_study.study.storage import Files
 from dks_study.study.weights import look_at_weights
-from dks_study.training.arm_checks import StudyError, check_arms
+from dks_study.training.arm_checks import StudyError, check_arms, prediction_sizes
 from dks_study.watch.mirror import Mirror
 from dks_study.watch.progress import Display
 
@@ -58,7 +58,7 @@ class Where:
     Attributes:
         address: of a Ray cluster to join; None starts one here.
         optuna_storage: URL of the database that shows the search, instead of a journal file in the results.
-        disk_gib: what checkpoints may take; None: what the disk has.
+        disk_gib: what checkpoints and predictions may take; None: what the disk has.
         storage: folder or URL of a bucket's folder that is kept up to date, and where trials write; None: they write
             into the results folder, which every node sees.
         reuse: folders of other studies, from which finished trials are adopted.
@@ -137,7 +137,8 @@ def _run(study: StudySpec, files: Files, display: Display, where: Where, undo: E
         data = look_at_data(study, folder, display.note)
         display.note(f"Data: {data.found}")
         weights = look_at_weights(study, folder, display.note)
-        checkpoints = Checkpoints(study, files, check_arms(study), where.disk_gib)
+        sizes, predictions = check_arms(study), prediction_sizes(study)
+        checkpoints = Checkpoints(study, files, sizes, where.disk_gib, predictions)
         for known in record.records:
             checkpoints.settled(known)  # a crash may have come before their checkpoints were deleted
     mirror = Mirror(study, folder, where.optuna_storage, display.note)  # a refused study leaves none

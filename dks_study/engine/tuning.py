@@ -104,11 +104,10 @@ class PlannedSearch(Searcher):  # type: ignore[misc]  # Ray has no types
         return self._start(step)
 
     def _room(self) -> bool:
-        if self._hands.checkpoints.has_room():
-            return True
-        if not self._cells:
+        has_room = self._hands.checkpoints.has_room()
+        if not has_room and not self._cells:
             self.error = StudyError(f"{self._hands.files.folder}: {NO_ROOM}")
-        return False
+        return has_room
 
     def _next(self, may_begin: Callable[[Sequence[Cell]], bool] | None = None) -> Cell | Step:
         while isinstance(step := self._planner.next(may_begin), Cell):
@@ -162,6 +161,7 @@ class PlannedSearch(Searcher):  # type: ignore[misc]  # Ray has no types
             "watch": asdict(watch) if watch else None,
             "code": self._hands.code,
             "limit_s": self._study.trial.time_limit_s,
+            "keep_predictions": self._study.keep_predictions,
         }
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:

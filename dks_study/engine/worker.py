@@ -79,4 +79,6 @@ def _train_loop(packed: dict[str, Any]) -> None:
             push()
             ray.train.report(metrics)
 
-        run_trial(trial, folder, ray.train.torch.get_device(), report, watch, config["data"])
+        run_trial(
+            trial, folder, ray.train.torch.get_device(), report, watch, config["data"], config["keep_predictions"]
+        )

@@ -10,7 +10,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from dks_study.spec.base import Fraction, Seed, Spec
+from dks_study.spec.base import Extended, Fraction, Name, Seed
 
 DOWNLOADED = ("cifar10", "cifar100", "fashion_mnist", "svhn", "stl10")
 FOLDERS = ("imagenet", "image_folder")
@@ -22,7 +22,7 @@ _CALLABLE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 DIGITS, DIGITS_TEST = 1797, 450  # images; the test images are drawn by split_seed, as those of no other set are
 
 
-class DataSpec(Spec):
+class DataSpec(Extended):
     """The data set, how it is split, and what is done to the training images and labels.
 
     Attributes:
@@ -59,7 +59,12 @@ class DataSpec(Spec):
             `image_pixels`. torchvision: shorter side to 256, bilinear, centre crop of 224. squash: to 256 x 256
             whatever the shape, bicubic, centre crop of 224 (the authors' test images).
         decode_workers: processes that decode files for each training process; 0: the training process does.
+        tests: further test sets by name, shifted ones perhaps: a folder with the folders of the classes, or
+            `package.module:callable`, which returns test_images and test_labels. Each is looked at once, when the test
+            set is, with the last epoch's weights (`test_NAME/top1/main`); the same in the whole study.
     """
+
+    LATER = ("tests",)
 
     name: str
     root: str | None = None
@@ -84,6 +89,11 @@ class DataSpec(Spec):
     image_pixels: int | None = Field(default=None, ge=8, le=2048)
     evaluation: Literal["torchvision", "squash"] = "torchvision"
     decode_workers: int = Field(default=0, ge=0)
+    tests: dict[Name, str] = Field(default={})
+
+    def __hash__(self) -> int:
+        """Depend on all values; pydantic's own cannot hash a mapping."""
+        return hash(self.model_dump_json())
 
     @property
     def on_disk(self) -> bool:
@@ -120,9 +130,19 @@ class DataSpec(Spec):
 
     @model_validator(mode="after")
     def _the_set_is_known(self) -> Self:
-        if self.name not in NAMES and not _CALLABLE.fullmatch(self.name):
+        if self.name not in NAMES and not is_callable(self.name):
             known = ", ".join(NAMES)
             raise ValueError(f"name: must be {known}, or package.module:callable, got {self.name!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _tests_have_names_and_places(self) -> Self:
+        if "chosen" in self.tests:
+            rule = "must have another name, as test_chosen is of the epoch that validation chose"
+            raise ValueError(f"tests.chosen: {rule}, got {self.tests['chosen']!r}")
+        for name, place in self.tests.items():
+            if not place:
+                raise ValueError(f"tests.{name}: must be a folder or package.module:callable, got {place!r}")
         return self
 
     @model_validator(mode="after")
@@ -158,6 +178,11 @@ class DataSpec(Spec):
             value = getattr(self, key)
             if value != type(self).model_fields[key].default:
                 raise ValueError(f"{key}: must be left out for {self.name}{reason}, got {value}")
+
+
+def is_callable(place: str) -> bool:
+    """Does `place` name a function, package.module:callable, and no folder?"""
+    return _CALLABLE.fullmatch(place) is not None
 
 
 _ON_BATCHES = (

@@ -13,7 +13,7 @@ from dks_study.spec.branches import auto_recipes
 from dks_study.spec.matching import MatchSpec, read_matches
 from dks_study.spec.search import LENGTH, AxisSpec, SearchSpec
 from dks_study.spec.table import MOST_LOOKS, TableSpec
-from dks_study.spec.trial import RunSpec, Setting, TrialSpec
+from dks_study.spec.trial import KeepPredictions, RunSpec, Setting, TrialSpec
 
 _TIME, _SECONDS = re.compile(r"(\d+(?:\.\d+)?)([smh])"), {"s": 1, "m": 60, "h": 3600}
 
@@ -48,17 +48,16 @@ class CommonRunSpec(RunSpec):
 COMMON = {
     *("epochs", "resources", "compute", "exits", "time_limit"),
     *("data.name", "data.root", "data.validation_fraction", "data.split_seed"),
-    *("data.in_memory", "data.image_pixels", "data.evaluation"),
+    *("data.in_memory", "data.image_pixels", "data.evaluation", "data.tests"),
 }
 
 
 # They change no number: a study can go on with others.
-UNHASHED = {"max_failures", "keep", "trial.time_limit"}
-_LEFT_OUT: Mapping[str, Any] = {
-    "max_failures": True,
-    "keep": True,
+UNHASHED = {"max_failures", "keep", "keep_predictions", "trial.time_limit"}
+_LEFT_OUT: Mapping[str, Any] = {  # the same, as pydantic takes it
+    **dict.fromkeys(("max_failures", "keep", "keep_predictions"), True),
     "trial": {"time_limit": True},
-}  # the same, as pydantic takes it
+}
 
 
 class StudySpec(Extended):
@@ -80,6 +79,8 @@ class StudySpec(Extended):
         out_of_memory: what becomes of a trial that ran out of memory: it has failed, or it is trained anew with the
             same batches in twice as many parts (`optimiser.accumulate`), and again until there are two images in each.
         keep: checkpoints that stay when a trial has ended: of the best confirmed trial of each row, all, or none.
+        keep_predictions: whose logits of the test images every confirmation keeps: of main, of all classifiers of the
+            network that ships, or of none.
     """
 
     LATER = ("splits",)
@@ -95,6 +96,7 @@ class StudySpec(Extended):
     max_failures: int = Field(default=1, ge=0)
     out_of_memory: Literal["fail", "accumulate"] = "fail"
     keep: Literal["best_per_arm", "all", "none"] = "best_per_arm"
+    keep_predictions: KeepPredictions = "main"
     table: TableSpec
 
     @model_validator(mode="after")

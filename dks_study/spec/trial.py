@@ -22,6 +22,7 @@ from dks_study.spec.terms import OF_IMAGES, check_terms
 
 Scalar = bool | int | float | str
 Setting = Mapping[str, Scalar]
+KeepPredictions = Literal["all", "main", "none"]
 
 
 class ResourceSpec(Spec):
@@ -189,6 +190,11 @@ class RunSpec(Extended):
     def classifiers(self) -> tuple[str, ...]:
         """Names of all classifiers: a teacher's, the peers', ensembles, then the own, shallow to deep, `main` last."""
         return classifier_names(self.branches, self.peers, self.teacher, self.ensemble)
+
+    def predicting(self, keep: KeepPredictions) -> tuple[str, ...]:
+        """Return the classifiers whose predictions are kept, `main` last: none of a peer's or a teacher's."""
+        own = [name for name in self.classifiers if network_of(name) == network_of(MAIN)]
+        return {"all": tuple(own), "main": (MAIN,), "none": ()}[keep]
 
 
 def _check_branches(backbone: BackboneSpec, branches: BranchSpec, prefix: str) -> None:

@@ -2,9 +2,10 @@
 
 A trial is taken if it has the identity of one that is to be run (identity.py), completed all its epochs in one piece,
 and would not have been stopped by the bars of this study's search. Its small files are read once, and what is looked at
-is what is then written, whatever becomes of the donor meanwhile; checkpoints are hard links where that is possible. A
-trial is taken whole or not at all: its folder appears under its name when all in it is right, its outcome included; a
-crash before that leaves nothing, one after it a trial that is settled as any other whose line in the ledger is missing.
+is what is then written, whatever becomes of the donor meanwhile; checkpoints and predictions are hard links where that
+is possible. A trial is taken whole or not at all, but for predictions, without which it is the same trial: its folder
+appears under its name when all in it is right, its outcome included; a crash before that leaves nothing, one after it a
+trial that is settled as any other whose line in the ledger is missing.
 """
 
 import json
@@ -32,6 +33,7 @@ from dks_study.study.ledger import (
     outcome_text,
     read_ledger,
 )
+from dks_study.study.predictions import FILE as PREDICTIONS
 from dks_study.study.results import ResultsError, load_study_of
 from dks_study.study.sealing import Plan, plan_of
 from dks_study.study.stopping import Watch
@@ -118,6 +120,7 @@ class Adoption:
         environment: Mapping[str, str],
         *,
         checkpoints: bool,
+        predictions: bool,
     ) -> None:
         """Take from `donors`.
 
@@ -128,8 +131,10 @@ class Adoption:
             data: fingerprint of the data of this study.
             environment: what a trial of this study would be trained with.
             checkpoints: whether this study wants a trial's checkpoints whatever its result.
+            predictions: whether it wants its predictions, if they were kept: a trial is taken without them, too.
         """
-        self._files, self.data, self._environment, self._checkpoints = files, data, environment, checkpoints
+        self._files, self.data, self._environment = files, data, environment
+        self._checkpoints, self._predictions = checkpoints, predictions
         self._question, self._plan = study.name, plan_of(study)
         self._studies = dict[Path, StudySpec | None]()  # of donors of confirmations
         self.donors, self._donors = tuple(donors), dict[str, list[Donor]]()
@@ -195,10 +200,10 @@ class Adoption:
         there, here = str(donor.folder), str(copy)
         for name, each in content.items():
             Path(os.path.join(here, name)).write_bytes(each)
-        for name in _LINKED:
+        for name in (*_LINKED, *([PREDICTIONS] if self._predictions else [])):
             if os.path.exists(os.path.join(there, name)):
                 link(os.path.join(there, name), os.path.join(here, name))
-            elif self._checkpoints:
+            elif self._checkpoints and name in _LINKED:
                 raise UnfitError("keep: all, and its checkpoints were deleted there")
         return copy
 
@@ -276,7 +281,7 @@ def _is_trial(content: bytes, trial: TrialSpec) -> bool:
 
 
 def link(source: str, target: str) -> None:
-    """Link or copy a checkpoint, which is replaced where it changes, and never written into."""
+    """Link or copy a checkpoint or predictions, which are replaced where they change, and never written into."""
     try:
         os.link(source, target)
     except OSError:

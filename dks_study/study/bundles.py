@@ -18,7 +18,7 @@ from dks_study.study.crate import METADATA, SHA256
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the first time that a zip can hold
 _READABLE_FILE = 0o100644 << 16
-_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_PLAIN = re.compile(r"(trials/[A-Za-z0-9][A-Za-z0-9._-]*/)?[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 class BundleError(Problem, ValueError):
@@ -52,6 +52,7 @@ def opened(path: Path) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="dks_study-") as scratch:
         for name, content in _unpacked(path).items():
+            (Path(scratch) / name).parent.mkdir(parents=True, exist_ok=True)
             (Path(scratch) / name).write_bytes(content)
         yield Path(scratch)
 

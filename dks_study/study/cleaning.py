@@ -1,8 +1,9 @@
 """What checkpoints and scratch of a study take, said and freed: dks-study clean FOLDER.
 
 Checkpoints of finished trials go, all of them or all but confirmed ones (--keep-best), and what Ray has left in the
-scratch folder. Ledger, descriptions, epochs, tables and the checkpoints of unfinished trials, from which these go on,
-always stay.
+scratch folder. Predictions of finished trials go where that is asked for (--predictions): what the report says of them
+can then be had again by training alone. Ledger, descriptions, epochs, tables and the checkpoints of unfinished trials,
+from which these go on, always stay.
 """
 
 import fcntl
@@ -16,6 +17,7 @@ from dks_study.spec.base import Problem
 from dks_study.spec.options import OptionParser
 from dks_study.study.holder import LOCK, holder_of
 from dks_study.study.ledger import read_ledger
+from dks_study.study.predictions import FILE as PREDICTIONS
 from dks_study.study.results import load_study_of
 from dks_study.study.storage import CHECKPOINTS, SCRATCH
 
@@ -50,21 +52,24 @@ def main(words: Sequence[str]) -> int:
     parser = OptionParser(prog="dks-study clean", description="Free what checkpoints and scratch of a study take.")
     parser.add_argument("folder", metavar="FOLDER", help="of the study")
     parser.add_argument("--keep-best", action="store_true", help="keep checkpoints of confirmed trials, to export them")
+    parser.add_argument("--predictions", action="store_true", help="free the predictions on test images, too")
     parser.add_argument("--dry-run", action="store_true", help="say what would go, free nothing")
     options = parser.parse_args(list(words))
     folder = Path(options.folder)
     load_study_of(folder)
     with _nobody_else(folder):
-        checkpoints, scratch = checkpoints_of(folder, keep_best=options.keep_best), scratch_of(folder)
-        for path in () if options.dry_run else (*checkpoints.paths, *scratch.paths):
+        waste = {"checkpoints of finished trials": checkpoints_of(folder, keep_best=options.keep_best)}
+        waste |= {"predictions of finished trials": predictions_of(folder)} if options.predictions else {}
+        waste |= {"scratch": scratch_of(folder)}
+        for path in () if options.dry_run else [path for each in waste.values() for path in each.paths]:
             if path.is_dir():
                 shutil.rmtree(path)
             else:
                 path.unlink()
     verb = "would be freed" if options.dry_run else "freed"
-    for name, waste in (("checkpoints of finished trials", checkpoints), ("scratch", scratch)):
-        shared = f" ({waste.shared / MIB:.1f} MiB more are held by other studies, too)" if waste.shared else ""
-        print(f"{name}: {waste.taken / MIB:.1f} MiB {verb}{shared}")
+    for name, each in waste.items():
+        shared = f" ({each.shared / MIB:.1f} MiB more are held by other studies, too)" if each.shared else ""
+        print(f"{name}: {each.taken / MIB:.1f} MiB {verb}{shared}")
     return 0
 
 
@@ -77,6 +82,13 @@ def checkpoints_of(folder: Path, *, keep_best: bool) -> Waste:
     finished = [record.cell for record in read_ledger(folder / "ledger.jsonl")]
     going = [cell.id for cell in finished if not (keep_best and cell.phase == "confirm")]
     paths = [folder / "trials" / trial / name for trial in going for name in CHECKPOINTS]
+    return _waste(tuple(path for path in paths if path.is_file()))
+
+
+def predictions_of(folder: Path) -> Waste:
+    """Return the predictions of finished trials; raises as `checkpoints_of`."""
+    finished = [record.cell.id for record in read_ledger(folder / "ledger.jsonl")]
+    paths = [folder / "trials" / trial / PREDICTIONS for trial in finished]
     return _waste(tuple(path for path in paths if path.is_file()))
 
 

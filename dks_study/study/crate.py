@@ -22,7 +22,9 @@ FILES = {
     "CITATION.cff": "How to cite the software and the method",
     "LICENSE": "Under which licence the results may be used",
 }
+_PREDICTIONS = "What a trial says of each test image: logits (NumPy)"
 _FORMATS = {
+    "npz": "application/zip",
     "json": "application/json",
     "jsonl": "application/jsonl",
     "parquet": "application/vnd.apache.parquet",
@@ -87,7 +89,7 @@ def _file(name: str, content: bytes) -> dict[str, Any]:
         "@id": name,
         "@type": "File",
         "name": name,
-        "description": FILES[name],
+        "description": FILES.get(name, _PREDICTIONS),
         "encodingFormat": _FORMATS.get(name.rpartition(".")[2], "text/plain"),
         "contentSize": str(len(content)),
         SHA256: hashlib.sha256(content).hexdigest(),

@@ -26,6 +26,7 @@ from dks_study.study.keeping import Checkpoints
 from dks_study.study.ledger import Cell, Ledger, Record
 from dks_study.study.mixing import MergeError, Side
 from dks_study.study.planner import Planner, planned_trials, trial_of
+from dks_study.study.predictions import FILE as PREDICTIONS
 from dks_study.study.provenance import write_provenance
 from dks_study.study.sealing import plan_of
 from dks_study.study.search import optuna_suggest
@@ -180,11 +181,11 @@ def _taken(
 
 
 def _copy(place: Path, target: Path) -> None:
-    """Copy a trial's files, its checkpoints as hard links; one that was lost early may have left none."""
+    """Copy a trial's files, its large ones as hard links; one that was lost early may have left none."""
     target.mkdir(parents=True)
     names = sorted(path.name for path in place.iterdir() if path.is_file()) if place.exists() else []
     for name in names:
-        if name in CHECKPOINTS:
+        if name in (*CHECKPOINTS, PREDICTIONS):
             link(str(place / name), str(target / name))
         elif name != LOCK:
             shutil.copyfile(place / name, target / name)

@@ -1,8 +1,8 @@
 """A study's results as tidy frames: one row per trial, one row per epoch. Reads files alone; no torch, no ray."""
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -12,6 +12,7 @@ from dks_study.spec.base import Problem
 from dks_study.spec.study import StudySpec
 from dks_study.study.bundles import opened
 from dks_study.study.ledger import Record, read_epochs, read_ledger, read_seal
+from dks_study.study.predictions import Predictions, predictions_in
 from dks_study.study.provenance import PROVENANCE, ProvenanceError, read_provenance
 from dks_study.study.sealing import Plan, changes
 
@@ -22,13 +23,15 @@ class ResultsError(Problem, ValueError):
 
 @dataclass(frozen=True)
 class Results:
-    """The study as it was run, its settled trials, and every epoch of them."""
+    """The study as it was run, its settled trials, every epoch of them, and predictions where they were kept."""
 
     study: StudySpec
     # arm, row (of a table), phase, repeat, choice, seed, index, epochs, status, error, accumulate, setting/KEY, and the
     # last epoch's metrics; a confirmation that counts for two rows is there twice
     trials: pd.DataFrame
     epochs: pd.DataFrame  # trial, arm, phase, seed, epoch, and metrics
+    # of a trial, by its name, or None; those of a folder are read when they are asked for, those of a bundle with it
+    predictions: Callable[[str], Predictions | None] = lambda _: None
 
 
 def load_results(path: Path) -> Results:
@@ -39,14 +42,21 @@ def load_results(path: Path) -> Results:
         BundleError: if it is a file and no bundle, or a damaged one.
     """
     with opened(path) as folder:
-        return _results_in(folder)
+        found = _results_in(folder)
+        return found if folder == path else replace(found, predictions=_all_predictions(found).get)
 
 
 def _results_in(folder: Path) -> Results:
     for name in ("provenance.json", "trials.parquet", "epochs.parquet"):
         if not (folder / name).is_file():
             raise ResultsError(f"{folder}: not the results of a study: {name} is missing")
-    return Results(load_study_of(folder), _read(folder / "trials.parquet"), _read(folder / "epochs.parquet"))
+    trials, epochs = (_read(folder / name) for name in ("trials.parquet", "epochs.parquet"))
+    return Results(load_study_of(folder), trials, epochs, predictions_in(folder))
+
+
+def _all_predictions(results: Results) -> dict[str, Predictions | None]:
+    trials = map(str, results.trials["trial"]) if len(results.trials) else ()
+    return {trial: results.predictions(trial) for trial in trials}
 
 
 def load_study_of(folder: Path) -> StudySpec:

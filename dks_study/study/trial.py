@@ -5,6 +5,7 @@
                 epochs.jsonl   one line of metrics per epoch
                 last.pt        the state after the last whole epoch
                 best.pt        that of the epoch with the best validation accuracy (the last one of equals)
+                predictions.npz   what it says of each test image, if it is a confirmation that keeps them
                 parts.json     in how many parts each batch is trained since the trial ran out of memory
                 error.txt      what ended the latest attempt, if an error did
                 log.txt        what happened when
@@ -18,7 +19,7 @@ import json
 import os
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,10 +28,11 @@ import torch
 
 from dks_study.spec.data import DataSpec
 from dks_study.spec.objectives import ACCURACY
-from dks_study.spec.trial import TrialSpec
+from dks_study.spec.trial import KeepPredictions, TrialSpec
 from dks_study.study.failures import causes, first_line
 from dks_study.study.identity import keep_origin
 from dks_study.study.ledger import EPOCHS, ERROR, OUTCOME, Outcome, read_epochs, write_outcome, write_whole
+from dks_study.study.predictions import write_predictions
 from dks_study.study.stopping import Watch
 from dks_study.training.checkpoint import State, load_state
 from dks_study.training.compute import keep_to_share
@@ -49,9 +51,11 @@ def run_trial(
     report: Callable[[dict[str, float]], None],
     watch: Watch | None = None,
     read: Callable[[DataSpec], DataSet] = load,
+    keep_predictions: KeepPredictions = "none",
 ) -> None:
     """Train `trial` in `folder`, calling `report` with `epoch` and its metrics after every epoch.
 
+    `keep_predictions` says whose logits of the test images a confirmation leaves; that changes no number.
     A trial that diverges, or is stopped early by `watch`, ends normally (its outcome says so). Any other error is
     written to error.txt and raised.
     """
@@ -59,7 +63,7 @@ def run_trial(
     folder.mkdir(parents=True, exist_ok=True)
     with _alone_in(folder) if team.rank == 0 else nullcontext():
         try:
-            _train(trial, folder, team, report, watch, read)
+            _train(trial, folder, team, report, watch, read, trial.predicting(keep_predictions))
         except Exception:
             with suppress(OSError):  # the disk may be full
                 (folder / ERROR).write_text(traceback.format_exc(), encoding="utf-8")
@@ -111,6 +115,7 @@ def _train(
     report: Callable[[dict[str, float]], None],
     watch: Watch | None,
     read: Callable[[DataSpec], DataSet],
+    predicting: Sequence[str],
 ) -> None:
     keep_to_share(trial, team.device)
     state = load_state(folder / "last.pt", trial.content_hash())
@@ -134,7 +139,8 @@ def _train(
         why = watch.verdict(steps)
         if why is not None or (state and state.epoch == trial.epochs):
             report(metrics)  # nothing is left to do: Tune still waits for a report
-        for epoch in fit(trial, read(trial.data), team, state, chosen, costs=watch.costs) if why is None else ():
+        data = read(trial.data) if why is None else None
+        for epoch in fit(trial, data, team, state, chosen, costs=watch.costs, predicting=predicting) if data else ():
             metrics = {"epoch": float(epoch.epoch), **epoch.metrics}
             if team.rank == 0:
                 best = max(best, metrics[ACCURACY])
@@ -167,6 +173,9 @@ def _chosen(trial: TrialSpec, folder: Path, state: State | None, kept: list[dict
 
 
 def _keep(folder: Path, epoch: EpochReport, metrics: dict[str, float], *, is_best: bool) -> None:
+    if epoch.predicted:  # before the epoch counts as trained, as it is then never looked at again
+        names, logits, labels = epoch.predicted
+        write_predictions(folder, names, logits.numpy(), labels.numpy())
     # The line first: after a crash between the two the epoch is trained again and its line replaced.
     with (folder / EPOCHS).open("a", encoding="utf-8") as file:
         file.write(json.dumps(metrics) + "\n")

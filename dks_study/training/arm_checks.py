@@ -9,8 +9,9 @@ from torch.overrides import TorchFunctionMode
 from dks_study.method.networks import Network, build_network
 from dks_study.spec.base import Problem
 from dks_study.spec.study import StudySpec, arm_run
-from dks_study.spec.trial import RunSpec
+from dks_study.spec.trial import KeepPredictions, RunSpec
 from dks_study.training.data import DataSet, batch_sizes, load
+from dks_study.training.predicting import predicted_bytes
 
 _MOMENTS = {"sgd": 1, "adamw": 2}  # what the optimiser keeps of each weight
 
@@ -38,6 +39,20 @@ def check_arms(study: StudySpec) -> dict[str, int]:
         copies = 1 + _MOMENTS[optimiser.name] + bool(optimiser.ema_decay)
         sizes[arm] = copies * sum(tensor.nbytes for tensor in network.state_dict().values())
     return sizes
+
+
+def prediction_sizes(study: StudySpec) -> dict[str, int]:
+    """Return the size of the predictions that a confirmation keeps, in bytes by arm.
+
+    Raises:
+        DataError: if the data cannot be had.
+    """
+    return {arm: _prediction_bytes(arm_run(study, arm, {}), study.keep_predictions) for arm in study.arms}
+
+
+def _prediction_bytes(run: RunSpec, keep: KeepPredictions) -> int:
+    data, classifiers = load(run.data), len(run.predicting(keep))
+    return predicted_bytes(classifiers, len(data.test), data.classes) if classifiers else 0
 
 
 def hollow_network(arm: str, run: RunSpec, data: DataSet) -> Network:

@@ -5,7 +5,7 @@ float32 [B, classes] where images are mixed.
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -38,16 +38,22 @@ from dks_study.training.data import (
 from dks_study.training.early_exits import Answers, exit_metrics
 from dks_study.training.metrics import Tally
 from dks_study.training.optim import build_optimiser, lr_at, prepare_step, take_step
+from dks_study.training.predicting import Listener, Predicted, Predicting
 from dks_study.training.team import Team, check_finite, share_buffers
 
 
 @dataclass(frozen=True)
 class EpochReport:
-    """After `epoch` (1-based): flat metrics such as val/top1/main, and the state to go on from."""
+    """After `epoch` (1-based): flat metrics such as val/top1/main, and the state to go on from.
+
+    Attributes:
+        predicted: of the test images, after the last epoch of a confirmation, where they were asked for.
+    """
 
     epoch: int
     metrics: dict[str, float]
     state: State
+    predicted: Predicted | None = None
 
 
 @dataclass(frozen=True)
@@ -108,13 +114,14 @@ def fit(
     chosen: Chosen | None = None,
     *,
     costs: bool = False,
+    predicting: Sequence[str] = (),
 ) -> Iterator[EpochReport]:
     """Train `trial` and yield a report after every epoch that is still to do, after `resume` with its `chosen` epoch.
 
-    The test set is looked at once, after the last epoch of a `confirm` trial, with the last epoch's weights (test/) and
-    with those of the epoch that validation chose (test_chosen/; `chosen_epoch` says which). The last report of such a
-    trial holds what the network costs, and its early exits where `trial.exits` asks; that of a search trial costs where
-    `costs` asks for them.
+    Test sets are looked at once, after the last epoch of a `confirm` trial, with the last epoch's weights (test/), the
+    first one with those of the epoch that validation chose, too (test_chosen/; `chosen_epoch`). The last report of such
+    a trial holds what the network costs, its early exits where `trial.exits` asks, and what the classifiers
+    `predicting` say of every image of the first test set; that of a search trial costs where `costs` asks for them.
 
     Raises:
         NonFiniteLossError: if the training loss is not finite; checked once per epoch, so the device is never
@@ -127,6 +134,7 @@ def fit(
         torch.cuda.reset_peak_memory_stats(team.device)
     run = _prepare(trial, data, team, resume)
     asked = ("val", "test") if trial.exits and trial.phase == "confirm" else ()
+    predictions = Predicting(tuple(predicting))
     for epoch in range(resume.epoch + 1 if resume else 1, trial.epochs + 1):
         metrics = _train_epoch(run, epoch)
         answers = {split: Answers(own_network(run.network).names) for split in asked if epoch == trial.epochs}
@@ -134,13 +142,15 @@ def fit(
         if trial.phase == "confirm":
             chosen = _better(chosen, run, epoch, metrics[ACCURACY])
             if epoch == trial.epochs:
-                metrics |= _test(run, chosen, answers.get("test"))
+                metrics |= _test(run, chosen, answers.get("test"), predictions)
             if answers:
                 costs_of = count_exits(own_network(run.network), data.image_shape)
                 metrics |= exit_metrics(costs_of, *(each.read(team.size) for each in answers.values()))
         if epoch == trial.epochs and (costs or trial.phase == "confirm"):
             metrics |= _cost(run) | _peak_memory(team)
-        yield EpochReport(epoch, metrics, run.state(epoch))
+        asked_for = predicting and trial.phase == "confirm" and epoch == trial.epochs
+        predicted = predictions.read(team.rank, team.size) if asked_for else None
+        yield EpochReport(epoch, metrics, run.state(epoch), predicted)
 
 
 def _better(chosen: Chosen | None, run: Run, epoch: int, accuracy: float) -> Chosen:
@@ -151,15 +161,17 @@ def _better(chosen: Chosen | None, run: Run, epoch: int, accuracy: float) -> Cho
     return Chosen(epoch, accuracy, weights)
 
 
-def _test(run: Run, chosen: Chosen, answers: Answers | None) -> dict[str, float]:
-    """Evaluate the last epoch's weights, whose answers are kept, and the chosen epoch's on the test set."""
-    last = _evaluate(run, run.evaluated, run.data.test, "test", answers)
+def _test(run: Run, chosen: Chosen, *listeners: Listener | None) -> dict[str, float]:
+    """Evaluate the last epoch's weights, which `listeners` hear, and the chosen epoch's; on further sets the last's."""
+    last = _evaluate(run, run.evaluated, run.data.test, "test", *listeners)
     if chosen.epoch == run.trial.epochs:  # the same weights: nothing is looked at twice
         best = {name.replace("test/", "test_chosen/", 1): value for name, value in last.items()}
     else:
         network = deepcopy(run.evaluated)  # the state of this epoch is still to be saved
         network.load_state_dict(chosen.weights)
         best = _evaluate(run, network, run.data.test, "test_chosen")
+    for name, split in run.data.tests.items():
+        best |= _evaluate(run, run.evaluated, split.to(run.team.device), f"test_{name}")
     return last | best | {"chosen_epoch": float(chosen.epoch)}
 
 
@@ -213,7 +225,7 @@ def _train_epoch(run: Run, epoch: int) -> dict[str, float]:
 
 @torch.inference_mode()
 def _evaluate(
-    run: Run, network: nn.Module, split: AnySplit, prefix: str, answers: Answers | None = None
+    run: Run, network: nn.Module, split: AnySplit, prefix: str, *listeners: Listener | None
 ) -> dict[str, float]:
     network.eval()
     share_buffers(network, run.team)
@@ -221,8 +233,8 @@ def _evaluate(
     for images, targets in evaluation_batches(split, run.team.rank, run.team.size):
         (logits, features), shown = _forward(run, network, images)
         tally.add(run.objective(logits, targets, features=features, images=shown), logits, targets)
-        if answers:
-            answers.add(logits, targets)
+        for listener in filter(None, listeners):
+            listener.add(logits, targets)
     return tally.read(prefix)
 
 

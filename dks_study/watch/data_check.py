@@ -11,7 +11,7 @@ from rich.text import Text
 
 from dks_study.spec.study import StudySpec, arm_run
 from dks_study.training.data import DataError, load
-from dks_study.training.data.checking import SPLITS, Found
+from dks_study.training.data.checking import Found
 from dks_study.training.data.examining import Examination, examine
 
 MOST_LINES, TOLD_EVERY_S = 20, 10.0
@@ -58,15 +58,15 @@ def _print(examination: Examination, console: Console) -> None:
 
 def _counts(found: Found) -> Table:
     """Return the images by class and split; of many classes the smallest."""
-    rows = list(zip(found.class_names, *(found.images[split] for split in SPLITS), strict=True))
+    rows = list(zip(found.class_names, *found.images.values(), strict=True))
     shown = rows if len(rows) <= MOST_LINES else sorted(rows, key=lambda row: int(row[1]))[:MOST_LINES]
-    columns = (Column(split, justify="right") for split in SPLITS)
+    columns = (Column(split, justify="right") for split in found.images)
     table = Table("images", *columns, box=None, pad_edge=False)
     for name, *counts in shown:
         table.add_row(Text(name), *(f"{count:,}" for count in counts))
     if len(shown) < len(rows):
         table.add_row(f"and {len(rows) - len(shown):,} larger classes")
-    table.add_row(f"{len(rows):,} classes", *(f"{sum(found.images[split]):,}" for split in SPLITS))
+    table.add_row(f"{len(rows):,} classes", *(f"{sum(counts):,}" for counts in found.images.values()))
     return table
 
 

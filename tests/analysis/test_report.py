@@ -33,6 +33,7 @@ def test_the_report_is_one_file_with_every_part(page):
     assert "<strong>14." in text, "the best arm in bold"
     assert "Left out: nothing." in text
     assert made_up().study.content_hash() in text
+    assert "Predictions" not in text, "none were kept"
 
 
 def test_the_protocol_says_what_was_found_in_the_data(page, tmp_path):

@@ -21,7 +21,7 @@ DATA = "fingerprint"
 def train_donor(folder):
     """Really train the trial in a study's folder."""
     place = folder / "trials" / CELL.id
-    run_trial(TRIAL, place, CPU, lambda metrics: None)
+    run_trial(TRIAL, place, CPU, lambda metrics: None, keep_predictions="main")
     name = identity(TRIAL, DATA, read_origin(place).origin)
     seen = replace(read_outcome(place), seconds=1.5)  # which the driver adds
     record = Record(CELL, seen, TRIAL.content_hash(), "2026-01-01", DATA, name)
@@ -29,6 +29,7 @@ def train_donor(folder):
     return folder
 
 
-def adoption(files, *studies, data=DATA, there=None, checkpoints=False, notes=None):
+def adoption(files, *studies, data=DATA, there=None, checkpoints=False, predictions=True, notes=None):
     donors = donors_in(studies, files.folder, (notes if notes is not None else []).append)
-    return Adoption(STUDY, files, donors, data, there or environment(CPU), checkpoints=checkpoints)
+    kept = {"checkpoints": checkpoints, "predictions": predictions}
+    return Adoption(STUDY, files, donors, data, there or environment(CPU), **kept)

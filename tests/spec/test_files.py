@@ -37,7 +37,7 @@ def problem_in(tmp_path, text):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("arms:", "armz:", "FILE:5: armz: unknown key, did you mean arms?; known here: arms, keep, max_failures"),
+        ("arms:", "armz:", "FILE:5: armz: unknown key, did you mean arms?; known here: arms, keep, keep_p"),
         ("stage1]", "stage9]", "FILE:4: trial.branches.taps: must be taps of resnet (stage1, stage2), got"),
         ("dense: {", "dense: {optimiser.lr: 1:30, ", 'FILE:7: arms.dense.optimiser.lr: must be a number, got "1:30"'),
         ("pairing: none", "pairing: on", "FILE:6: arms.baseline.loss.pairing: "),

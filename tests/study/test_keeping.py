@@ -79,6 +79,26 @@ def test_a_budget_must_hold_what_runs_and_what_stays(tmp_path, keep, at_the_end)
         Checkpoints(study(keep), Files(tmp_path, None), SIZES, (needed - 1) / GIB).check_room(slots=2)
 
 
+def test_the_predictions_of_all_confirmations_have_room_too(tmp_path, monkeypatch):
+    needed = 3 * 300 * 2 + 4 * 1000 + 4 * 500  # four confirmations an arm
+    sizes = {"dense": 1000, "ds": 500, "baseline": 0}
+
+    def minding(bytes_):
+        return Checkpoints(study("none"), Files(tmp_path, None), SIZES, bytes_ / GIB if bytes_ else None, sizes)
+
+    minding(needed).check_room(slots=2)
+    with pytest.raises(StudyError, match=r"^--disk-gib: must hold the checkpoints and predictions of .*, got "):
+        minding(needed - 1).check_room(slots=2)
+    assert minding(6000 + 900).has_room()
+    assert not minding(6000 + 899).has_room()
+    monkeypatch.setattr(Files, "free_bytes", lambda self: needed - 100)
+    with pytest.raises(StudyError, match="checkpoints and predictions need"):
+        minding(None).check_room(slots=2)
+    (tmp_path / "trials" / "one").mkdir(parents=True)
+    (tmp_path / "trials" / "one" / "predictions.npz").write_bytes(bytes(100))  # of an earlier session
+    minding(None).check_room(slots=2)
+
+
 def test_a_disk_without_room_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(Files, "free_bytes", lambda self: 1000)
     with pytest.raises(StudyError, match=r"checkpoints need .* GiB, .* are free: free some, or keep less"):

@@ -3,7 +3,7 @@
 import base64
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,17 +11,21 @@ from jinja2 import Environment
 from matplotlib.figure import Figure
 
 from dks_study.analysis.collect import collect
-from dks_study.analysis.paper import published
-from dks_study.analysis.plots import curves, effects, exits, importance, searches, tuning, waterfall
+from dks_study.analysis.paper import published_grid
+from dks_study.analysis.plots import certainty, curves, effects, exits, importance, searches, tuning, waterfall
 from dks_study.analysis.plots.style import svg
+from dks_study.analysis.predicted import Told, predicted
 from dks_study.analysis.report import prose
 from dks_study.analysis.tables.comparisons import CHOSEN, comparison_grid, comparisons
 from dks_study.analysis.tables.costs import arm_costs, cost_grid
 from dks_study.analysis.tables.exits import exit_grid
+from dks_study.analysis.tables.further import further_grid
 from dks_study.analysis.tables.gain import gain_grid, gains
-from dks_study.analysis.tables.grid import Cell, Grid, html, latex
+from dks_study.analysis.tables.grid import Grid, html, latex
+from dks_study.analysis.tables.images import image_comparisons, image_grid
 from dks_study.analysis.tables.one_at_a_time import TITLE, put_back_grid
 from dks_study.analysis.tables.pareto import pareto_grid, pareto_table
+from dks_study.analysis.tables.predictions import class_grid, quality_grid
 from dks_study.analysis.tables.settings import setting_grid
 from dks_study.analysis.tables.study import ArmTable, arm_table, table_grid
 from dks_study.spec.base import Problem
@@ -68,6 +72,9 @@ def write_report(results: Results, folder: Path) -> Path:
     grids |= {"comparisons": comparison_grid(results), "chosen_epoch": comparison_grid(results, CHOSEN)}
     grids["one_at_a_time"] = put_back_grid(results)
     grids |= {"gain": gain_grid(results), "costs": cost_grid(results), "exits": exit_grid(results)}
+    said = predicted(results)
+    grids |= {"predictions": quality_grid(said), "classes": class_grid(said), "further_tests": further_grid(results)}
+    grids["new_images"] = image_grid(image_comparisons(results, said))
     sections = [
         _answer(results, table, grids),
         _gain(results, grids["gain"]),
@@ -78,6 +85,7 @@ def write_report(results: Results, folder: Path) -> Path:
         _search(results, grids["settings"]),
         _cost(results, grids["costs"]),
         _exits(results, grids["exits"]),
+        _predictions(results, said, grids),
         Section("What was left out", prose.left_out(table, results.trials)),
         _published(results),
         Section("Provenance", prose.provenance(results, recorded["sessions"])),
@@ -139,7 +147,9 @@ def _answer(results: Results, table: ArmTable, grids: dict[str, Grid]) -> Sectio
         )
         pictures.append(_picture("Paired differences", caption, effects.draw_forest, results))
     pictures += _placements(results)
-    tables = tuple(html(grids[name]) for name in ("results", "comparisons", "chosen_epoch") if grids[name].rows)
+    tables = tuple(
+        html(grids[name]) for name in ("results", "comparisons", "chosen_epoch", "further_tests") if grids[name].rows
+    )
     return Section("Results", () if tables else table.notes, tables, tuple(pictures))
 
 
@@ -245,23 +255,28 @@ def _exits(results: Results, grid: Grid) -> Section:
     return Section("Early exits", (), (html(grid),), (_picture("Error of exits", caption, exits.draw_exits, results),))
 
 
+def _predictions(results: Results, said: Mapping[str, Told], grids: dict[str, Grid]) -> Section:
+    if not said:
+        return Section("Predictions")
+    tables = tuple(html(grids[name]) for name in ("predictions", "new_images", "classes") if grids[name].rows)
+    caption = (
+        "Left: the error when the least certain images are refused, mean over seeds. Right: accuracy by confidence, ten"
+        " bins of equally many images, all seeds together; on the grey line confidence is right."
+    )
+    drawn = _picture("Certainty", caption, lambda _: certainty.draw_certainty(results, said), results)
+    return Section("Predictions", prose.without_predictions(results, said), tables, (drawn,))
+
+
 def _published(results: Results) -> Section:
-    rows = published(results.study.trial.data.name)
-    if not len(rows):
+    grid = published_grid(results.study.trial.data.name)
+    if not grid.rows:
         return Section("Published numbers")
     text = (
         "As their sources give them, by other code, recipes and numbers of epochs: a place to look, not a comparison."
         " Trust: A the authors' own repository or README, A-fig read off its figures, N and S second-hand, R a"
         " re-implementation's own result."
     )
-    header = ("network", "method", "metric", "value", "std", "runs", "trust", "source")
-    body = tuple(
-        tuple(Cell(str(row[name])) for name in header)
-        for row in rows.astype(object).fillna("").astype(str).to_dict("records")
-    )
-    return Section(
-        "Published numbers", (text,), (html(Grid(f"Published for {rows['dataset'].iloc[0]}", header, body)),)
-    )
+    return Section("Published numbers", (text,), (html(grid),))
 
 
 def _picture(title: str, caption: str, draw: Callable[[Results], Figure], results: Results) -> Picture:

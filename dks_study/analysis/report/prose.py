@@ -6,7 +6,8 @@ from typing import Any
 import pandas as pd
 
 from dks_study.analysis.collect import backbone_name
-from dks_study.analysis.rows import TUNED
+from dks_study.analysis.predicted import Told
+from dks_study.analysis.rows import TUNED, full_confirmations
 from dks_study.analysis.statistics.planning import trials_for_gain
 from dks_study.analysis.tables.study import ERROR, ArmTable
 from dks_study.spec.base import Spec
@@ -79,6 +80,9 @@ def protocol(study: StudySpec) -> tuple[str, ...]:
         " at the end, with the weights of the last epoch and, where the table has them, those of the epoch that"
         " validation chose."
     )
+    if data.tests:
+        places = ", ".join(f"{name} ({place})" for name, place in data.tests.items())
+        confirmation += f" Looked at then, too, with the weights of the last epoch: {places}."
     if study.splits > 1:
         confirmation += f" The seeds are spread over {study.splits} splits of the data, the same for all arms."
     if looks := study.table.looks:
@@ -149,6 +153,14 @@ def tuning_needed(curves: pd.DataFrame) -> str:
         found.append(f"{arm} {trials or f'more than {len(curve) // 2}'}")
     text = f"Twice as many search trials make the expected error less than {HARDLY:g} points smaller from"
     return f"{text}: {', '.join(found)}."
+
+
+def without_predictions(results: Results, found: Mapping[str, Told]) -> tuple[str, ...]:
+    """Return how many confirmations have no predictions, in a sentence; () where all have them."""
+    confirmed = full_confirmations(results)
+    without = len(confirmed) - sum(len(told.guesses) for told in found.values())
+    text = f"Of {len(confirmed)} confirmations {without} are without predictions, and not in these tables."
+    return (text,) if without else ()
 
 
 def left_out(table: ArmTable, trials: pd.DataFrame) -> tuple[str, ...]:

@@ -7,17 +7,17 @@ A difference of arm and reference at report seed s, under the choices of search 
 where `choice` comes from the luck of both searches and `seed` from that of both trainings. *Of the settings* is the
 effect of the choices that were made, with other seeds; *of the procedure* is the effect when searches are repeated,
 too. One search cannot tell the second; one search for each seed cannot tell the first. Both have the same estimate,
-the mean over seeds. benchmarks/interval_coverage.md has what the intervals cover.
+the mean over seeds, and hold the test images fixed (images.py does not). benchmarks/interval_coverage.md has what the
+intervals cover.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import inf, nan, sqrt
+from math import nan, sqrt
 
 import numpy as np
-from scipy import stats
 
-from dks_study.analysis.statistics.paired import Interval, mean_interval, t_ends
+from dks_study.analysis.statistics.paired import Interval, mean_interval, t_ends, t_p
 from dks_study.analysis.statistics.signflip import Vector
 from dks_study.study.sequential import seen
 
@@ -162,6 +162,5 @@ def _within(values: Vector, groups: Sequence[Vector]) -> float:
 
 def _of_t(values: Vector, standard_error: float, freedom: int) -> Interval:
     mean = float(values.mean())
-    t = abs(mean) / standard_error if standard_error else inf if mean else 0.0
-    p = 2 * float(stats.t.sf(t, freedom))
+    p = t_p(mean, standard_error, freedom)
     return Interval(*t_ends(mean, standard_error, freedom), p, standard_error, "t", freedom)

@@ -5,7 +5,7 @@ Every function takes plain numbers of one unit (percentage points of error in th
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import exp, lgamma, sqrt
+from math import exp, inf, lgamma, sqrt
 from typing import Literal
 
 import numpy as np
@@ -73,6 +73,12 @@ def t_ends(mean: float, standard_error: float, freedom: int) -> tuple[float, flo
     """Return the 95 % interval of a mean with `freedom` degrees of freedom (Student 1908)."""
     half = float(stats.t.ppf(0.975, freedom)) * standard_error
     return mean - half, mean + half
+
+
+def t_p(mean: float, standard_error: float, freedom: int) -> float:
+    """Return the two-sided p of a true mean of 0, by Student's t."""
+    t = abs(mean) / standard_error if standard_error else inf if mean else 0.0
+    return 2 * float(stats.t.sf(t, freedom))
 
 
 def wilcoxon_p(treated: Sequence[float], reference: Sequence[float]) -> float:

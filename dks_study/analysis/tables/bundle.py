@@ -1,9 +1,9 @@
 """Keep a study, or hand it on: dks-study bundle RESULTS [TO].
 
 TO a zip (RESULTS.zip if it is left out): one file with all that `report`, `verify` and the notebooks read: description,
-ledger, trials and epochs as they are, table, citation, RO-Crate metadata.
-TO a folder: what tables and figures need, and no more: the trials as they are, the epochs in single precision, the
-provenance and the table. Neither has checkpoints or logs.
+ledger, trials, epochs and predictions as they are, table, citation, RO-Crate metadata.
+TO a folder: what tables and figures need, and no more: trials and predictions as they are, the epochs in single
+precision, the provenance and the table. Neither has checkpoints or logs.
 """
 
 import json
@@ -18,15 +18,16 @@ from dks_study.spec.shipped import CITATION
 from dks_study.spec.yamldoc import SpecError
 from dks_study.study.bundles import BundleError, pack
 from dks_study.study.crate import FILES, METADATA, crate
+from dks_study.study.predictions import FILE as PREDICTIONS
 from dks_study.study.provenance import read_provenance
-from dks_study.study.results import load_results
+from dks_study.study.results import Results, load_results
 
 _SPDX = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]*")
 _ADVICE = "No licence is given, so that nobody may use it without asking: --licence CC-BY-4.0, for instance, lets them."
 
 
 def bundle(results: Path, folder: Path) -> None:
-    """Write trials.parquet, epochs.parquet, provenance.json and the study's tables into `folder`.
+    """Write trials.parquet, epochs.parquet, provenance.json, predictions and the study's tables into `folder`.
 
     Raises:
         ResultsError: if `results` does not hold a study.
@@ -34,6 +35,9 @@ def bundle(results: Path, folder: Path) -> None:
     study = load_results(results)
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("provenance.json", "trials.parquet"):
+        shutil.copyfile(results / name, folder / name)
+    for name in _predictions(results, study):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(results / name, folder / name)
     floats = study.epochs.select_dtypes("float64").columns
     epochs = study.epochs.astype(dict.fromkeys(floats, "float32"))
@@ -52,13 +56,21 @@ def in_one_file(results: Path, target: Path, licence: str | None) -> None:
         ResultsError: if `results` does not hold a study.
         OSError: if a file cannot be read or written.
     """
-    load_results(results)  # refused if they cannot be read
-    files = {name: (results / name).read_bytes() for name in FILES if (results / name).is_file()}
+    study = load_results(results)  # refused if they cannot be read
+    names = [*(name for name in FILES if (results / name).is_file()), *_predictions(results, study)]
+    files = {name: (results / name).read_bytes() for name in names}
     files["CITATION.cff"] = CITATION.read_bytes()
     if licence:
         files["LICENSE"] = f"SPDX-License-Identifier: {licence}\nhttps://spdx.org/licenses/{licence}\n".encode()
     metadata = crate(files, read_provenance(results), licence)
     pack({**files, METADATA: (json.dumps(metadata, indent=1) + "\n").encode()}, target)
+
+
+def _predictions(folder: Path, study: Results) -> list[str]:
+    """Return the files of the predictions that are on record, by their names from `folder`; "" of a bundle."""
+    kept = dict.fromkeys(str(trial) for trial in study.trials["trial"]) if len(study.trials) else {}
+    names = [f"trials/{trial}/{PREDICTIONS}" for trial in kept]
+    return [name for name in names if (folder / name).is_file()]
 
 
 def main(words: Sequence[str]) -> int:

@@ -13,8 +13,9 @@ import numpy as np
 from dks_study.spec.data import DataSpec
 from dks_study.training.data.error import printable
 from dks_study.training.data.fingerprint import Contents
+from dks_study.training.data.further import Further
 from dks_study.training.data.listing import Listing
-from dks_study.training.data.loading import Read, read_and_split
+from dks_study.training.data.loading import Read, pixel_hashes, read_and_split
 
 FEW = 10  # images of a class
 SHOWN = 3
@@ -27,7 +28,7 @@ class Copies:
 
     Attributes:
         within: by split, how many of its images are copies of an earlier one of it.
-        seen: how many validation images are in train, and test images in train or validation.
+        seen: how many validation images are in train, and images of each test set in train or validation.
         contradicted: how many pictures have several labels.
         groups: for each picture its images by name, those that lie in several splits first.
     """
@@ -40,7 +41,7 @@ class Copies:
     def __str__(self) -> str:
         """Say it in a sentence."""
         told = [
-            f"{split} images that are in {'train or validation' if split == 'test' else 'train'}, too: {count:,}"
+            f"{split} images that are in {'train' if split == 'validation' else 'train or validation'}, too: {count:,}"
             for split, count in self.seen.items()
             if count
         ]
@@ -98,33 +99,54 @@ def found_in(spec: DataSpec, contents: Contents) -> Found:
         DataError: if it cannot be had.
     """
     read = read_and_split(spec.as_read)
-    hashes: tuple[Sequence[bytes], Sequence[bytes]] = read.pool_hashes, read.test_hashes
-    if spec.on_disk and read.listing:
-        pool, test = ([os.fsencode(contents.get(name, name)) for name in part.files] for part in read.listing.parts)
-        hashes = pool, test
-    return found(read, hashes)
+    if not (spec.on_disk and read.listing):
+        return found(read, hashes_in_memory(read))
+    pool, test = ([os.fsencode(contents.get(name, name)) for name in part.files] for part in read.listing.parts)
+    further = {
+        f"test_{name}": [os.fsencode(contents.get(f"test_{name}/{file}", file)) for file in each.folder.files]
+        if each.folder
+        else pixel_hashes(each.split)
+        for name, each in read.tests.items()
+    }
+    return found(read, {"pool": pool, "test": test, **further})
 
 
-def found(read: Read, hashes: tuple[Sequence[bytes], Sequence[bytes]]) -> Found:
-    """Return what is found by the hashes of the pool's and the test's images."""
+def hashes_in_memory(read: Read) -> dict[str, Sequence[bytes]]:
+    """Return the hashes of the images by `pool`, `test` and `test_NAME`, by their pixels."""
+    further = {f"test_{name}": pixel_hashes(each.split) for name, each in read.tests.items()}
+    return {"pool": read.pool_hashes, "test": read.test_hashes, **further}
+
+
+def found(read: Read, hashes: Mapping[str, Sequence[bytes]]) -> Found:
+    """Return what is found by the hashes of the images in `pool`, `test` and each further `test_NAME`."""
     images = {
         "train": read.pool_labels[read.kept],
         "validation": read.pool_labels[read.cut],
         "test": read.test_labels,
+        **{f"test_{name}": each.split.labels for name, each in read.tests.items()},
     }
     classes, listing = read.data.classes, read.listing
     counts = {split: labels.bincount(minlength=classes).tolist() for split, labels in images.items()}
     names = listing.pool.classes if listing else [f"class {number}" for number in range(classes)]
     pool = listing.pool.files if listing else [f"training image {number}" for number in range(len(read.pool_labels))]
     test = listing.test.files if listing else [f"test image {number}" for number in range(len(read.test_labels))]
+    further = [file for name, each in read.tests.items() for file in _names(name, each)]
     order = [*read.kept.tolist(), *read.cut.tolist()]
+    tested = [each for split in hashes if split != "pool" for each in hashes[split]]
     copies = copies_among(
-        np.array([*(hashes[0][position] for position in order), *hashes[1]]),
-        np.repeat(np.arange(3), [len(labels) for labels in images.values()]),
+        np.array([*(hashes["pool"][position] for position in order), *tested]),
+        np.repeat(np.arange(len(images)), [len(labels) for labels in images.values()]),
         np.concatenate([labels.numpy() for labels in images.values()]),
-        [*(pool[position] for position in order), *test],
+        [*(pool[position] for position in order), *test, *further],
+        tuple(images),
     )
     return Found(counts, tuple(map(printable, names)), copies, _aside(listing) if listing else ())
+
+
+def _names(name: str, test: Further) -> list[str]:
+    if test.folder:
+        return [f"test_{name}/{file}" for file in test.folder.files]
+    return [f"test_{name} image {number}" for number in range(len(test.split))]
 
 
 def copies_among(
@@ -132,16 +154,16 @@ def copies_among(
     splits: "np.ndarray[tuple[int], np.dtype[np.int64]]",
     labels: "np.ndarray[tuple[int], np.dtype[np.int64]]",
     names: Sequence[str],
+    sets: Sequence[str] = SPLITS,
 ) -> Copies:
-    """Find the images with the same hash; all arguments have N elements, `splits` being positions in SPLITS."""
+    """Find the images with the same hash; arguments have N elements, `splits` being positions in `sets`."""
     _, picture, times = np.unique(hashes, return_inverse=True, return_counts=True)
-    by_split = np.stack([np.bincount(picture[splits == split], minlength=len(times)) for split in range(len(SPLITS))])
-    train, validation, test = by_split
-    seen = {
-        "validation": int(validation[train > 0].sum()),
-        "test": int(test[(train > 0) | (validation > 0)].sum()),
-    }
-    within = {split: int((count - 1).clip(min=0).sum()) for split, count in zip(SPLITS, by_split, strict=True)}
+    by_split = np.stack([np.bincount(picture[splits == split], minlength=len(times)) for split in range(len(sets))])
+    train, validation, *tests = by_split
+    seen = {"validation": int(validation[train > 0].sum())}
+    known = (train > 0) | (validation > 0)
+    seen |= {name: int(test[known].sum()) for name, test in zip(sets[2:], tests, strict=True)}
+    within = {split: int((count - 1).clip(min=0).sum()) for split, count in zip(sets, by_split, strict=True)}
     lowest, highest = np.full(len(times), labels.max()), np.zeros(len(times), dtype=labels.dtype)
     np.minimum.at(lowest, picture, labels)
     np.maximum.at(highest, picture, labels)

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 
 from PIL import Image
 
-from dks_study.spec.data import FOLDERS, DataSpec
-from dks_study.training.data.checking import Found, found
+from dks_study.spec.data import FOLDERS, DataSpec, is_callable
+from dks_study.training.data.checking import Found, found, hashes_in_memory
 from dks_study.training.data.decoding import read_picture
 from dks_study.training.data.error import DataError
 from dks_study.training.data.fingerprint import in_threads
+from dks_study.training.data.further import folders_of
 from dks_study.training.data.listing import list_images
 from dks_study.training.data.loading import HASH_BYTES, read_and_split
 
@@ -50,17 +51,22 @@ def examine(spec: DataSpec, told: Callable[[int, int], None]) -> Examination:
     if spec.name not in FOLDERS:
         read = read_and_split(spec.as_read)
         channels, height, width = read.data.image_shape
-        images = len(read.pool_labels) + len(read.test_labels)
+        hashes = hashes_in_memory(read)
+        images = sum(map(len, hashes.values()))
         told(images, images)
-        twice = found(read, (read.pool_hashes, read.test_hashes))
+        twice = found(read, hashes)
         return Examination(twice, {f"{channels} x uint8": images}, {(width, height): images})
-    labels = read_and_split(spec.model_copy(update={"in_memory": False, "image_pixels": 1}).as_read)  # decodes nothing
+    files = {name: place for name, place in spec.tests.items() if not is_callable(place)}  # arrays have no files
+    nothing = {"in_memory": False, "image_pixels": 1, "tests": files}  # so that nothing is decoded
+    labels = read_and_split(spec.model_copy(update=nothing).as_read)
     listing = labels.listing or list_images(spec)
-    seen = list(_all_seen([*listing.paths(listing.pool), *listing.paths(listing.test)], told))
-    hashes, pool = [each.hash for each in seen], len(listing.pool.files)
+    paths = {"pool": listing.paths(listing.pool), "test": listing.paths(listing.test)}
+    paths |= {f"test_{name}": [path for path, _ in each.samples] for name, each in folders_of(spec).items()}
+    seen = list(_all_seen([path for some in paths.values() for path in some], told))
+    each_hash = iter(each.hash for each in seen)
     good = [each for each in seen if not each.complaint]
     return Examination(
-        found(labels, (hashes[:pool], hashes[pool:])),
+        found(labels, {name: [next(each_hash) for _ in some] for name, some in paths.items()}),
         Counter(each.mode for each in good),
         Counter(each.size for each in good),
         tuple(each.complaint for each in seen if each.complaint),

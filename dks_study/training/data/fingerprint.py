@@ -8,7 +8,7 @@ the arrays are hashed as they are in memory.
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -17,8 +17,9 @@ from typing import TypeVar
 from dks_study.spec.data import FOLDERS, DataSpec
 from dks_study.training.data.decoding import complaint_about
 from dks_study.training.data.error import DataError, printable
-from dks_study.training.data.listing import Listing, list_images
-from dks_study.training.data.loading import array_contents
+from dks_study.training.data.further import folders_of
+from dks_study.training.data.listing import list_images
+from dks_study.training.data.loading import array_contents, further_contents
 from dks_study.training.data.remembered import SETTLED_S, Known, remembered
 
 Contents = Mapping[str, str]  # hash by file, as train/cat/001.png, or by array, as train images
@@ -55,24 +56,35 @@ def contents_of(spec: DataSpec, note: Callable[[str], None] = lambda _: None) ->
     Raises:
         DataError: if the data cannot be had.
     """
-    return file_contents(list_images(spec), spec.on_disk, note) if spec.name in FOLDERS else array_contents(spec)
+    if spec.name in FOLDERS:
+        listing = list_images(spec)
+        own = file_contents(listing.root, listing.files, spec.on_disk, note)
+    else:
+        own = array_contents(spec)
+    further = further_contents(spec)
+    for name, folder in folders_of(spec).items():
+        hashes = file_contents(folder.path, folder.files, spec.on_disk, note)
+        further |= {f"test_{name}/{file}": digest for file, digest in hashes.items()}
+    return {**own, **further}
 
 
-def file_contents(listing: Listing, opened: bool, note: Callable[[str], None] = lambda _: None) -> Contents:
-    """Return the hash of each file; with `opened`, refuse files that are no images that can be read.
+def file_contents(
+    root: Path, files: Sequence[str], opened: bool, note: Callable[[str], None] = lambda _: None
+) -> Contents:
+    """Return the hash of each file in `root`; with `opened`, refuse files that are no images that can be read.
 
     Raises:
         DataError: names the first of them, and says how many there are.
     """
     complaints, settled_ns = list[str](), time.time_ns() - SETTLED_S * 1e9
-    with remembered(listing.root) as known:
-        stats = {name: _stat(os.path.join(listing.root, name)) for name in listing.files}
+    with remembered(root) as known:
+        stats = {name: _stat(os.path.join(root, name)) for name in files}
         for name in known.keys() - stats.keys():
             del known[name]
         good = {name: each for name, each in known.items() if each.is_of(stats[name]) and each.opened >= opened}
         hashes = {name: each.hash for name, each in good.items()}
         new = [name for name in stats if name not in good]
-        for name, each, complaint in _read(listing.root, new, opened, note):
+        for name, each, complaint in _read(root, new, opened, note):
             hashes[name] = each.hash
             if each.changed_ns < settled_ns:
                 known[name] = each

@@ -3,6 +3,8 @@
 That is the layout of ImageNet as torchvision and the published recipes have it; no archive or list is asked for.
 """
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 import torch
 from PIL import Image
@@ -15,6 +17,8 @@ from dks_study.training.data.files import Decoder, Files, View
 from dks_study.training.data.listing import list_images
 from dks_study.training.data.sets import Source, Split
 
+Samples = Sequence[tuple[str, int]]  # path and label of each image
+
 
 def read_folders(spec: DataSpec) -> Source:
     """Find the image files under `root`, and decode them if they are to live in memory.
@@ -26,21 +30,23 @@ def read_folders(spec: DataSpec) -> Source:
     pool, test = (list(zip(listing.paths(part), part.labels, strict=True)) for part in (listing.pool, listing.test))
     classes = len(listing.pool.classes)
     if spec.on_disk:
-        return Source(*_on_disk(pool, test, spec), classes, listing=listing)
-    shape = _Shape(spec.side_pixels)
-    return Source(_decoded(pool, shape), _decoded(test, shape), classes, listing=listing)
+        trained, tested = on_disk([pool, test], spec)
+        return Source(trained, tested, classes, listing=listing)
+    shape = Shape(spec.side_pixels)
+    return Source(decoded(pool, shape), decoded(test, shape), classes, listing=listing)
 
 
-def _on_disk(pool: list[tuple[str, int]], test: list[tuple[str, int]], spec: DataSpec) -> tuple[Files, Files]:
+def on_disk(sets: Sequence[Samples], spec: DataSpec) -> list[Files]:
+    """Return sets of files that one decoder decodes on the fly: a path and a label for each image."""
     pixels = spec.side_pixels or 0
     view = View(pixels, spec.evaluation, spec.flip)
-    decoder = Decoder([path for path, _ in [*pool, *test]], view, spec.decode_workers)
-    positions = np.arange(len(pool) + len(test))
-    trained, opened = positions[: len(pool)], positions[len(pool) :]
-    return Files(decoder, pixels, trained, _labels(pool)), Files(decoder, pixels, opened, _labels(test))
+    decoder = Decoder([path for samples in sets for path, _ in samples], view, spec.decode_workers)
+    ends = np.cumsum([len(samples) for samples in sets])
+    positions = np.split(np.arange(ends[-1]), ends[:-1])
+    return [Files(decoder, pixels, own, _labels(samples)) for own, samples in zip(positions, sets, strict=True)]
 
 
-class _Shape:
+class Shape:
     """Turns pictures into tensors of one size: the one that is asked for, or else that of the first picture."""
 
     def __init__(self, side: int | None) -> None:
@@ -58,9 +64,10 @@ class _Shape:
         return torch.as_tensor(v2.PILToTensor()(picture))
 
 
-def _decoded(samples: list[tuple[str, int]], shape: _Shape) -> Split:
+def decoded(samples: Samples, shape: Callable[[Image.Image, str], Tensor]) -> Split:
+    """Return a set in memory; `shape` makes a tensor [C, H, W] of each picture and its path."""
     return Split(torch.stack([shape(read_picture(path), path) for path, _ in samples]), _labels(samples))
 
 
-def _labels(samples: list[tuple[str, int]]) -> Tensor:
+def _labels(samples: Samples) -> Tensor:
     return torch.tensor([label for _, label in samples], dtype=torch.int64)

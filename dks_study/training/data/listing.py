@@ -69,6 +69,25 @@ class Listing:
         return [os.path.join(self.root, file) for file in part.files]
 
 
+def list_folder(folder: str, key: str) -> tuple[Path, Part]:
+    """Find the image files in FOLDER/CLASS; return the folder around FOLDER, and the part that FOLDER is.
+
+    `key` begins the message of an error, such as data.tests.blur.
+
+    Raises:
+        DataError: names what is missing, or may not be there.
+    """
+    path = Path(os.path.abspath(folder))
+    if not path.is_dir():
+        raise DataError(printable(f"{key}: must be a folder with images in folders of the classes, got {folder!r}"))
+    try:
+        part = _part(path.parent, path.name)
+        _refuse_one_folder_twice(path.parent, part)
+    except DataError as error:
+        raise DataError(str(error).replace("data.root", key, 1)) from error
+    return path.parent, part
+
+
 def list_images(spec: DataSpec) -> Listing:
     """Find the image files under the root of `spec`.
 

@@ -1,6 +1,7 @@
 """From a description to the three splits: validation is cut first, then the training images are thinned."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -9,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dks_study.spec.data import FOLDERS, DataSpec
+from dks_study.spec.data import FOLDERS, DataSpec, is_callable
 from dks_study.training.data.error import DataError
 from dks_study.training.data.files import Files
+from dks_study.training.data.further import Further, read_tests
 from dks_study.training.data.listing import Listing
 from dks_study.training.data.noise import next_in_group
 from dks_study.training.data.sets import AnySplit, DataSet
@@ -35,6 +37,7 @@ class Read:
         pool_labels, test_labels: int64, of all images that there are, in their order.
         kept, cut: positions in the pool of what is trained on (before it is thinned) and of validation.
         pool_hashes, test_hashes: of each image's pixels in memory; () if they are on disk.
+        tests: further test sets, by name.
     """
 
     data: DataSet
@@ -45,6 +48,7 @@ class Read:
     cut: np.ndarray[Any, Any]
     pool_hashes: tuple[bytes, ...]
     test_hashes: tuple[bytes, ...]
+    tests: Mapping[str, Further]
 
 
 def load(spec: DataSpec) -> DataSet:
@@ -71,6 +75,18 @@ def array_contents(spec: DataSpec) -> dict[str, str]:
     return {name: hashlib.sha256(shape + array).hexdigest() for name, array in arrays.items()}
 
 
+def further_contents(spec: DataSpec) -> dict[str, str]:
+    """Return a hash for each array of the further test sets that are no folders, such as `test_blur images`."""
+    if not any(map(is_callable, spec.tests.values())):
+        return {}
+    arrays = dict[str, bytes]()
+    for name, test in read_and_split(spec.as_read).tests.items():
+        if test.folder is None:
+            arrays[f"test_{name} images"] = b"".join(pixel_hashes(test.split))
+            arrays[f"test_{name} labels"] = test.split.labels.numpy().tobytes()
+    return {name: hashlib.sha256(array).hexdigest() for name, array in arrays.items()}
+
+
 @lru_cache(maxsize=2)
 def read_and_split(spec: DataSpec) -> Read:
     """Do the work of `load`; kept for the specs asked for last."""
@@ -93,9 +109,11 @@ def read_and_split(spec: DataSpec) -> Read:
         which = f"{numbers.std.index(0) + 1} of {len(numbers.std)}"
         raise DataError(f"data.{_key(spec)}: must hold images that differ, got one value in all of channel {which}")
     confusions = source.confusions or next_in_group([0] * classes)
-    data = DataSet(train, pool.take(cut), source.test, classes, numbers.mean, numbers.std, confusions)
+    further = read_tests(spec, source)
+    tests = {name: each.split for name, each in further.items()}
+    data = DataSet(train, pool.take(cut), source.test, classes, numbers.mean, numbers.std, confusions, tests)
     labels, hashes = (pool.labels, source.test.labels), (pixel_hashes(pool), pixel_hashes(source.test))
-    return Read(data, source.listing, *labels, kept, cut, *hashes)
+    return Read(data, source.listing, *labels, kept, cut, *hashes, further)
 
 
 def _key(spec: DataSpec) -> str:

@@ -1,7 +1,8 @@
 """What a data set is: three splits, in memory or on disk, and what it takes to normalise and to confuse them."""
 
 import warnings
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -68,6 +69,7 @@ class DataSet:
         mean: per channel.
         std: per channel.
         confusions: C classes: what asymmetric label noise takes an image of class i for; i itself for never.
+        tests: further test sets by name, opened once with the first.
     """
 
     train: AnySplit
@@ -77,6 +79,7 @@ class DataSet:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     confusions: tuple[int, ...] = ()
+    tests: Mapping[str, AnySplit] = field(default_factory=dict)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
