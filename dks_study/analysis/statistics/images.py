@@ -9,8 +9,8 @@ The claims of `estimands` hold the test images fixed; here the variance of the m
 as the analysis of variance of a crossed design has it: (MS_image - MS_rest) / (S N), at least 0.
 
 Owen's pigeonhole bootstrap (Annals of Applied Statistics 1, 2007) needs no model but overestimates where `rest` is
-large, as with errors of 0 or 1: for 8 seeds and 450 images its standard error was 1.05 to 1.3 times the true one where
-that of the analysis of variance was 0.97 to 1.03 times (six kinds of data, 1,500 draws of each). What the interval
+large, as with errors of 0 or 1: for 8 seeds and 450 images its standard error was 1.01 to 1.3 times the true one where
+that of the analysis of variance was 0.97 to 1.03 times (seven kinds of data, 1,500 draws of each). What the interval
 covers: tests/analysis/test_images.py.
 """
 
