@@ -2,10 +2,10 @@
 
 A trial is taken if it has the identity of one that is to be run (identity.py), completed all its epochs in one piece,
 and would not have been stopped by the bars of this study's search. Its small files are read once, and what is looked at
-is what is then written, whatever becomes of the donor meanwhile; checkpoints and predictions are hard links where that
-is possible. A trial is taken whole or not at all, but for predictions, without which it is the same trial: its folder
-appears under its name when all in it is right, its outcome included; a crash before that leaves nothing, one after it a
-trial that is settled as any other whose line in the ledger is missing.
+is what is then written, whatever becomes of the donor meanwhile; checkpoints, predictions and log are hard links where
+that is possible. A trial is taken whole or not at all, but for predictions, without which it is the same trial: its
+folder appears under its name when all in it is right, its outcome included; a crash before that leaves nothing, one
+after it a trial that is settled as any other whose line in the ledger is missing.
 """
 
 import json
@@ -40,7 +40,8 @@ from dks_study.study.stopping import Watch
 from dks_study.study.storage import Files
 
 TRIAL = "trial.json"
-_COPIED, _LINKED = (TRIAL, EPOCHS, "log.txt", OUTCOME, ORIGIN), ("last.pt", "best.pt")
+_COPIED, _LINKED = (TRIAL, EPOCHS, OUTCOME, ORIGIN), ("last.pt", "best.pt")
+_LOG = "log.txt"  # no number comes from it
 
 Content = Mapping[str, bytes]  # what small files of a trial hold, by name
 
@@ -200,7 +201,7 @@ class Adoption:
         there, here = str(donor.folder), str(copy)
         for name, each in content.items():
             Path(os.path.join(here, name)).write_bytes(each)
-        for name in (*_LINKED, *([PREDICTIONS] if self._predictions else [])):
+        for name in (_LOG, *_LINKED, *([PREDICTIONS] if self._predictions else [])):
             if os.path.exists(os.path.join(there, name)):
                 link(os.path.join(there, name), os.path.join(here, name))
             elif self._checkpoints and name in _LINKED:
