@@ -51,8 +51,11 @@ def command(space, results, *sets, options=(), root=ROOT):
     return [*words, *overrides, *options]
 
 
-def start(space, results, *sets, cwd=None, options=(), root=ROOT, log=None):
-    """Start a study in a session of its own; its output goes to the file `log`, or to pipes."""
+def start(space, results, *sets, cwd=None, options=(), root=ROOT, log=None, outlives_test=False):
+    """Start a study in a session of its own; its output goes to the file `log`, or to pipes.
+
+    It is killed at the end of the test, unless several tests look at it (`outlives_test`): then the caller ends it.
+    """
     paths = [str(root), str(ROOT / "tests/helpers"), os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "PYTHONUNBUFFERED": "1"}
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
@@ -63,7 +66,8 @@ def start(space, results, *sets, cwd=None, options=(), root=ROOT, log=None):
             cwd=cwd, text=True, env=environment, start_new_session=True,
             stdout=out, stderr=subprocess.STDOUT if log else out,
         )  # fmt: skip
-    _STARTED.append(process)
+    if not outlives_test:
+        _STARTED.append(process)
     return process
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import browser
 import pytest
-from whole_studies import ROOT, records, start, wait_for, wait_until, write_study
+from whole_studies import PATIENCE_S, ROOT, records, start, wait_for, wait_until, write_study
 
 from dks_study.watch.gauges import ABOUT
 
@@ -50,12 +50,13 @@ def study(tmp_path_factory):
     place, ray = tmp_path_factory.mktemp("study"), Path(tempfile.mkdtemp(prefix="dks"))  # short: sockets are below it
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_TMPDIR", str(ray))
-        process = start(write_study(place, profile=PROFILE), place / "results", log=place / "log.txt")
+        space = write_study(place, profile=PROFILE)
+        process = start(space, place / "results", log=place / "log.txt", outlives_test=True)
     try:
         folder = wait_for(place / "results", lambda folder: any(folder.glob("trials/*-seed0/epochs.jsonl")), process)
         yield Study(folder, ray / "ray" / "prom_metrics_service_discovery.json")
         process.send_signal(signal.SIGINT)
-        process.wait(60)
+        process.wait(PATIENCE_S)
     finally:
         process.kill()
         shutil.rmtree(ray, ignore_errors=True)
