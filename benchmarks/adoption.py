@@ -24,9 +24,10 @@ from dks_study.spec.study import StudySpec, arm_trial
 from dks_study.spec.trial import TrialSpec
 from dks_study.study import provenance
 from dks_study.study.adoption import Adoption, donors_in
+from dks_study.study.cell import Cell
 from dks_study.study.identity import Kept, environment, identity, origin_of, write_origin
 from dks_study.study.keeping import Checkpoints
-from dks_study.study.ledger import Cell, Ledger, Outcome, Record, write_outcome
+from dks_study.study.ledger import Ledger, Outcome, Record, write_outcome
 from dks_study.study.planner import Planner
 from dks_study.study.search import optuna_suggest
 from dks_study.study.storage import Files

@@ -28,7 +28,8 @@ from dks_study.spec.files import load_study
 from dks_study.spec.objectives import ACCURACY
 from dks_study.spec.study import StudySpec, arm_trial
 from dks_study.study import provenance
-from dks_study.study.ledger import Cell, Ledger, Outcome, Record, search_id, write_outcome
+from dks_study.study.cell import Cell, search_id
+from dks_study.study.ledger import Ledger, Outcome, Record, write_outcome
 from dks_study.study.planner import Planner
 from dks_study.study.search import optuna_suggest
 from dks_study.watch.mirror import JOURNAL, Mirror

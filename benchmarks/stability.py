@@ -22,7 +22,8 @@ from dks_study.spec.files import load_study
 from dks_study.spec.study import StudySpec, arm_trial
 from dks_study.spec.trial import TrialSpec
 from dks_study.study import provenance
-from dks_study.study.ledger import Cell, Ledger, Outcome, Record, read_outcome
+from dks_study.study.cell import Cell
+from dks_study.study.ledger import Ledger, Outcome, Record, read_outcome
 from dks_study.study.planner import Planner
 from dks_study.study.results import load_results, write_results
 from dks_study.study.search import optuna_suggest

@@ -13,7 +13,7 @@ from dks_study.spec.shipped import KEPT
 from dks_study.spec.space import ArmSpace, arm_space, sampler_of
 from dks_study.spec.study import StudySpec, auto_recipes_by_arm, has_weights, matches_in_words
 from dks_study.spec.yamldoc import SpecError
-from dks_study.study.ledger import Phase
+from dks_study.study.cell import Phase
 from dks_study.study.planner import PHASES, planned
 from dks_study.study.provenance import same_question
 from dks_study.study.sealing import RULE

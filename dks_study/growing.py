@@ -24,8 +24,9 @@ from dks_study.spec.study import StudySpec
 from dks_study.spec.yamldoc import SpecError
 from dks_study.studies import folder_of
 from dks_study.study.adoption import Donor, donors_in
+from dks_study.study.cell import Cell
 from dks_study.study.identity import read_origin
-from dks_study.study.ledger import Cell, Record, read_ledger
+from dks_study.study.ledger import Record, read_ledger
 from dks_study.study.planner import Planner, planned, planned_trials, trial_of
 from dks_study.study.results import load_study_of
 from dks_study.study.reusing import reused

@@ -5,7 +5,8 @@ from measuring.instant import Clock, Moment, cost_s, gaps_ms, instant_fit, insta
 from measuring.timed import Span, shares
 
 from dks_study.spec.study import arm_trial
-from dks_study.study.ledger import Cell, Outcome
+from dks_study.study.cell import Cell
+from dks_study.study.ledger import Outcome
 from dks_study.study.planner import planned
 
 CELL = Cell("arm0", "search", 0, 10**6, 1, {})

@@ -11,8 +11,9 @@ from dks_study.describing import print_plan
 from dks_study.engine.closing import missing
 from dks_study.spec.files import changed_study
 from dks_study.spec.yamldoc import SpecError
+from dks_study.study.cell import Cell
 from dks_study.study.deciding import Growth, errors_of, growth, shares, undecided
-from dks_study.study.ledger import Cell, Outcome, Record
+from dks_study.study.ledger import Outcome, Record
 from dks_study.study.planner import Planner, Step
 from dks_study.study.sequential import LEVEL, holm, seen
 from dks_study.watch.progress import Tracker

@@ -12,7 +12,8 @@ from dks_study.analysis.tables.one_at_a_time import TITLE, put_back, put_back_gr
 from dks_study.analysis.tables.study import arm_table, to_markdown
 from dks_study.spec.files import changed_study, load_study
 from dks_study.spec.yamldoc import SpecError
-from dks_study.study.ledger import Cell, Ledger, Outcome, Record
+from dks_study.study.cell import Cell
+from dks_study.study.ledger import Ledger, Outcome, Record
 from dks_study.study.planner import Planner, planned
 from dks_study.study.provenance import new_session, write_provenance
 from dks_study.study.results import load_results, write_results

@@ -17,7 +17,7 @@ from dks_study.spec.data import DIGITS, DIGITS_TEST, DataSpec
 from dks_study.spec.files import changed_study
 from dks_study.spec.yamldoc import SpecError
 from dks_study.study.began_with import data_of
-from dks_study.study.ledger import Cell
+from dks_study.study.cell import Cell
 from dks_study.study.planner import trial_of
 from dks_study.study.results import Results
 from dks_study.study.sealing import changes, plan_of

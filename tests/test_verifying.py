@@ -15,8 +15,9 @@ from dks_study.analysis.tables.study import write_tables
 from dks_study.studies import read
 from dks_study.study import provenance
 from dks_study.study.began_with import look_at_data
+from dks_study.study.cell import Cell
 from dks_study.study.claims import chance, claims_in, digest, drawn
-from dks_study.study.ledger import Cell, Ledger, Record, read_outcome
+from dks_study.study.ledger import Ledger, Record, read_outcome
 from dks_study.study.planner import Planner, trial_of
 from dks_study.study.results import write_results
 from dks_study.study.sealing import plan_of

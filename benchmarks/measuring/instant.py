@@ -22,7 +22,8 @@ from dks_study.engine.sharing import SharedData
 from dks_study.spec.study import StudySpec
 from dks_study.spec.trial import TrialSpec
 from dks_study.study import trial
-from dks_study.study.ledger import Cell, Outcome
+from dks_study.study.cell import Cell
+from dks_study.study.ledger import Outcome
 from dks_study.training.checkpoint import State
 from dks_study.training.data import DataSet
 from dks_study.training.team import Team

@@ -23,10 +23,11 @@ from dks_study.spec.study import StudySpec
 from dks_study.spec.trial import TrialSpec
 from dks_study.study import provenance
 from dks_study.study.adoption import Adoption
+from dks_study.study.cell import Cell
 from dks_study.study.failures import is_out_of_memory
 from dks_study.study.identity import identity, read_origin
 from dks_study.study.keeping import Checkpoints
-from dks_study.study.ledger import ERROR, Cell, Ledger, Outcome, Record, Status, read_outcome
+from dks_study.study.ledger import ERROR, Ledger, Outcome, Record, Status, read_outcome
 from dks_study.study.planner import Planner, Step, trial_of
 from dks_study.study.sealing import plan_of
 from dks_study.study.search import SearchError, optuna_suggest

@@ -19,12 +19,12 @@ from pathlib import Path
 from dks_study.spec.base import Problem
 from dks_study.spec.study import StudySpec
 from dks_study.spec.trial import TrialSpec
+from dks_study.study.cell import Cell
 from dks_study.study.failures import is_disk_full
 from dks_study.study.identity import ORIGIN, Kept, Origin, identity, origin_in, origin_of, origin_text
 from dks_study.study.ledger import (
     EPOCHS,
     OUTCOME,
-    Cell,
     LedgerError,
     Outcome,
     Record,

@@ -8,7 +8,8 @@ from statistics import fmean, stdev
 from dks_study.spec.objectives import front, gains, spread
 from dks_study.spec.study import StudySpec
 from dks_study.spec.trial import Setting
-from dks_study.study.ledger import Cell, Outcome
+from dks_study.study.cell import Cell
+from dks_study.study.ledger import Outcome
 
 
 @dataclass(frozen=True)

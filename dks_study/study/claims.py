@@ -19,7 +19,8 @@ from dks_study.spec.search import AxisSpec
 from dks_study.spec.study import StudySpec
 from dks_study.spec.trial import Scalar
 from dks_study.study.agreement import lasting
-from dks_study.study.ledger import Cell, read_ledger, read_seal
+from dks_study.study.cell import Cell
+from dks_study.study.ledger import read_ledger, read_seal
 from dks_study.study.results import Results, load_results
 from dks_study.study.sealing import changes, plan_of
 from dks_study.study.trial_names import cell_of

@@ -6,7 +6,7 @@ from dataclasses import replace
 from dks_study.spec.space import ArmSpace
 from dks_study.spec.study import StudySpec
 from dks_study.spec.trial import Setting
-from dks_study.study.ledger import Cell, Choice
+from dks_study.study.cell import Cell, Choice
 
 
 def confirmations(

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from dks_study.spec.study import StudySpec
 from dks_study.spec.table import LEVEL
-from dks_study.study.ledger import Cell, Outcome
+from dks_study.study.cell import Cell
+from dks_study.study.ledger import Outcome
 
 if TYPE_CHECKING:
     from dks_study.study.sequential import Seen

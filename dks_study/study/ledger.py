@@ -15,10 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dks_study.spec.base import Problem
-from dks_study.study.cell import Cell as Cell  # whoever reads a ledger reads cells
-from dks_study.study.cell import Choice as Choice
-from dks_study.study.cell import Phase as Phase
-from dks_study.study.cell import search_id as search_id
+from dks_study.study.cell import Cell
 from dks_study.study.sealing import Plan
 
 OUTCOME, EPOCHS, ERROR = "outcome.json", "epochs.jsonl", "error.txt"

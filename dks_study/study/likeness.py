@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from dks_study.spec.trial import TrialSpec
 from dks_study.study.adoption import Adoption, Donor
+from dks_study.study.cell import Cell
 from dks_study.study.identity import read_origin
-from dks_study.study.ledger import Cell
 from dks_study.study.provenance import flat
 
 LOOKED_AT = 50  # trials; what is true of these is likely to be true of others

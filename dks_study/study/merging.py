@@ -19,11 +19,12 @@ from dks_study.spec.files import changed_study
 from dks_study.spec.study import StudySpec
 from dks_study.study.adoption import UnfitError, adopted_from, checked, content_of, link
 from dks_study.study.began_with import CONTENTS
+from dks_study.study.cell import Cell
 from dks_study.study.failures import is_disk_full
 from dks_study.study.holder import LOCK, lock_text
 from dks_study.study.identity import ORIGIN, Kept, read_origin, write_origin
 from dks_study.study.keeping import Checkpoints
-from dks_study.study.ledger import Cell, Ledger, Record
+from dks_study.study.ledger import Ledger, Record
 from dks_study.study.mixing import MergeError, Side
 from dks_study.study.planner import Planner, planned_trials, trial_of
 from dks_study.study.predictions import FILE as PREDICTIONS

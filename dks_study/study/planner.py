@@ -14,10 +14,11 @@ from typing import Literal, Protocol
 from dks_study.spec.space import arm_space, sampler_of, searched
 from dks_study.spec.study import StudySpec, arm_trial
 from dks_study.spec.trial import Setting, TrialSpec
+from dks_study.study.cell import Cell, Phase, search_id
 from dks_study.study.choosing import Tried, chosen, confirmed, finalists, ranked, tried
 from dks_study.study.confirming import confirmations
 from dks_study.study.deciding import errors_of, growth
-from dks_study.study.ledger import Cell, Outcome, Phase, Record, search_id
+from dks_study.study.ledger import Outcome, Record
 from dks_study.study.stopping import Watch, watch
 
 PHASES: tuple[Phase, ...] = ("search", "race", "confirm")

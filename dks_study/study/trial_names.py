@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from dks_study.study.ledger import Cell, Choice, Phase
+from dks_study.study.cell import Cell, Choice, Phase
 
 _ID = re.compile(
     r"(?P<arm>.+)-(?:(?P<phase>search|race)(?P<repeat>\d*)-(?P<index>\d+)"

@@ -13,7 +13,8 @@ from rich.live import Live
 from rich.text import Text
 
 from dks_study.spec.study import StudySpec
-from dks_study.study.ledger import Cell, Outcome
+from dks_study.study.cell import Cell
+from dks_study.study.ledger import Outcome
 from dks_study.watch.estimate import Pace
 from dks_study.watch.picture import ending, left, picture, running_line, whole
 from dks_study.watch.progress import Display, Metrics, Tracker

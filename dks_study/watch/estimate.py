@@ -9,7 +9,8 @@ from pathlib import Path
 from statistics import fmean
 
 from dks_study.spec.study import StudySpec
-from dks_study.study.ledger import Cell, LedgerError, Outcome, Phase, read_ledger
+from dks_study.study.cell import Cell, Phase
+from dks_study.study.ledger import LedgerError, Outcome, read_ledger
 from dks_study.study.planner import PHASES
 from dks_study.study.provenance import ProvenanceError, hardware, read_provenance
 

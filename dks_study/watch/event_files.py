@@ -12,7 +12,8 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.proto.summary_pb2 import Summary
 
-from dks_study.study.ledger import Cell, Outcome, read_epochs
+from dks_study.study.cell import Cell
+from dks_study.study.ledger import Outcome, read_epochs
 from dks_study.watch.progress import Metrics
 
 

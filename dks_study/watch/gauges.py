@@ -8,7 +8,8 @@ from itertools import product
 from ray.util.metrics import Gauge
 
 from dks_study.spec.study import StudySpec
-from dks_study.study.ledger import Cell, Outcome, Phase, Status
+from dks_study.study.cell import Cell, Phase
+from dks_study.study.ledger import Outcome, Status
 from dks_study.study.planner import PHASES
 from dks_study.watch.progress import Metrics, Tracker
 

@@ -17,8 +17,9 @@ from optuna.trial import FrozenTrial, TrialState
 from dks_study.spec.base import Problem
 from dks_study.spec.space import arm_space
 from dks_study.spec.study import StudySpec
+from dks_study.study.cell import Cell
 from dks_study.study.history import directions, frozen
-from dks_study.study.ledger import Cell, Outcome, Record
+from dks_study.study.ledger import Outcome, Record
 from dks_study.watch.journal import Journal
 from dks_study.watch.urls import error_line, without_password
 

@@ -16,7 +16,8 @@ from typing import Any
 
 from dks_study.spec.base import Problem
 from dks_study.spec.study import StudySpec
-from dks_study.study.ledger import Cell, Outcome, read_epochs
+from dks_study.study.cell import Cell
+from dks_study.study.ledger import Outcome, read_epochs
 from dks_study.watch.progress import Metrics
 from dks_study.watch.urls import error_line, without_password
 

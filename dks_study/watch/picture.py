@@ -7,7 +7,8 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from dks_study.spec.objectives import ACCURACY
-from dks_study.study.ledger import Outcome, Phase
+from dks_study.study.cell import Phase
+from dks_study.study.ledger import Outcome
 from dks_study.study.planner import PHASES
 from dks_study.watch.progress import Tracker
 

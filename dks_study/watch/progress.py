@@ -10,9 +10,10 @@ from typing import Protocol, Self
 from dks_study.spec.objectives import ACCURACY
 from dks_study.spec.search import LENGTH
 from dks_study.spec.study import StudySpec
+from dks_study.study.cell import Cell, Phase
 from dks_study.study.choosing import confirmed, tried
 from dks_study.study.deciding import errors_of, growth
-from dks_study.study.ledger import Cell, Outcome, Phase, Status
+from dks_study.study.ledger import Outcome, Status
 from dks_study.study.planner import PHASES, planned
 from dks_study.watch.estimate import Estimate, Kind, Pace
 

@@ -16,9 +16,10 @@ from rich.text import Text
 from dks_study.spec.base import Problem
 from dks_study.spec.study import StudySpec
 from dks_study.spec.trial import Setting
+from dks_study.study.cell import Cell
 from dks_study.study.choosing import Tried
 from dks_study.study.holder import HOLDER, LOCK, holder_of
-from dks_study.study.ledger import Cell, Record, read_epochs, read_ledger
+from dks_study.study.ledger import Record, read_epochs, read_ledger
 from dks_study.study.planner import Planner, Search, Step
 from dks_study.study.trial_names import cell_of
 from dks_study.watch.estimate import earlier_pace

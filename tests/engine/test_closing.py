@@ -9,7 +9,8 @@ from whole_studies import finish, write_study
 from whole_studies import records as records_of
 
 from dks_study.engine.closing import Closing, missing
-from dks_study.study.ledger import Cell, Outcome, Record
+from dks_study.study.cell import Cell
+from dks_study.study.ledger import Outcome, Record
 from dks_study.study.planner import Planner, Step
 
 

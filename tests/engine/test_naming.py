@@ -1,6 +1,6 @@
 """Names that people read."""
 
-from dks_study.study.ledger import Cell
+from dks_study.study.cell import Cell
 
 
 def test_the_name_of_a_trial_reads_as_a_path_of_arm_phase_and_seed():

@@ -7,8 +7,9 @@ from studies import small_study
 
 from dks_study.spec.study import arm_trial
 from dks_study.study.adoption import Adoption, donors_in
+from dks_study.study.cell import Cell
 from dks_study.study.identity import environment, identity, read_origin
-from dks_study.study.ledger import Cell, Ledger, Record, read_outcome
+from dks_study.study.ledger import Ledger, Record, read_outcome
 from dks_study.study.trial import run_trial
 
 CPU = torch.device("cpu")

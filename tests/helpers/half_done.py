@@ -6,8 +6,9 @@ from studies import small_study
 
 from dks_study.spec.objectives import ACCURACY
 from dks_study.study import provenance
+from dks_study.study.cell import Cell
 from dks_study.study.holder import lock_text
-from dks_study.study.ledger import Cell, Ledger, Outcome, Record
+from dks_study.study.ledger import Ledger, Outcome, Record
 from dks_study.study.planner import Planner
 
 ARMS = ("baseline", "dense")

@@ -3,7 +3,8 @@
 import random
 
 from dks_study.spec.objectives import ACCURACY
-from dks_study.study.ledger import Cell, Outcome, Record
+from dks_study.study.cell import Cell
+from dks_study.study.ledger import Outcome, Record
 from dks_study.study.planner import Planner, Step
 
 

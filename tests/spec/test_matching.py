@@ -10,7 +10,8 @@ from dks_study.spec.matching import MatchSpec
 from dks_study.spec.space import arm_space
 from dks_study.spec.study import StudySpec, arm_trial, matches_in_words
 from dks_study.spec.yamldoc import SpecError
-from dks_study.study.ledger import Cell, Outcome
+from dks_study.study.cell import Cell
+from dks_study.study.ledger import Outcome
 from dks_study.study.planner import Planner, Step, trial_of
 from dks_study.training.matching import matched
 from dks_study.watch.mlflow_runs import described

@@ -3,8 +3,9 @@
 import pytest
 from studies import small_study
 
+from dks_study.study.cell import Cell
 from dks_study.study.keeping import GIB, Checkpoints
-from dks_study.study.ledger import Cell, Outcome, Record
+from dks_study.study.ledger import Outcome, Record
 from dks_study.study.storage import CHECKPOINTS, Files
 from dks_study.training.arm_checks import StudyError
 

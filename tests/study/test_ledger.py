@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dks_study.study.cell import Cell
 from dks_study.study.ledger import (
-    Cell,
     Ledger,
     LedgerError,
     Outcome,

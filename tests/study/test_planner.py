@@ -12,8 +12,9 @@ from studies import small_study
 
 from dks_study.spec.objectives import ACCURACY
 from dks_study.spec.study import StudySpec
+from dks_study.study.cell import Cell
 from dks_study.study.choosing import Tried
-from dks_study.study.ledger import Cell, Outcome
+from dks_study.study.ledger import Outcome
 from dks_study.study.planner import Planner, planned
 
 

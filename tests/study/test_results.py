@@ -8,7 +8,8 @@ import pytest
 from studies import small_study
 
 from dks_study.spec.study import StudySpec, arm_run
-from dks_study.study.ledger import Cell, Ledger, Outcome, Record
+from dks_study.study.cell import Cell
+from dks_study.study.ledger import Ledger, Outcome, Record
 from dks_study.study.provenance import new_session, write_provenance
 from dks_study.study.results import ResultsError, load_results, write_results
 

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from dks_study.study.ledger import Cell, Ledger, Outcome, Record, read_ledger, write_outcome
+from dks_study.study.cell import Cell
+from dks_study.study.ledger import Ledger, Outcome, Record, read_ledger, write_outcome
 from dks_study.study.retrying import RetryError, try_again
 from dks_study.study.storage import Files
 

@@ -11,7 +11,8 @@ from studies import small_study
 from dks_study.spec.objectives import ACCURACY
 from dks_study.spec.search import EarlyStoppingSpec
 from dks_study.spec.study import StudySpec, arm_trial
-from dks_study.study.ledger import Cell, Outcome, read_epochs, read_outcome
+from dks_study.study.cell import Cell
+from dks_study.study.ledger import Outcome, read_epochs, read_outcome
 from dks_study.study.planner import Planner
 from dks_study.study.search import optuna_suggest
 from dks_study.study.stopping import Watch, brackets, rungs, watch

@@ -8,7 +8,8 @@ from studies import small_study
 
 from dks_study.spec.objectives import ACCURACY
 from dks_study.study import provenance
-from dks_study.study.ledger import Cell, Ledger, Outcome, Record
+from dks_study.study.cell import Cell
+from dks_study.study.ledger import Ledger, Outcome, Record
 from dks_study.watch.estimate import LATEST, Estimate, earlier_pace, own_seconds, with_trial
 
 DENSE, BASELINE = ("dense", "confirm"), ("baseline", "confirm")

@@ -5,7 +5,8 @@ import json
 import pytest
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
-from dks_study.study.ledger import Cell, Outcome
+from dks_study.study.cell import Cell
+from dks_study.study.ledger import Outcome
 from dks_study.watch.event_files import EventFiles
 
 CELL = Cell("dense", "confirm", 1, 1, 3, {})

@@ -12,7 +12,8 @@ from optuna.trial import TrialState
 from studies import small_study
 
 from dks_study.spec.objectives import ACCURACY
-from dks_study.study.ledger import Cell, Outcome, Record
+from dks_study.study.cell import Cell
+from dks_study.study.ledger import Outcome, Record
 from dks_study.watch.mirror import JOURNAL, Mirror, MirrorError, open_storage
 
 STUDY = small_study(trials=4)

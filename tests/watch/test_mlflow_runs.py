@@ -8,7 +8,8 @@ import pytest
 from studies import small_study
 
 from dks_study.spec.objectives import ACCURACY
-from dks_study.study.ledger import Cell, Outcome
+from dks_study.study.cell import Cell
+from dks_study.study.ledger import Outcome
 from dks_study.watch.mlflow_runs import MLflowError, MLflowRuns, _client
 
 if importlib.util.find_spec("mlflow") is None:  # which takes seconds to import: not where these tests are left out

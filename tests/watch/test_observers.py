@@ -5,7 +5,8 @@ import threading
 from studies import small_study
 
 from dks_study.spec.objectives import ACCURACY
-from dks_study.study.ledger import Cell, Outcome
+from dks_study.study.cell import Cell
+from dks_study.study.ledger import Outcome
 from dks_study.watch.display import PlainDisplay
 from dks_study.watch.observers import Observed
 from dks_study.watch.progress import Tracker

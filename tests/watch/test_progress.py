@@ -7,7 +7,8 @@ from rich.console import Console
 from studies import small_study
 
 from dks_study.spec.objectives import ACCURACY
-from dks_study.study.ledger import Cell, Outcome
+from dks_study.study.cell import Cell
+from dks_study.study.ledger import Outcome
 from dks_study.watch.display import LiveDisplay, PlainDisplay, make_display
 from dks_study.watch.picture import whole
 from dks_study.watch.progress import Tracker

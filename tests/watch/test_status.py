@@ -16,7 +16,8 @@ from studies import small_study
 import run_study
 from dks_study.spec.objectives import ACCURACY
 from dks_study.study import provenance
-from dks_study.study.ledger import Cell, Ledger, Outcome, Record
+from dks_study.study.cell import Cell
+from dks_study.study.ledger import Ledger, Outcome, Record
 from dks_study.watch.status import StatusError, find_studies, line, read_status, render
 
 ROOT = Path(__file__).resolve().parents[2]

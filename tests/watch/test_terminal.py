@@ -15,7 +15,8 @@ from rich.text import Text
 from studies import small_study
 from test_progress import GOOD
 
-from dks_study.study.ledger import Cell, Outcome
+from dks_study.study.cell import Cell
+from dks_study.study.ledger import Outcome
 from dks_study.watch.display import LiveDisplay, make_display
 
 

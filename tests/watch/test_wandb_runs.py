@@ -8,7 +8,8 @@ import pytest
 from studies import small_study
 
 from dks_study.spec.objectives import ACCURACY
-from dks_study.study.ledger import Cell, Outcome
+from dks_study.study.cell import Cell
+from dks_study.study.ledger import Outcome
 from dks_study.watch.wandb_runs import WandbError, WandbRuns
 
 CELLS = [Cell("dense", "confirm", seed, seed, 3, {"optimiser.lr": 0.1}) for seed in (0, 1)]

@@ -9,8 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from dks_study.study.cell import Cell
 from dks_study.study.home import home_of
-from dks_study.study.ledger import Cell, Outcome
+from dks_study.study.ledger import Outcome
 from dks_study.watch.live.drawing import PAGE
 from dks_study.watch.progress import Metrics
 

@@ -14,7 +14,8 @@ from typing import Literal
 
 from dks_study.spec.looks import Look, looks
 from dks_study.spec.objectives import ACCURACY
-from dks_study.study.ledger import LOST, Cell, Outcome, Phase, read_epochs
+from dks_study.study.cell import Cell, Phase
+from dks_study.study.ledger import LOST, Outcome, read_epochs
 from dks_study.study.planner import PHASES
 from dks_study.watch.picture import ending
 from dks_study.watch.progress import Tracker

@@ -10,7 +10,7 @@ import pytest
 from half_done import EPOCHS, RUNNING, TEST, half_done, lose, train
 
 from dks_study.spec.objectives import ACCURACY
-from dks_study.study.ledger import Cell
+from dks_study.study.cell import Cell
 from dks_study.watch.live.page import filed, side_by_side, studies_data, study_data
 from dks_study.watch.live.snapshot import CURVES, POINTS, snapshot
 
