@@ -13,11 +13,10 @@ from scipy import stats
 
 from dks_study.analysis.kept import SHIPPED
 from dks_study.analysis.statistics.estimands import effect_of_procedure, effect_of_settings
-from dks_study.analysis.statistics.paired import mean_interval, paired_difference
+from dks_study.analysis.statistics.paired import holm, mean_interval, paired_difference
 from dks_study.analysis.statistics.signflip import Vector
 from dks_study.analysis.tables.comparisons import comparisons, errors_by_seed
 from dks_study.study.results import load_results
-from dks_study.study.sequential import holm
 
 Shape = Literal["normal", "skewed"]
 SKEWNESS = 1.0

@@ -11,7 +11,7 @@ from rich.text import Text
 from dks_study.spec.search import LENGTH
 from dks_study.spec.shipped import KEPT
 from dks_study.spec.space import ArmSpace, arm_space, sampler_of
-from dks_study.spec.study import StudySpec, auto_recipes_by_arm, has_weights, matches_in_words
+from dks_study.spec.study import StudySpec, arm_run, auto_recipes_by_arm, matches_in_words
 from dks_study.spec.yamldoc import SpecError
 from dks_study.study.cell import Phase
 from dks_study.study.planner import PHASES, planned
@@ -64,7 +64,7 @@ def print_plan(study: StudySpec, folder: Path) -> int:
     at_once = cpus // resources.cpus
     console.print(f"a trial takes {resources.cpus} of the {cpus} CPUs here: {at_once} at a time{gpus}")
     console.print(f"computed in {study.trial.computation}")
-    if has_weights(study):
+    if any(arm_run(study, arm, {}).pretrained for arm in study.arms):
         from dks_study.study.weights import look_at_weights
 
         look_at_weights(study, folder, lambda line: console.print(Text(line)))

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from looking_studies import EFFECTS, looking, outcome_of, play, seeds_by_arm
 
+from dks_study.analysis.statistics.paired import holm
 from dks_study.describing import print_plan
 from dks_study.engine.closing import missing
 from dks_study.spec.files import changed_study
@@ -15,7 +16,7 @@ from dks_study.study.cell import Cell
 from dks_study.study.deciding import Growth, errors_of, growth, shares, undecided
 from dks_study.study.ledger import Outcome, Record
 from dks_study.study.planner import Planner, Step
-from dks_study.study.sequential import LEVEL, holm, seen
+from dks_study.study.sequential import LEVEL, seen
 from dks_study.watch.progress import Tracker
 
 STUDY = looking()

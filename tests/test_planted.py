@@ -73,7 +73,7 @@ FAULTS: Mapping[str, Fault] = {
         "training/test_data.py method/test_streams.py",
     ),
     "every p-value is multiplied by their number": Fault(
-        "study/sequential.py",
+        "analysis/statistics/paired.py",
         "(len(order) - at) * p_values[i]",
         "len(order) * p_values[i]",
         "analysis/test_stats.py",

@@ -277,8 +277,7 @@ def tune_study(study: StudySpec, scratch: Path, searcher: PlannedSearch, data: S
     """Run trials on `data` until `searcher` has no more, or an error, or is told to stop."""
     resources = study.trial.resources
     # The driver of a group only waits. With a whole CPU each, drivers could take all of them and no worker start.
-    alone = {"CPU": resources.cpus, "GPU": resources.gpus}
-    waiting = {"node:__internal_head__": 0.001}
+    alone, waiting = {"CPU": resources.cpus, "GPU": resources.gpus}, {"node:__internal_head__": 0.001}
     reused = None if resources.workers else f"{study.name}, one trial after another"
     wanted = waiting if resources.workers else alone
     trial = named_trials(tune.with_resources(tune.with_parameters(run_cell, data=data), wanted), reused)

@@ -10,7 +10,6 @@ from pydantic import BaseModel, ConfigDict, Field
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 NAME = r"^[a-z][a-z0-9_]{0,39}$"
-_LEAVES = {int, float, str, bool, type(None)}
 Name = Annotated[str, Field(pattern=NAME)]
 
 
@@ -53,6 +52,9 @@ class Extended(Spec):
         """Return the keys that hashes leave out."""
         fields = type(self).model_fields
         return [key for key in self.LATER if getattr(self, key) == fields[key].default]
+
+
+_LEAVES = {int, float, str, bool, type(None)}
 
 
 def _leave_out(described: object, values: Any) -> None:  # noqa: ANN401  # as JSON has it

@@ -118,9 +118,8 @@ class DataSpec(Extended):
             return None
         pool, classes = DIGITS - DIGITS_TEST, 10
         kept = pool - round(self.validation_fraction * pool)
-        tail = (
-            sum(self.imbalance ** -(each / (classes - 1)) for each in range(classes)) / classes
-        )  # nearly equal classes
+        # Classes of a long tail, of which the pool has nearly as many images each.
+        tail = sum(self.imbalance ** -(each / (classes - 1)) for each in range(classes)) / classes
         return DIGITS_TEST / (self.train_images or kept * tail)
 
     @property

@@ -274,11 +274,6 @@ def _set_dotted(values: dict[str, Any], dotted: str, value: object) -> None:
     values[last] = deepcopy(value)
 
 
-def has_weights(study: StudySpec) -> bool:
-    """Does any arm start from weights of a file?"""
-    return any(arm_run(study, arm, {}).pretrained for arm in study.arms)
-
-
 def auto_recipes_by_arm(study: StudySpec) -> dict[str, list[str]]:
     """Return what `branches.recipe: auto` comes to (`paper at stage1, stage2`), and the arms in which it does."""
     found: dict[str, list[str]] = {}

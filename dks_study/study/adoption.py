@@ -282,7 +282,7 @@ def _is_trial(content: bytes, trial: TrialSpec) -> bool:
 
 
 def link(source: str, target: str) -> None:
-    """Link or copy a checkpoint or predictions, which are replaced where they change, and never written into."""
+    """Link or copy what is replaced where it changes, and no more written into: checkpoints, predictions, a log."""
     try:
         os.link(source, target)
     except OSError:

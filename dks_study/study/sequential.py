@@ -10,7 +10,7 @@ with applications to clinical trials", section 4.4). benchmarks/looking.md has w
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from math import e, exp, inf, log, sqrt
 
 import numpy as np
@@ -177,11 +177,3 @@ def equivalence_p(mean: float, standard_error: float, freedom: int, margin: floa
     if not margin > 0:
         raise ValueError(f"a margin above 0 is needed, got {margin}")
     return one_sided_p(margin - abs(mean), standard_error, freedom)
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Return the p-values adjusted for their number (Holm 1979); statsmodels' takes 0.1 s to collect garbage."""
-    order = sorted(range(len(p_values)), key=p_values.__getitem__)
-    raised = accumulate((min(1.0, (len(order) - at) * p_values[i]) for at, i in enumerate(order)), max)
-    adjusted = dict(zip(order, raised, strict=True))
-    return [adjusted[i] for i in range(len(p_values))]

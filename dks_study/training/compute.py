@@ -81,3 +81,13 @@ def keep_to_share(trial: TrialSpec, device: torch.device) -> None:
     torch.set_num_threads(max(1, trial.resources.cpus_per_worker - trial.data.decode_workers))
     if device.type == "cuda" and 0 < trial.resources.gpus_per_worker < 1:
         torch.cuda.set_per_process_memory_fraction(trial.resources.gpus_per_worker, device)
+
+
+def peak_memory(device: torch.device) -> dict[str, float]:
+    """Return the most memory that tensors took on the first GPU since training began, the data among them.
+
+    Nothing on CPUs: a process that trains one trial after another knows its peak over all of them alone.
+    """
+    if device.type != "cuda":
+        return {}
+    return {"cost/peak_memory_mib": torch.cuda.max_memory_allocated(device) / 2**20}

@@ -24,7 +24,15 @@ from dks_study.spec.terms import term_names
 from dks_study.spec.trial import TrialSpec
 from dks_study.training.averaging import Average, OwnTeacher
 from dks_study.training.checkpoint import State
-from dks_study.training.compute import compiled, lay_out, loss_scaler, place, precision, twice_differentiable
+from dks_study.training.compute import (
+    compiled,
+    lay_out,
+    loss_scaler,
+    peak_memory,
+    place,
+    precision,
+    twice_differentiable,
+)
 from dks_study.training.cost import count_cost, count_exits
 from dks_study.training.data import (
     AnySplit,
@@ -147,7 +155,7 @@ def fit(
                 costs_of = count_exits(own_network(run.network), data.image_shape)
                 metrics |= exit_metrics(costs_of, *(each.read(team.size) for each in answers.values()))
         if epoch == trial.epochs and (costs or trial.phase == "confirm"):
-            metrics |= _cost(run) | _peak_memory(team)
+            metrics |= _cost(run) | peak_memory(team.device)
         asked_for = predicting and trial.phase == "confirm" and epoch == trial.epochs
         predicted = predictions.read(team.rank, team.size) if asked_for else None
         yield EpochReport(epoch, metrics, run.state(epoch), predicted)
@@ -290,13 +298,3 @@ def _tally(run: Run) -> Tally:
 def _cost(run: Run) -> dict[str, float]:
     cost = count_cost(run.network, run.data.image_shape)
     return {f"cost/{name}": float(value) for name, value in vars(cost).items()}
-
-
-def _peak_memory(team: Team) -> dict[str, float]:
-    """Return the most memory that tensors took on the first GPU since training began, the data among them.
-
-    Nothing on CPUs: a process that trains one trial after another knows its peak over all of them alone.
-    """
-    if team.device.type != "cuda":
-        return {}
-    return {"cost/peak_memory_mib": torch.cuda.max_memory_allocated(team.device) / 2**20}

@@ -13,7 +13,7 @@ from dks_study.analysis.controls import Controls, controls
 from dks_study.analysis.plots.waterfall import bars, draw_waterfall
 from dks_study.analysis.report.page import write_report
 from dks_study.analysis.rows import planned_epochs
-from dks_study.analysis.statistics.paired import paired_difference
+from dks_study.analysis.statistics.paired import holm, paired_difference
 from dks_study.analysis.tables.gain import (
     COMPUTE,
     IN_ALL,
@@ -27,7 +27,6 @@ from dks_study.analysis.tables.gain import (
 from dks_study.analysis.tables.study import arm_table, to_markdown
 from dks_study.spec.files import load_study
 from dks_study.study.results import Results
-from dks_study.study.sequential import holm
 
 # Names that say nothing, in no order: what they train says what they are.
 ARMS = {

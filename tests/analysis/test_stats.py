@@ -8,9 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from statsmodels.stats.multitest import multipletests
 
-from dks_study.analysis.statistics.paired import paired_difference, wilcoxon_p
+from dks_study.analysis.statistics.paired import holm, paired_difference, wilcoxon_p
 from dks_study.analysis.statistics.signflip import smallest_p
-from dks_study.study.sequential import holm
 
 
 def brute_force_p(differences):

@@ -9,12 +9,12 @@ from dks_study.analysis.report import prose
 from dks_study.analysis.report.page import write_report
 from dks_study.analysis.rows import TUNED, WRITTEN, confirmed_epochs, left_out, names, table_rows
 from dks_study.analysis.statistics.estimands import effect_of_procedure, effect_of_settings
+from dks_study.analysis.statistics.paired import holm
 from dks_study.analysis.tables.comparisons import CHOSEN, comparisons, errors_by_seed, not_told_apart
 from dks_study.analysis.tables.grid import html, latex
 from dks_study.analysis.tables.settings import chosen_settings, edges
 from dks_study.analysis.tables.study import arm_table, table_grid, to_markdown, write_tables
 from dks_study.study.results import Results
-from dks_study.study.sequential import holm
 
 ROWS = ["baseline", "ds", "dense", "baseline (as written)", "ds (as written)", "dense (as written)"]
 

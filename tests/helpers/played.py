@@ -18,7 +18,7 @@ def outcome_of(cell: Cell) -> Outcome:
     return Outcome("complete", {ACCURACY: random.Random(f"{cell}").random()})
 
 
-def play(study, order: random.Random, slots: int, records=(), stop_after=None, suggest=suggest):
+def play(study, order: random.Random, slots: int, records=(), stop_after=None, suggest=suggest, outcome=outcome_of):
     """Run the plan with `slots` at once, finishing in a random order; return the records."""
     planner, records, running = Planner(study, suggest, records), list(records), []
     while True:
@@ -30,7 +30,7 @@ def play(study, order: random.Random, slots: int, records=(), stop_after=None, s
         else:
             assert running, "WAIT with nothing running would wait for ever"
             cell = running.pop(order.randrange(len(running)))
-            planner.settle(cell.id, outcome_of(cell))
-            records.append(Record(cell, outcome_of(cell), "hash", "now"))
+            planner.settle(cell.id, outcome(cell))
+            records.append(Record(cell, outcome(cell), "hash", "now"))
             if stop_after is not None and len(records) >= stop_after:
                 return records

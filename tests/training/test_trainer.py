@@ -16,6 +16,7 @@ from dks_study.spec.study import arm_trial
 from dks_study.spec.terms import TermSpec
 from dks_study.training import trainer
 from dks_study.training.checkpoint import load_state
+from dks_study.training.compute import peak_memory
 from dks_study.training.data import load
 from dks_study.training.team import NonFiniteLossError, Team
 from dks_study.training.trainer import Chosen, fit
@@ -110,7 +111,7 @@ def test_wrong_validation_labels_are_the_same_in_every_trial_and_test_labels_are
 def test_peak_memory_is_that_of_the_gpu_and_none_is_invented_for_a_cpu(monkeypatch):
     assert not [key for report in reports(trial_of(phase="confirm")) for key in report.metrics if "memory" in key]
     monkeypatch.setattr("torch.cuda.max_memory_allocated", lambda device: 3 * 2**20)
-    assert trainer._peak_memory(Team(0, 1, torch.device("cuda"))) == {"cost/peak_memory_mib": 3.0}
+    assert peak_memory(torch.device("cuda")) == {"cost/peak_memory_mib": 3.0}
 
 
 def test_top5_appears_where_there_are_enough_classes(monkeypatch):

@@ -21,7 +21,7 @@ from dks_study.analysis.tables.costs import arm_costs, cost_grid
 from dks_study.analysis.tables.exits import exit_grid
 from dks_study.analysis.tables.further import further_grid
 from dks_study.analysis.tables.gain import gain_grid, gains
-from dks_study.analysis.tables.grid import Grid, html, latex
+from dks_study.analysis.tables.grid import Grid, html, write_latex
 from dks_study.analysis.tables.images import image_comparisons, image_grid
 from dks_study.analysis.tables.one_at_a_time import TITLE, put_back_grid
 from dks_study.analysis.tables.pareto import pareto_grid, pareto_table
@@ -94,7 +94,7 @@ def write_report(results: Results, folder: Path) -> Path:
     filled = [section for section in sections if section.texts or section.tables or section.pictures]
     text = page.render(title=table.title, question=results.study.question, answer=prose.answer(table), sections=filled)
     shown = {name: grid for name, grid in grids.items() if grid.rows and len(grid.header) > 1}
-    _write_latex(shown, folder / "latex")
+    write_latex(shown, folder / "latex")
     write_whole(folder / "report.html", text + "\n")
     return folder / "report.html"
 
@@ -287,16 +287,6 @@ def _inlined(title: str, caption: str, figure: Figure) -> Picture:
     width = float(figure.get_size_inches()[0])
     source = "data:image/svg+xml;base64," + base64.b64encode(svg(figure)).decode()
     return Picture(title, caption, source, round(1.25 * width, 2), int(LEAST_PX_PER_IN * width))
-
-
-def _write_latex(grids: dict[str, Grid], folder: Path) -> None:
-    """Write a file per table, and tables.tex, which shows them all: pdflatex tables.tex."""
-    folder.mkdir(exist_ok=True)
-    for name, grid in grids.items():
-        write_whole(folder / f"{name}.tex", latex(grid))
-    inputs = "".join(f"\\input{{{name}}}\n" for name in grids) or "No table.\n"
-    head = "\\documentclass{article}\n\\usepackage{booktabs,graphicx,siunitx}\n"
-    write_whole(folder / "tables.tex", f"{head}\\begin{{document}}\n{inputs}\\end{{document}}\n")
 
 
 if __name__ == "__main__":

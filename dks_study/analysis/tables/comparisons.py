@@ -10,7 +10,7 @@ import pandas as pd
 from dks_study.analysis.rows import TUNED, TableRow, full_confirmations, repeat_of, table_rows
 from dks_study.analysis.statistics.estimands import Effect, effect, effect_of_looks, effect_of_splits
 from dks_study.analysis.statistics.margins import CANNOT_TELL, UNDECIDED, seeds_to_decide, verdict
-from dks_study.analysis.statistics.paired import hedges_g, wilcoxon_p
+from dks_study.analysis.statistics.paired import hedges_g, holm, wilcoxon_p
 from dks_study.analysis.statistics.planning import detectable_by_t, seeds_for_precision, smallest_detectable
 from dks_study.analysis.tables.grid import Cell, Grid, number
 from dks_study.spec.study import StudySpec
@@ -18,7 +18,7 @@ from dks_study.spec.table import LEVEL, TableSpec
 from dks_study.study.deciding import shares
 from dks_study.study.results import Results
 from dks_study.study.sealing import RULE
-from dks_study.study.sequential import equivalence_p, holm, repeated_p
+from dks_study.study.sequential import equivalence_p, repeated_p
 
 PRECISION = 1.0  # percentage points of error: the half width that the last column plans for
 NEEDED = f"n for ±{PRECISION:g}"

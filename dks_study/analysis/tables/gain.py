@@ -19,6 +19,7 @@ import pandas as pd
 
 from dks_study.analysis.controls import Controls, controls
 from dks_study.analysis.rows import TUNED, WRITTEN, table_rows
+from dks_study.analysis.statistics.paired import holm
 from dks_study.analysis.tables.comparisons import (
     CHOSEN,
     can_compare,
@@ -30,7 +31,6 @@ from dks_study.analysis.tables.comparisons import (
 from dks_study.analysis.tables.grid import Cell, Grid, number
 from dks_study.spec.study import StudySpec
 from dks_study.study.results import Results
-from dks_study.study.sequential import holm
 
 IN_ALL, SUPERVISION, REGULARISATION, KNOWLEDGE = "in all", "supervision", "regularisation", "knowledge"
 COMPUTE, STOPPING = "compute", "early stopping"

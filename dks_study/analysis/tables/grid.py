@@ -4,10 +4,14 @@ import csv
 import io
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
+from pathlib import Path
 
 import pandas as pd
+
+from dks_study.study.ledger import write_whole
 
 _LATEX = {
     **{mark: f"\\{mark}" for mark in "&%$#_{}"},
@@ -133,6 +137,16 @@ def latex(grid: Grid) -> str:
         *(*notes, r"\end{table}"),
     ]
     return "\n".join(lines) + "\n"
+
+
+def write_latex(grids: Mapping[str, Grid], folder: Path) -> None:
+    """Write a file per table, and tables.tex, which shows them all: pdflatex tables.tex."""
+    folder.mkdir(exist_ok=True)
+    for name, grid in grids.items():
+        write_whole(folder / f"{name}.tex", latex(grid))
+    inputs = "".join(f"\\input{{{name}}}\n" for name in grids) or "No table.\n"
+    head = "\\documentclass{article}\n\\usepackage{booktabs,graphicx,siunitx}\n"
+    write_whole(folder / "tables.tex", f"{head}\\begin{{document}}\n{inputs}\\end{{document}}\n")
 
 
 def tex(text: str) -> str:

@@ -7,15 +7,15 @@ import numpy as np
 import pandas as pd
 
 from dks_study.analysis.rows import TUNED, WRITTEN, choice_of, repeat_of
+from dks_study.analysis.statistics.paired import holm
 from dks_study.analysis.tables.comparisons import LAST, can_compare, effect_of, interval_text
 from dks_study.analysis.tables.grid import Cell, Grid, number
 from dks_study.study.results import Results
-from dks_study.study.sequential import holm
 
 SETTING = "setting/"
 TITLE = "Which change did it"
 NOTE = (
-    "Points of test error of `main` after the last epoch, paired by seed: what the search chose minus the same with one"
+    "Points of test error of main after the last epoch, paired by seed: what the search chose minus the same with one"
     " value as written; negative: this change helps. Values that help only together, or each of which is enough, show"
     " in no line or in all. Changed: on so many seeds their search had chosen another value; elsewhere the difference"
     " is 0. Interval and p as in the comparisons; Holm: over the values of one arm."
@@ -94,4 +94,4 @@ def put_back_grid(results: Results) -> Grid:
         )
         for _, row in frame.iterrows()
     )
-    return Grid(TITLE, header, rows, (NOTE.replace("`", ""),))
+    return Grid(TITLE, header, rows, (NOTE,))
