@@ -46,8 +46,10 @@ def _draw(axes: Axes, frame: pd.DataFrame) -> None:
     axes.axhline(0, color="#666666", linewidth=0.8)
     for of, mine in frame.reset_index(drop=True).groupby("of", sort=False):
         spread = [mine["mean"] - mine["low"], mine["high"] - mine["mean"]]
-        look = {"fmt": _MARKS[str(of)], "color": COLOUR, "markersize": 5, "label": _MEANING[str(of)]}
-        axes.errorbar(mine.index, mine["mean"], spread, **look, mfc=COLOUR if of == PROCEDURE else "white")
+        inside, label = COLOUR if of == PROCEDURE else "white", _MEANING[str(of)]
+        axes.errorbar(
+            mine.index, mine["mean"], spread, fmt=_MARKS[str(of)], color=COLOUR, mfc=inside, ms=5, label=label
+        )
     axes.set_xticks(range(len(frame)), [str(label).replace(" ", "\n", 1) for label in frame["label"]])
     axes.set_xlim(-0.5, len(frame) - 0.5)
     axes.grid(axis="x", visible=False)
