@@ -53,6 +53,7 @@ def test_what_should_ship_ships():
             "laptop",
             "desktop",
             "colour",
+            "colour_fast",
             "cifar100_wrn28_10",
             "cifar100_resnet32",
             "cifar100_resnet110",
