@@ -28,7 +28,7 @@ class Controls:
         ds: the same branches, which do not teach.
         placebos: the same branches and pairs, which teach what is left when knowledge is destroyed.
         resized: the baseline with backbones of the same family and another size; how large they are, their trials tell.
-        matched: the baseline, trained as long as `method` costs, if there is one.
+        matched: the baseline, trained as long as `method` costs, or takes.
     """
 
     method: str
@@ -36,7 +36,7 @@ class Controls:
     ds: str
     placebos: tuple[str, ...]
     resized: tuple[str, ...]
-    matched: str | None
+    matched: tuple[str, ...]
 
 
 def controls(study: StudySpec) -> tuple[Controls, ...]:
@@ -61,7 +61,7 @@ def _controls_of(method: str, runs: Mapping[str, RunSpec], study: StudySpec) -> 
     )
     if ds is None or baseline is None or not placebos:
         return None
-    matched = _first(arm for arm in plain if arm in study.matches and study.matches[arm].match == method)
+    matched = tuple(arm for arm in plain if arm in study.matches and study.matches[arm].match == method)
     same = runs[baseline]
     resized = tuple(arm for arm, each in silent.items() if arm in alike and _is_resized(each, same))
     return Controls(method, baseline, ds, placebos, resized, matched)

@@ -43,8 +43,8 @@ NOTES = (
     " minus deep supervision. Knowledge: the method minus the placebo. With any placebo these three add up to what is"
     " gained in all.",
     "Parameters: a wider baseline that trains as many parameters as the method, within a tenth, minus baseline."
-    " Compute: the baseline trained as long as the method costs, minus baseline. Early stopping: the baseline at the"
-    " epoch that validation chose, minus the baseline after the last epoch. None of them is a part of the gain.",
+    " Compute: the baseline trained as long as the method costs, or takes, minus baseline. Early stopping: the baseline"
+    " at the epoch that validation chose, minus the baseline after the last epoch. None of them is a part of the gain.",
     "Interval and p as in the comparisons; Holm: over the lines of one method, as tuned or as written.",
 )
 
@@ -103,8 +103,7 @@ def _steps(
     for placebo in found.placebos:
         pairs += [(REGULARISATION, placebo, found.ds), (KNOWLEDGE, found.method, placebo)]
     pairs += [(PARAMETERS, arm, found.baseline) for arm in as_large]
-    if found.matched is not None:
-        pairs.append((COMPUTE, found.matched, found.baseline))
+    pairs += [(COMPUTE, arm, found.baseline) for arm in found.matched]
     for step, one, other in pairs:
         if one in rows and other in rows:
             yield _Step(
