@@ -16,7 +16,7 @@ from dks_study.engine.closing import Closing
 from dks_study.engine.cluster import Slots
 from dks_study.engine.interrupts import AGAIN
 from dks_study.engine.joining import is_lost
-from dks_study.engine.naming import NAME, named_trials
+from dks_study.engine.process import NAME, lasting_trials
 from dks_study.engine.sharing import SharedData
 from dks_study.spec.base import LostError
 from dks_study.spec.study import StudySpec
@@ -278,16 +278,15 @@ def tune_study(study: StudySpec, scratch: Path, searcher: PlannedSearch, data: S
     resources = study.trial.resources
     # The driver of a group only waits. With a whole CPU each, drivers could take all of them and no worker start.
     alone, waiting = {"CPU": resources.cpus, "GPU": resources.gpus}, {"node:__internal_head__": 0.001}
-    reused = None if resources.workers else f"{study.name}, one trial after another"
     wanted = waiting if resources.workers else alone
-    trial = named_trials(tune.with_resources(tune.with_parameters(run_cell, data=data), wanted), reused)
+    trial = lasting_trials(tune.with_resources(tune.with_parameters(run_cell, data=data), wanted), study.name)
     tuner = tune.Tuner(
         trial,
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             scheduler=_Listener(searcher),
             num_samples=-1,
-            reuse_actors=resources.workers == 0,
+            reuse_actors=True,
             trial_dirname_creator=lambda trial: str(trial.trial_id),
         ),
         run_config=tune.RunConfig(
