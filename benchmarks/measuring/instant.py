@@ -73,7 +73,7 @@ def instant_metrics(spec: TrialSpec) -> dict[str, float]:
 
 
 def instant_fit(
-    spec: TrialSpec, _data: DataSet, _team: Team, _resume: State | None, _chosen: Chosen | None, **_asked: object
+    spec: TrialSpec, _data: DataSet, _team: Team, _resume: State | None, _chosen: Chosen | None = None, **_asked: object
 ) -> Iterator[EpochReport]:
     """Stand in for `trainer.fit`."""
     state = State(spec.content_hash(), 1, {}, None, {}, {}, {})

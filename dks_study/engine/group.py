@@ -25,6 +25,7 @@ from dks_study.spec.trial import ResourceSpec
 GROUPS = "groups"  # the key of a Tune trial's config that holds its process's Groups
 CONTROLLER_FAILURES = 3  # the default, -1, waits for ever
 END_S = 10.0  # so long is waited for a group to end
+WAITING = ("PENDING", "RESCHEDULING")  # states of placement groups
 
 
 class Groups:
@@ -126,9 +127,9 @@ class Group:
 
 
 def _others_wait() -> bool:
-    """Does some placement group wait for room? A group that starts need not, unless it has to wait."""
-    table = ray.util.placement_group_table()
-    return any(group["state"] in ("PENDING", "RESCHEDULING") for group in table.values())
+    """Does anything wait for processors: a trial whose group finds no room since a node was lost, or another job?"""
+    waiting = [group for group in ray.util.placement_group_table().values() if group["state"] in WAITING]
+    return any({"CPU", "GPU"} & bundle.keys() for group in waiting for bundle in group["bundles"].values())
 
 
 def _naming(title: str) -> list[Any]:

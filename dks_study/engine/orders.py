@@ -59,7 +59,7 @@ class Orders:
         await self._tell()
 
     async def hear(self) -> Metrics | bool:
-        """Wait for what the workers say: metrics of an epoch; True: all have ended the trial; False: the group ended."""
+        """Wait for what is said: an epoch's metrics; True: all workers have ended the trial; False: the group has."""
         async with self._changed:
             await self._changed.wait_for(lambda: self._heard or self._ended)
         return self._heard.popleft() if self._heard else False

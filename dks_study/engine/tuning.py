@@ -202,7 +202,7 @@ class PlannedSearch(Searcher):  # type: ignore[misc]  # Ray has no types
         """Return how long a trial took; it is not known of one that goes back to an earlier attempt."""
         trained = len(outcome.steps) if outcome.status == "stopped" else cell.epochs
         seen_whole = len(times) == trained + 2
-        return own_seconds(times, starts_processes=self._study.trial.resources.workers > 0) if seen_whole else None
+        return own_seconds(times) if seen_whole else None
 
     def _end(self, cell: Cell, outcome: Outcome) -> None:
         """Settle a trial, or let it be trained in more parts if it ran out of memory and the study asks for that."""
