@@ -38,7 +38,7 @@ def train_loop(packed: dict[str, Any]) -> None:
 def _train(config: dict[str, Any], data: SharedData, orders: ActorHandle) -> None:
     trial, place = TrialSpec.model_validate_json(config["trial"]), config["place"]
     check_node(place, config["code"])  # a node may have come since the study began
-    data.check_here()
+    data.check_here(anew=True)
     watch = Watch.read(config["watch"]) if config["watch"] else None
     is_first = ray.train.get_context().get_world_rank() == 0  # of a group it is enough to end one process
     limit_s = config["limit_s"] if is_first else None
