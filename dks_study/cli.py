@@ -24,7 +24,7 @@ from dks_study.spec.shipped import SPACES
 from dks_study.spec.study import StudySpec
 from dks_study.spec.yamldoc import SpecError, load_document
 from dks_study.studies import carry_out, folder_of
-from dks_study.training.matching import matched
+from dks_study.study.matching import matched
 
 EXIT_FAILED_TRIALS, EXIT_BAD_INPUT, EXIT_UNFINISHED = 1, 2, 4
 

@@ -27,13 +27,13 @@ from dks_study.study.adoption import Donor, donors_in
 from dks_study.study.cell import Cell
 from dks_study.study.identity import read_origin
 from dks_study.study.ledger import Record, read_ledger
+from dks_study.study.matching import matched
 from dks_study.study.planner import Planner, planned, planned_trials, trial_of
 from dks_study.study.results import load_study_of
 from dks_study.study.reusing import reused
 from dks_study.study.sealing import RULE
 from dks_study.study.search import optuna_suggest
 from dks_study.study.sources import TRIALS, code_of
-from dks_study.training.matching import matched
 
 _SEEDS = re.compile(r"(\d+)(?:-(\d+))?")
 

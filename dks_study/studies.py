@@ -13,7 +13,7 @@ from dks_study.spec.files import load_study
 from dks_study.spec.study import StudySpec
 from dks_study.spec.trial import Setting
 from dks_study.spec.yamldoc import SpecError
-from dks_study.training.matching import matched
+from dks_study.study.matching import matched
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,6 +14,7 @@ _SYNERGY = (
     *("pairing", "synergy_weight", "top_down_weight", "bottom_up_weight", "pair_reduction", "pair_dropout"),
     *("synergy_warmup", "detach_teacher", "temperature", "temperature_squared", "smoothing"),
 )
+_KIND = ("name", "weights", "uniform_batch_norm")  # of a backbone, all but its size
 _BRANCHES = (*_SYNERGY, "branch_weight", "branch_weight_by_tap", "branch_schedule", "branch_threshold")
 
 
@@ -26,14 +27,16 @@ class Controls:
         baseline: the same without branches.
         ds: the same branches, which do not teach.
         placebos: the same branches and pairs, which teach what is left when knowledge is destroyed.
-        matched: the baseline, trained as long as `method` costs, if there is one.
+        resized: the baseline with backbones of the same family and another size; how large they are, their trials tell.
+        matched: the baseline, trained as long as `method` costs, or takes.
     """
 
     method: str
     baseline: str
     ds: str
     placebos: tuple[str, ...]
-    matched: str | None
+    resized: tuple[str, ...]
+    matched: tuple[str, ...]
 
 
 def controls(study: StudySpec) -> tuple[Controls, ...]:
@@ -58,8 +61,10 @@ def _controls_of(method: str, runs: Mapping[str, RunSpec], study: StudySpec) -> 
     )
     if ds is None or baseline is None or not placebos:
         return None
-    matched = _first(arm for arm in plain if arm in study.matches and study.matches[arm].match == method)
-    return Controls(method, baseline, ds, placebos, matched)
+    matched = tuple(arm for arm in plain if arm in study.matches and study.matches[arm].match == method)
+    same = runs[baseline]
+    resized = tuple(arm for arm, each in silent.items() if arm in alike and _is_resized(each, same))
+    return Controls(method, baseline, ds, placebos, resized, matched)
 
 
 def _teaches(run: RunSpec) -> bool:
@@ -75,6 +80,14 @@ def _rest(run: RunSpec, keys: tuple[str, ...]) -> dict[str, Any]:
 def _bare(run: RunSpec) -> dict[str, Any]:
     """Return everything about a run but its branches, and what is in its loss because of them."""
     return run.model_dump(mode="json", exclude={"branches": True, "loss": set(_BRANCHES)})
+
+
+def _is_resized(run: RunSpec, baseline: RunSpec) -> bool:
+    """Does a run without branches differ from the baseline in the size of its backbone alone?"""
+    one, other = ({**_bare(each), "branches": each.branches.taps} for each in (run, baseline))
+    sizes = one.pop("backbone"), other.pop("backbone")
+    kinds = [{key: each.get(key) for key in _KIND} for each in sizes]
+    return one == other and kinds[0] == kinds[1] and sizes[0] != sizes[1]
 
 
 def _first(arms: Iterable[str]) -> str | None:

@@ -6,6 +6,7 @@ from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from dks_study.method.backbones import Backbone, build_backbone
 from dks_study.method.branches import ANY_SIZE, BranchedNet, build_branched
@@ -15,7 +16,7 @@ from dks_study.method.pretrained import read_state, start_from
 from dks_study.method.streams import derive
 from dks_study.method.tapping import run_tapped
 from dks_study.spec.cohort import TeacherSpec
-from dks_study.spec.pairing import TEACHER
+from dks_study.spec.pairing import AT_START, TEACHER
 from dks_study.spec.shipped import found
 from dks_study.spec.terms import of_features
 from dks_study.spec.trial import RunSpec
@@ -29,8 +30,8 @@ class Frozen(nn.Module):
     Its weights are those of a file, or, with `teacher.own`, what training makes of them from the own network's.
     """
 
-    def __init__(self, network: Backbone) -> None:
-        """Hold a trained network."""
+    def __init__(self, network: nn.Module) -> None:
+        """Hold a network as it is."""
         super().__init__()
         self.network = network.requires_grad_(False).eval()
 
@@ -38,11 +39,34 @@ class Frozen(nn.Module):
         """Stay in evaluation mode: batch norm must use what it has learned."""
         return super().train(False)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Any:  # noqa: ANN401  # what the network returns
         """Return logits [B, classes]; they have derivatives by images that ask for them, and by nothing else."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and images.requires_grad):
-            logits: Tensor = self.network(images)
-        return logits
+            return self.network(images)
+
+
+class Start(Frozen):
+    """What is trained as it starts (`loss.teacher_signal: start`), frozen.
+
+    In training its batch norms go by the batch, as those of what is trained do: else it would say much the same of all
+    images, as means and variances of 0 and 1 are those of none. They keep nothing of it. Nothing is dropped out.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        """Hold a network as it is."""
+        super().__init__(network)
+        for norm in self._norms():
+            norm.track_running_stats = False  # those that it has stay, for evaluation
+
+    def train(self, mode: bool = True) -> Self:
+        """Stay in evaluation mode but for batch norms."""
+        super().train(mode)
+        for norm in self._norms():
+            norm.train(mode)
+        return self
+
+    def _norms(self) -> list[_BatchNorm]:
+        return [module for module in self.modules() if isinstance(module, _BatchNorm)]
 
 
 class Cohort(nn.Module):
@@ -53,6 +77,7 @@ class Cohort(nn.Module):
         peers: networks that learn along; dropped for inference.
         teacher: a frozen network, or None.
         ensemble: of the own classifiers, dropped for inference, or None.
+        start: all of this as it starts, frozen, or None.
     """
 
     def __init__(
@@ -65,6 +90,11 @@ class Cohort(nn.Module):
         """Join networks for the same images and classes."""
         super().__init__()
         self.own, self.peers, self.teacher, self.ensemble = own, nn.ModuleList(peers), teacher, ensemble
+        self.start: Start | None = None
+
+    def keep_start(self) -> None:
+        """Keep what there is now as the start: its logits are returned along, by classifier and `@start`."""
+        self.start = Start(copy.deepcopy(self))
 
     @property
     def backbone(self) -> Backbone:
@@ -80,6 +110,8 @@ class Cohort(nn.Module):
         others: dict[str, Tensor] = {} if self.teacher is None else {TEACHER: self.teacher(images)}
         for number, peer in enumerate(self.peers, start=1):
             others |= {f"peer{number}.{name}": logits for name, logits in peer(images).items()}
+        if self.start is not None:
+            others |= {f"{name}{AT_START}": logits for name, logits in self.start(images.detach()).items()}
         return {**others, **mixed, **own}
 
     def _own(self, images: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -96,7 +128,8 @@ class Cohort(nn.Module):
         for number, peer in enumerate(self.peers, start=1):
             assert isinstance(peer, BranchedNet)
             found[f"peer{number}"] = peer
-        return found if self.teacher is None else {**found, TEACHER: self.teacher.network}
+        teacher = teacher_of(self)
+        return found if teacher is None else {**found, TEACHER: teacher}
 
 
 Network = BranchedNet | Cohort | Observed
@@ -160,7 +193,9 @@ def own_network(network: Network) -> BranchedNet:
 def teacher_of(network: Network) -> Backbone | None:
     """Return the frozen teacher among what a run trains."""
     inner = network.network if isinstance(network, Observed) else network
-    return inner.teacher.network if isinstance(inner, Cohort) and inner.teacher else None
+    teacher = inner.teacher.network if isinstance(inner, Cohort) and inner.teacher else None
+    assert teacher is None or isinstance(teacher, Backbone)
+    return teacher
 
 
 def own_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -175,7 +210,8 @@ def own_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _build(run: RunSpec, in_channels: int, classes: int, seed: int, pixels: tuple[int, int]) -> BranchedNet | Cohort:
     own = build_branched(run.backbone, run.branches, in_channels, classes, seed, pixels)
     start_from(own.backbone, run.backbone, classes)
-    if not run.peers and run.teacher is None and run.ensemble is None:
+    keeps_start = run.loss.teacher_signal == "start"
+    if not run.peers and run.teacher is None and run.ensemble is None and not keeps_start:
         return own
     peers: list[BranchedNet] = []
     for number, peer in enumerate(run.peers, start=1):
@@ -184,7 +220,10 @@ def _build(run: RunSpec, in_channels: int, classes: int, seed: int, pixels: tupl
         start_from(peers[-1].backbone, parts[0], classes)
     teacher = _teacher(run.teacher, own.backbone, in_channels, classes)
     ensemble = ensemble_of(run.ensemble, own, (in_channels, *pixels), seed) if run.ensemble else None
-    return Cohort(own, peers, teacher, ensemble)
+    cohort = Cohort(own, peers, teacher, ensemble)
+    if keeps_start:
+        cohort.keep_start()
+    return cohort
 
 
 def _teacher(teacher: TeacherSpec | None, own: Backbone, in_channels: int, classes: int) -> Frozen | None:

@@ -35,6 +35,9 @@ class SynergyLoss:
             if term.kind != "dkd":
                 rule = "must be dkd in a loop of one's own, where logits alone are known"
                 raise LoopError(f"terms.{name}.kind: {rule}, got {term.kind!r}")
+        if self.spec.teacher_signal == "start":
+            rule = "must not be start in a loop of one's own, where the network's start is not known"
+            raise LoopError(f"teacher_signal: {rule}, got 'start'")
         self._objectives: dict[tuple[str, ...], Objective] = {}
 
     def __call__(

@@ -17,7 +17,7 @@ def destroyed(log_p: Tensor, signal: Signal, targets: Tensor, draws: torch.Gener
 
     Args:
         log_p: of all classifiers, shape [K, B, C].
-        signal: `knowledge` stays what it is.
+        signal: `knowledge` stays what it is; not `start`, which follows from no probabilities of now.
         targets: classes, int64 [B]; `other_images` and `uniform` take distributions [B, C], too.
         draws: on the CPU; who is permuted with whom follows from its state, the same for all classifiers.
     """

@@ -20,7 +20,7 @@ from torch import Tensor
 from dks_study.method.placebo import destroyed, gradient_sizes
 from dks_study.method.terms import Sides, term_values
 from dks_study.spec.loss import LossSpec
-from dks_study.spec.pairing import ENSEMBLE, GATE, MAIN, TEACHER, network_of, pairing_matrix
+from dks_study.spec.pairing import AT_START, ENSEMBLE, GATE, MAIN, TEACHER, network_of, pairing_matrix
 from dks_study.spec.terms import pairs_of
 
 
@@ -94,7 +94,8 @@ class Objective:
         """Return the loss terms of one batch; a KL that does not enter the loss is measured all the same.
 
         Args:
-            logits: by classifier, each of shape [B, C].
+            logits: by classifier, each of shape [B, C]; with teacher_signal start, those of each as it starts, too, by
+                its name and `@start`.
             targets: true classes, int64 in [0, C), shape [B]; or distributions over classes, shape [B, C].
             progress: the fraction of training that is done, in [0, 1]; the schedules go by it.
             draws: decides which pairs are left out of this step (None leaves out none), and what a placebo permutes.
@@ -115,9 +116,14 @@ class Objective:
             synergy = _kl_matrix(smoothed, detach_teacher=loss.detach_teacher)
             if self.has_synergy:
                 weights = self._kept(_constant(self.pair_weights, synergy.device, synergy.dtype), draws)
-                taught = (
-                    synergy if loss.teacher_signal == "knowledge" else self._placebo(softened, smoothed, targets, draws)
-                )
+                taught = synergy
+                if loss.teacher_signal == "start":
+                    taught = self._placebo(softened, smoothed, self._at_start(logits))
+                elif loss.teacher_signal != "knowledge":
+                    # Where nothing is learned (validation) every batch draws the same.
+                    drawn = draws or torch.Generator().manual_seed(0)
+                    signal = destroyed(smoothed, loss.teacher_signal, targets, drawn)
+                    taught = self._placebo(softened, smoothed, signal)
                 total = total + (_synergy_factor(loss, progress) * weights).flatten() @ taught.flatten()
             named = dict[str, Tensor]()
             for name, term in loss.terms.items():
@@ -139,11 +145,14 @@ class Objective:
             of_branches = (supervised > schedule.branch_threshold).to(supervised.dtype)
         return weights * (main * (1 - schedule.main_fall * progress) + (1 - main) * of_branches)
 
-    def _placebo(self, exact: Tensor, smoothed: Tensor, targets: Tensor, draws: torch.Generator | None) -> Tensor:
-        """KL(q_t || p_s) at [t][s], where q_t is what becomes of the teacher's probabilities."""
+    def _at_start(self, logits: Mapping[str, Tensor]) -> Tensor:
+        """Log-probabilities [K, B, C] of the classifiers as they start, softened and smoothed as those of now are."""
+        stacked = torch.stack([logits[name + AT_START] for name in self.names]).detach()
+        return _smoothed(_log_softmax(stacked, self.loss.temperature), self.loss.smoothing)
+
+    def _placebo(self, exact: Tensor, smoothed: Tensor, signal: Tensor) -> Tensor:
+        """KL(q_t || p_s) at [t][s], where log q_t is the `signal` in place of the teacher's log-probabilities."""
         loss = self.loss
-        # Where nothing is learned (validation) every batch draws the same.
-        signal = destroyed(smoothed, loss.teacher_signal, targets, draws or torch.Generator().manual_seed(0))
         divergence = _cross_kl(signal, smoothed)
         if not loss.keep_gradient_size:
             return divergence

@@ -39,7 +39,7 @@ def _is_weight(value: object) -> bool:
 
 Weight = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
-Signal = Literal["knowledge", "other_images", "wrong_classes", "class_means", "uniform"]
+Signal = Literal["knowledge", "other_images", "wrong_classes", "class_means", "uniform", "start"]
 DRAWN: tuple[Signal, ...] = ("other_images", "wrong_classes")  # need random numbers in every step
 OF_LABELS: tuple[Signal, ...] = ("wrong_classes", "class_means")  # need one true class of each image
 
@@ -72,7 +72,9 @@ class LossSpec(Extended):
         terms: further terms by name, on features or probabilities, each with a weight of its own.
         teacher_signal: what pairs teach: knowledge, the teacher's probabilities; or, as a placebo, those with the
             knowledge destroyed: other_images, of another image of the batch; wrong_classes, those of all classes but
-            the image's label permuted; class_means, their mean over the batch's images of the same label; uniform.
+            the image's label permuted; class_means, their mean over the batch's images of the same label; uniform;
+            start, those that the teacher had before the first step, of the same images: a frozen copy of the whole
+            network as it starts, which is run in every step.
         keep_gradient_size: of a placebo: each pair's term is scaled so that its gradient by the student's logits is as
             large as knowledge would make it (norm over the batch).
     """

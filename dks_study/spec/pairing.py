@@ -16,6 +16,7 @@ MAIN = "main"
 TEACHER = "teacher"
 ENSEMBLE = "ensemble"  # what the names of ensembles begin with
 GATE = "ensemble.gate"  # the one that teaches all classifiers
+AT_START = "@start"  # ends the names of logits of classifiers as they start, as no name of a classifier can end
 Scheme = Literal["none", "top_down", "bottom_up", "dense", "adjacent", "from_main", "to_main", "cross", "from_ensemble"]
 SCHEMES: tuple[Scheme, ...] = get_args(Scheme)
 Pairing = Scheme | tuple[str, ...] | Mapping[str, float]

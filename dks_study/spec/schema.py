@@ -180,7 +180,8 @@ def _match() -> Schema:
     schema = _plain(MatchSpec.model_json_schema())
     _describe(schema, words_of(MatchSpec))
     del schema["properties"]["macs"]
-    text = "Train this arm as long as another one costs: {match: ARM, by: macs}."
+    text = "Train this arm as long as another one costs: {match: ARM, by: macs}, or takes: {match: ARM, by: time,"
+    text += " measured: FOLDER}."
     return schema | {"description": text, "required": ["match", "by"]}
 
 

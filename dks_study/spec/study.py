@@ -44,7 +44,7 @@ class CommonRunSpec(RunSpec):
 # What no arm and no axis may change: a table compares equal budgets on the same split. The length of training alone may
 # be tuned, in every arm alike and up to the common `trial.epochs`: with one length for all, an arm that suffers from
 # training too long loses to one that does not, whatever else it does. An arm may also train as long as another costs
-# (`epochs: {match: ARM, by: macs}`): then budgets are equal in multiply-accumulates in place of epochs.
+# (`epochs: {match: ARM, by: macs}`): then budgets are equal in multiply-accumulates, or in seconds, not in epochs.
 COMMON = {
     *("epochs", "resources", "compute", "exits", "time_limit"),
     *("data.name", "data.root", "data.validation_fraction", "data.split_seed"),
@@ -69,7 +69,7 @@ class StudySpec(Extended):
         profile: the file in search_spaces/profiles/, or a path, whose values lie under those of this file.
         trial: what all arms have in common: a whole training run.
         arms: the rows of the table, by name: what each changes, as dotted keys of `trial` (`loss.pairing: none`);
-            `epochs: {match: ARM, by: macs}` trains an arm as long as another one costs.
+            `epochs: {match: ARM, by: macs}` trains an arm as long as another one costs, `by: time` as long as it takes.
         search: what is searched in each arm, and how.
         report_seeds: the seeds of the confirmation, the same in every arm: the n of the table.
         splits: into how many splits of the data the report seeds are spread, the same for all arms: the p-th seed is
@@ -204,7 +204,7 @@ class StudySpec(Extended):
         An arm that matches another one's cost trains as many epochs as cost what this length costs there.
 
         Raises:
-            ValueError: if it is not known yet how many those are (see `training.matching`).
+            ValueError: if it is not known yet how many those are (see `study.matching`).
         """
         length = setting.get(LENGTH, self.search.epochs if search else None)
         epochs = self.trial.epochs if length is None else int(length)
@@ -291,6 +291,6 @@ def matches_in_words(study: StudySpec) -> list[str]:
     alike = "; lengths that it searches are stretched alike" if searched else ""
     return [
         f"{arm}: {match.epochs(epochs)} epochs cost what {epochs} epochs of {match.match} do"
-        f" (multiply-accumulates, x {match.times:.3g}, rounded up){alike}"
+        f" ({match.in_words}, x {match.times:.3g}, rounded up){alike}"
         for arm, match in study.matches.items()
     ]

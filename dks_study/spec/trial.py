@@ -173,6 +173,9 @@ class RunSpec(Extended):
         if self.loss.teacher_signal in OF_LABELS and self.data.mixes:
             rule = f"must not need one true class ({', '.join(OF_LABELS)}) with data.mixup_alpha or data.cutmix_alpha"
             raise ValueError(f"loss.teacher_signal: {rule}, got {self.loss.teacher_signal!r}")
+        if self.loss.teacher_signal == "start" and self.teacher:
+            rule = "must not be start with a teacher, which is frozen or starts as the network does"
+            raise ValueError(f"loss.teacher_signal: {rule}, got 'start'")
         return self
 
     @property

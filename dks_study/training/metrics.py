@@ -30,7 +30,7 @@ class Tally:
 
         A hit on a distribution is one on its likeliest class.
         """
-        stacked = torch.stack(list(logits.values())).detach()  # [K, B, C]
+        stacked = torch.stack([logits[name] for name in self._names]).detach()  # [K, B, C]
         likeliest = targets.argmax(1) if targets.is_floating_point() else targets
         hits = stacked.topk(5 if self._top5 else 1, dim=-1).indices == likeliest.view(1, -1, 1)
         counts = [hits[..., 0].sum(1)]

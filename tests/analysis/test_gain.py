@@ -18,6 +18,7 @@ from dks_study.analysis.tables.gain import (
     COMPUTE,
     IN_ALL,
     KNOWLEDGE,
+    PARAMETERS,
     REGULARISATION,
     STOPPING,
     SUPERVISION,
@@ -37,8 +38,10 @@ ARMS = {
     "fred": {"branches.taps": [], "loss.pairing": "none", "epochs": {"match": "carl", "by": "macs", "macs": [2, 5]}},
     "gina": {"loss.teacher_signal": "other_images", "loss.keep_gradient_size": True},
     "hans": {"branches.taps": [], "loss.pairing": "none", "optimiser.weight_decay": 0.1},
+    "ida": {"branches.taps": [], "loss.pairing": "none", "backbone.base_channels": 9},
 }
-ERRORS = {"bert": 15.0, "carl": 11.0, "dora": 20.0, "emil": 18.0, "fred": 30.0, "gina": 16.0, "hans": 19.0}
+ERRORS = {"bert": 15.0, "carl": 11.0, "dora": 20.0, "emil": 18.0, "fred": 30.0, "gina": 16.0, "hans": 19.0, "ida": 17.0}
+PARAMETERS_OF = {"dora": 100, "fred": 100, "hans": 100, "ida": 430}  # others 400
 
 
 def study_of(arms=ARMS, **trial):
@@ -49,7 +52,7 @@ def study_of(arms=ARMS, **trial):
     return type(small_study()).model_validate_json(json.dumps(values))
 
 
-def results_of(arms=ARMS, seeds=8):
+def results_of(arms=ARMS, seeds=8, parameters=PARAMETERS_OF):
     study, random = study_of(arms), np.random.default_rng(0)
     rows, epochs = [], []
     for arm in arms:
@@ -59,6 +62,7 @@ def results_of(arms=ARMS, seeds=8):
             known = {"trial": trial, "arm": arm, "phase": "confirm", "seed": seed}
             length = study.epochs_of(arm, {}, search=False)
             costs = {f"cost/{name}_{when}": 5 for name in ("params", "macs") for when in ("train", "inference")}
+            costs["cost/params_train"] = parameters.get(arm, 400)
             ends = {"test/top1/main": 100 - error, "test_chosen/top1/main": 100 - error + 3, "val/top1/main": 80.0}
             extra = {"row": arm, "index": seed, "status": "complete", "error": None, "choice": "tuned", "repeat": 0}
             rows.append({**known, **extra, "epochs": length, "accumulate": None, **costs, **ends})
@@ -70,7 +74,7 @@ def results_of(arms=ARMS, seeds=8):
 
 
 def test_arms_are_told_by_what_they_train():
-    assert controls(study_of()) == (Controls("carl", "dora", "emil", ("bert", "gina"), "fred"),)
+    assert controls(study_of()) == (Controls("carl", "dora", "emil", ("bert", "gina"), ("ida",), ("fred",)),)
 
 
 @pytest.mark.parametrize(
@@ -89,15 +93,42 @@ def test_what_differs_in_more_than_one_thing_is_no_control(changes):
 def test_a_method_without_a_matched_baseline_is_split_all_the_same():
     arms = {name: changes for name, changes in ARMS.items() if name != "fred"}
     (found,) = controls(study_of(arms))
-    assert found.matched is None
+    assert found.matched == ()
     arms["fred"] = {**ARMS["fred"], "epochs": {"match": "emil", "by": "macs"}}
     assert controls(study_of(arms)) == (found,), "it matches another arm's cost"
 
 
 def test_the_shipped_question_has_every_control():
-    placebos = tuple(f"placebo_{kind}" for kind in ("images", "classes", "means", "uniform"))
-    assert controls(load_study("controls")) == (Controls("dks", "baseline", "ds", placebos, "baseline_matched"),)
+    placebos = tuple(f"placebo_{kind}" for kind in ("images", "classes", "means", "uniform", "start"))
+    wide, matched = ("baseline_wide",), ("baseline_matched",)
+    assert controls(load_study("controls")) == (Controls("dks", "baseline", "ds", placebos, wide, matched),)
     assert controls(load_study("dense_vs_oneway")) == ()
+
+
+@pytest.mark.parametrize(
+    ("ida", "count", "shown"),
+    [
+        ({}, 440, True),
+        ({}, 360, True),
+        ({}, 441, False),  # more than a tenth larger than the method in training
+        ({}, 359, False),
+        ({"optimiser.lr": 0.01}, 400, False),
+        ({"branches.taps": ["stage1"]}, 400, False),
+        ({"backbone.weights": "a.pt"}, 400, False),
+        ({"backbone.base_channels": 4}, 400, False),  # the baseline's own
+        ({"epochs": {"match": "carl", "by": "macs", "macs": [4, 5]}}, 400, False),
+    ],
+)
+def test_a_wider_baseline_is_as_large_as_the_method_and_differs_in_its_size_alone(ida, count, shown):
+    arms = {**ARMS, "ida": {**ARMS["ida"], **ida}}
+    frame = gains(results_of(arms, parameters={**PARAMETERS_OF, "ida": count}))
+    assert (PARAMETERS in set(frame["step"])) == shown
+
+
+def test_what_is_no_larger_than_the_baseline_is_no_wider_one():
+    """Where branches are small, a tenth is more than they add."""
+    frame = gains(results_of(parameters={**dict.fromkeys(ARMS, 105), "dora": 100, "ida": 100}))
+    assert PARAMETERS not in set(frame["step"])
 
 
 def test_each_step_is_a_paired_difference_and_they_add_up():
@@ -110,6 +141,7 @@ def test_each_step_is_a_paired_difference_and_they_add_up():
         (KNOWLEDGE, "carl", "bert"),
         (REGULARISATION, "gina", "emil"),
         (KNOWLEDGE, "carl", "gina"),
+        (PARAMETERS, "ida", "dora"),
         (COMPUTE, "fred", "dora"),
         (STOPPING, "dora, epoch chosen", "dora"),
     ]
@@ -149,7 +181,7 @@ def test_bars_lead_from_the_baseline_to_the_method():
 def test_where_there_are_no_controls_nothing_is_split():
     assert not len(gains(made_up()))
     assert gain_grid(made_up()).rows == ()
-    assert len(gain_grid(results_of()).rows) == 8
+    assert len(gain_grid(results_of()).rows) == 9
 
 
 @pytest.mark.slow

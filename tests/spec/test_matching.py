@@ -12,8 +12,8 @@ from dks_study.spec.study import StudySpec, arm_trial, matches_in_words
 from dks_study.spec.yamldoc import SpecError
 from dks_study.study.cell import Cell
 from dks_study.study.ledger import Outcome
+from dks_study.study.matching import matched
 from dks_study.study.planner import Planner, Step, trial_of
-from dks_study.training.matching import matched
 from dks_study.watch.mlflow_runs import described
 from dks_study.watch.progress import mean_epochs
 
@@ -84,17 +84,26 @@ def test_counts_stay_with_a_study_that_is_read_again_and_others_change_its_hash(
 
 
 def test_before_they_are_counted_no_trial_is_planned():
-    with pytest.raises(ValueError, match="known once multiply-accumulates are counted"):
+    with pytest.raises(ValueError, match="known once its cost is counted, or read"):
         with_match().epochs_of("long", {}, search=False)
 
 
 @pytest.mark.parametrize(
     ("match", "more", "line"),
     [
-        ("{epochs: {match: dense, by: time}}", [], "arms.long.epochs: must be the same in the whole study (trial."),
-        ("{epochs: {match: dense}}", [], 'or {match: ARM, by: macs}, got {"match": "dense"}'),
-        ("{epochs: 7}", [], "or {match: ARM, by: macs}, got 7"),
-        ("{epochs: [7]}", [], "or {match: ARM, by: macs}, got [7]"),
+        ("{epochs: {match: dense, by: hours}}", [], "arms.long.epochs: must be the same in the whole study (trial."),
+        ("{epochs: {match: dense, by: time}}", [], "arms.long.epochs.measured: must name the folder of an ear"),
+        ("{epochs: {match: dense, by: time, measured: 7}}", [], "arms.long.epochs.measured: Input should be a valid"),
+        ("{epochs: {match: dense, by: time, measured: ''}}", [], 'character, got ""'),
+        ("{epochs: {match: dense, by: time, seconds: [1, 0]}}", [], "arms.long.epochs.seconds.1: Input should be gre"),
+        ("{epochs: {match: dense, by: time, seconds: [1]}}", [], "arms.long.epochs.seconds"),
+        ("{epochs: {match: dense, by: time, seconds: 3}}", [], "arms.long.epochs.seconds: "),
+        ("{epochs: {match: dense, by: time, seconds: [1, 2], macs: [1, 2]}}", [], "by time, got [1, 2]"),
+        ("{epochs: {match: dense, by: macs, seconds: [1, 2]}}", [], "s.seconds: must be left out with by macs, got [1"),
+        ("{epochs: {match: dense, by: macs, measured: r}}", [], 'd: must be left out with by macs, got "r"'),
+        ("{epochs: {match: dense}}", [], 'or {match: ARM, by: macs}, or by time, got {"match": "dense"}'),
+        ("{epochs: 7}", [], "or {match: ARM, by: macs}, or by time, got 7"),
+        ("{epochs: [7]}", [], "or {match: ARM, by: macs}, or by time, got [7]"),
         ("{epochs: {match: nobody, by: macs}}", [], "arms.long.epochs.match: must be an arm with epochs of the whole"),
         ("{epochs: {match: long, by: macs}}", [], "arms.long.epochs.match: must be an arm with epochs of the whole"),
         (MATCH, ["arms.longer={epochs: {match: long, by: macs}}"], "arms.longer.epochs.match: must be an arm with"),

@@ -46,7 +46,7 @@ def study(question, profile=None):
 def test_what_should_ship_ships():
     assert set(QUESTIONS) >= {
         *("dense_vs_oneway", "branch_placement", "branch_recipe", "loss_weights", "pairing_graphs", "label_noise"),
-        *("joint", "against_the_family", "controls", "paper_cifar100", "paper_imagenet"),
+        *("training_size", "joint", "against_the_family", "controls", "paper_cifar100", "paper_imagenet"),
     }
     assert set(PROFILES) == {
         *(
@@ -76,7 +76,11 @@ def test_each_file_opens_with_its_contract(folder):
 MORE_STAGES = [profile for profile in PROFILES if any(word in profile for word in ("imagenet", "mobile", "vit"))]
 MIXED = ["cifar100_vit_s", "imagenet_vit_s"]  # their images have no one true class
 THREE_STAGES = dict.fromkeys(("branch_placement", "joint", "teacher"), MORE_STAGES)
-REFUSED = {**THREE_STAGES, **dict.fromkeys(("against_the_family", "controls"), MIXED)}
+# Their networks are made wider by another key, or by none: what `controls` shows as wide is given along.
+OTHER_WIDTHS = [
+    profile for profile in PROFILES if any(word in profile for word in ("imagenet", "mobile", "vit", "wrn"))
+]
+REFUSED = {**THREE_STAGES, "against_the_family": MIXED, "controls": OTHER_WIDTHS}
 
 
 @pytest.mark.parametrize(
@@ -89,6 +93,15 @@ def test_every_shipped_space_loads_with_every_profile(space, profile):
         for key, axis in chosen.axes_of(arm).items():
             assert all(arm_run(chosen, arm, {key: end}) for end in axis.ends)
     assert len(chosen.report_seeds) >= 6 or space == "teacher"  # which claims nothing
+
+
+@pytest.mark.parametrize("profile", [profile for profile in OTHER_WIDTHS if profile not in MIXED])
+def test_a_wider_baseline_is_given_along_where_backbones_have_no_such_key(profile):
+    with pytest.raises(SpecError, match=r"arms\.baseline_wide\.backbone\.base_channels: unknown key; known") as caught:
+        study("controls", profile)
+    assert "\n" not in str(caught.value)
+    given = "arms.baseline_wide={branches.taps: [], loss.pairing: none}"
+    assert "baseline_wide" in load_study("controls", profile, [given]).arms
 
 
 @pytest.mark.parametrize("profile", MIXED)

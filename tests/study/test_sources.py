@@ -14,7 +14,6 @@ ROOMS = ("method", "training")
 NO_NUMBERS = {
     *("method.own_loop", "method.own_loss", "training.arm_checks", "training.data.checking", "training.data.examining"),
     *("training.data.fingerprint", "training.data.remembered"),
-    "training.matching",  # what it counts stands in the description of a trial, as its epochs
 }
 
 

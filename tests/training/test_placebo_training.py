@@ -19,7 +19,12 @@ def placebo(signal, epochs=2, **setting):
 
 
 @pytest.mark.parametrize(
-    "setting", [{"signal": "other_images", "keep_gradient_size": True}, {"signal": "wrong_classes"}]
+    "setting",
+    [
+        {"signal": "other_images", "keep_gradient_size": True},
+        {"signal": "wrong_classes"},
+        {"signal": "start", "keep_gradient_size": True},
+    ],
 )
 def test_a_resumed_placebo_permutes_as_if_it_had_never_stopped(tmp_path, setting):
     trial = placebo(**setting)

@@ -9,12 +9,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dks_study.analysis.plots.style import DOUBLE_COLUMN_IN, blank, styled
-from dks_study.analysis.tables.gain import COMPUTE, IN_ALL, KNOWLEDGE, REGULARISATION, STOPPING, SUPERVISION
+from dks_study.analysis.tables.gain import BESIDE, IN_ALL, KNOWLEDGE, REGULARISATION, SUPERVISION
 from dks_study.spec.looks import COLOURS
 
+_BESIDE = COLOURS[5]
 _COLOURS: Mapping[str, str] = {
     **{SUPERVISION: COLOURS[1], REGULARISATION: COLOURS[4], KNOWLEDGE: COLOURS[2]},
-    **{COMPUTE: COLOURS[5], STOPPING: COLOURS[5]},
+    **dict.fromkeys(BESIDE, _BESIDE),
 }
 _LEVEL = "#BBBBBB"  # of a bar that stands for an error, not for a difference
 _ROOM = 1.25  # beside the longest bar, for its number
@@ -36,7 +37,7 @@ def bars(frame: pd.DataFrame) -> list[Bar]:
     """Return the rows for `gains` of one method and choice, top to bottom: its last ones are no parts of the gain."""
     whole = frame[frame["step"] == IN_ALL].iloc[0]
     parts = [_step(row) for _, row in frame.iterrows() if row["step"] in (SUPERVISION, REGULARISATION, KNOWLEDGE)]
-    beside = [_step(row) for _, row in frame.iterrows() if row["step"] in (COMPUTE, STOPPING)]
+    beside = [_step(row) for _, row in frame.iterrows() if row["step"] in BESIDE]
     level = float(whole["level"])
     first = _level(str(whole["baseline"]), level - float(whole["mean"]))
     return [first, *parts, _level(str(whole["method"]), level), *beside]
@@ -70,7 +71,7 @@ def _level(arm: str, error: float) -> Bar:
 
 
 def _draw(axes: Axes, rows: list[Bar]) -> None:
-    parts = [bar for bar in rows if bar.colour != _COLOURS[COMPUTE]]
+    parts = [bar for bar in rows if bar.colour != _BESIDE]
     limit = _ROOM * max(max(bar.start, bar.end, *(bar.whisker or ())) for bar in parts)
     for at, bar in enumerate(rows):
         axes.barh(at, bar.end - bar.start, left=bar.start, color=bar.colour, height=0.62)
@@ -83,7 +84,7 @@ def _draw(axes: Axes, rows: list[Bar]) -> None:
         )
         if cut:
             text.set_bbox({"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 0.5})
-    beside = next((at for at, bar in enumerate(rows) if bar.colour == _COLOURS[COMPUTE]), len(rows))
+    beside = next((at for at, bar in enumerate(rows) if bar.colour == _BESIDE), len(rows))
     axes.axhline(beside - 0.5, color="#666666", linewidth=0.6, linestyle=":")  # below: no parts of the gain
     axes.set_yticks(range(len(rows)), [bar.label for bar in rows])
     axes.set(ylim=(len(rows) - 0.5, -0.5), xlim=(0, limit))

@@ -1,9 +1,10 @@
-"""What a gain is made of: supervision, regularisation, knowledge; and beside it compute and early stopping.
+"""What a gain is made of: supervision, regularisation, knowledge; and beside it size, compute and early stopping.
 
     in all          method - baseline = supervision + regularisation + knowledge
     supervision     deep supervision - baseline
     regularisation  placebo - deep supervision
     knowledge       method - placebo
+    parameters      a wider baseline, as large as the method in training - baseline
     compute         the baseline trained as long as the method costs - baseline
     early stopping  the baseline at the epoch that validation chose - baseline after the last epoch
 
@@ -18,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from dks_study.analysis.controls import Controls, controls
-from dks_study.analysis.rows import TUNED, WRITTEN, table_rows
+from dks_study.analysis.rows import TUNED, WRITTEN, full_confirmations, table_rows
 from dks_study.analysis.statistics.paired import holm
 from dks_study.analysis.tables.comparisons import (
     CHOSEN,
@@ -33,14 +34,17 @@ from dks_study.spec.study import StudySpec
 from dks_study.study.results import Results
 
 IN_ALL, SUPERVISION, REGULARISATION, KNOWLEDGE = "in all", "supervision", "regularisation", "knowledge"
-COMPUTE, STOPPING = "compute", "early stopping"
+PARAMETERS, COMPUTE, STOPPING = "parameters", "compute", "early stopping"
+BESIDE = (PARAMETERS, COMPUTE, STOPPING)  # no parts of the gain
+AS_MANY = 0.1  # parameters in training may differ by this share of the method's
 NOTES = (
     "Points of test error of `main`, paired by seed; negative is better. Supervision: deep supervision minus baseline."
     " Regularisation: a placebo, of which branches, pairs and schedule are the method's and what they teach is not,"
     " minus deep supervision. Knowledge: the method minus the placebo. With any placebo these three add up to what is"
     " gained in all.",
-    "Compute: the baseline trained as long as the method costs, minus baseline. Early stopping: the baseline at the"
-    " epoch that validation chose, minus the baseline after the last epoch. Neither is a part of the gain.",
+    "Parameters: a wider baseline that trains as many parameters as the method, within a tenth, minus baseline."
+    " Compute: the baseline trained as long as the method costs, or takes, minus baseline. Early stopping: the baseline"
+    " at the epoch that validation chose, minus the baseline after the last epoch. None of them is a part of the gain.",
     "Interval and p as in the comparisons; Holm: over the lines of one method, as tuned or as written.",
 )
 
@@ -71,7 +75,7 @@ def gains(results: Results) -> pd.DataFrame:
         for choice in (TUNED, WRITTEN):
             rows = {arm: name for (arm, of), name in names.items() if of == choice and name in errors}
             groups = repeats if choice == TUNED else repeats * 0  # nothing was chosen for the arms as written
-            every = _steps(found, rows, errors, chosen)
+            every = _steps(found, rows, errors, chosen, _as_large(results, found, rows))
             steps = [line for step in every if (line := _line(results.study, step, groups))]
             adjusted = holm([line["p"] for line in steps])
             known = {"method": found.method, "baseline": found.baseline, "choice": choice}
@@ -79,12 +83,27 @@ def gains(results: Results) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-def _steps(found: Controls, rows: Mapping[str, str], errors: pd.DataFrame, chosen: pd.DataFrame) -> Iterator[_Step]:
+def _as_large(results: Results, found: Controls, rows: Mapping[str, str]) -> list[str]:
+    """Return the resized baselines that train more parameters than the baseline, and as many as the method."""
+    trials = full_confirmations(results)
+    if not len(trials):
+        return []
+    counted = trials.groupby("row")["cost/params_train"].max()  # of what several searches chose the largest
+    count = {arm: counted[row] for arm, row in rows.items() if row in counted}
+    if found.method not in count or found.baseline not in count:
+        return []
+    larger = (arm for arm in found.resized if count.get(arm, 0) > count[found.baseline])
+    return [arm for arm in larger if abs(count[arm] - count[found.method]) <= AS_MANY * count[found.method]]
+
+
+def _steps(
+    found: Controls, rows: Mapping[str, str], errors: pd.DataFrame, chosen: pd.DataFrame, as_large: list[str]
+) -> Iterator[_Step]:
     pairs = [(IN_ALL, found.method, found.baseline), (SUPERVISION, found.ds, found.baseline)]
     for placebo in found.placebos:
         pairs += [(REGULARISATION, placebo, found.ds), (KNOWLEDGE, found.method, placebo)]
-    if found.matched is not None:
-        pairs.append((COMPUTE, found.matched, found.baseline))
+    pairs += [(PARAMETERS, arm, found.baseline) for arm in as_large]
+    pairs += [(COMPUTE, arm, found.baseline) for arm in found.matched]
     for step, one, other in pairs:
         if one in rows and other in rows:
             yield _Step(
