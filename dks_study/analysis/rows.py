@@ -50,10 +50,10 @@ def _names_by_choice(trials: pd.DataFrame) -> dict[str, dict[str, list[str]]]:
     found: dict[str, dict[str, list[str]]] = {TUNED: {}, WRITTEN: {}}
     if not len(trials):
         return found
-    columns = (trials["phase"], choice_of(trials), trials["arm"], trials["row"])
-    for phase, choice, arm, row in dict.fromkeys(zip(*columns, strict=True)):
-        if phase == "confirm":
-            found[choice].setdefault(arm, []).append(row)
+    confirmed = trials[trials["phase"] == "confirm"]
+    columns = (choice_of(confirmed), confirmed["arm"], confirmed["row"])
+    for choice, arm, row in dict.fromkeys(zip(*columns, strict=True)):
+        found[choice].setdefault(arm, []).append(row)
     return found
 
 
@@ -125,7 +125,8 @@ def confirmed_epochs(results: Results) -> pd.DataFrame:
     if not len(trials) or not len(results.epochs):
         return pd.DataFrame()
     rows = trials[["trial", "row"]].rename(columns={"row": "arm"})
-    return results.epochs.drop(columns="arm").merge(rows, on="trial")
+    epochs = results.epochs[results.epochs["phase"] == "confirm"]  # few of a search's
+    return epochs.drop(columns="arm").merge(rows, on="trial")
 
 
 def left_out(results: Results) -> Iterator[str]:

@@ -37,6 +37,7 @@ def optuna_suggest(study: StudySpec) -> Suggest:
     """Return the samplers of `study`: by default multivariate TPE that is random for the first third of the trials."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     spaces = {arm: arm_space(study, arm) for arm in study.arms}
+    trials = {arm: searched(study, arm) for arm in study.arms}
     histories: dict[tuple[Search, tuple[str, ...]], Growing] = {}
     sequences: dict[tuple[Search, tuple[str, ...]], Replayed] = {}
 
@@ -46,7 +47,7 @@ def optuna_suggest(study: StudySpec) -> Suggest:
         stream = ("search", repeat) if kind in _REPLAYED else ("search", repeat, index)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            sampler = _SAMPLERS[kind](study, arm, space, derive(study.search.seed, *stream) % 2**32)
+            sampler = _SAMPLERS[kind](trials[arm], space, derive(study.search.seed, *stream) % 2**32)
         key = search, tuple(widened)
         if kind in _REPLAYED:
             sequence = sequences.get(key) if kind in _WITHOUT_MEMORY else None
@@ -77,30 +78,30 @@ def _first_new(study: StudySpec, arm: str, space: ArmSpace, ask: Ask, tried: Seq
     return repeated  # the space is exhausted, or nearly: the planner gives it another seed
 
 
-def _startup(study: StudySpec, arm: str) -> int:
-    """Return how many trials of an arm are random before a sampler learns."""
-    return max(2, min(10, searched(study, arm) // 3))
+def _startup(trials: int) -> int:
+    """Return how many of an arm's `trials` are random before a sampler learns."""
+    return max(2, min(10, trials // 3))
 
 
-def _tpe(study: StudySpec, arm: str, space: ArmSpace, seed: int) -> BaseSampler:
+def _tpe(trials: int, space: ArmSpace, seed: int) -> BaseSampler:
     return TPESampler(
         seed=seed,
-        n_startup_trials=_startup(study, arm),
+        n_startup_trials=_startup(trials),
         multivariate=True,
         group=any(axis.when for axis in space.axes.values()),  # without conditions there is one group
         constant_liar=True,  # a trial without a value (running, failed) is avoided
     )
 
 
-def _gp(study: StudySpec, arm: str, space: ArmSpace, seed: int) -> BaseSampler:
-    return GPSampler(seed=seed, n_startup_trials=_startup(study, arm), warn_independent_sampling=False)
+def _gp(trials: int, space: ArmSpace, seed: int) -> BaseSampler:
+    return GPSampler(seed=seed, n_startup_trials=_startup(trials), warn_independent_sampling=False)
 
 
-def _cmaes(study: StudySpec, arm: str, space: ArmSpace, seed: int) -> BaseSampler:
+def _cmaes(trials: int, space: ArmSpace, seed: int) -> BaseSampler:
     return CmaEsSampler(seed=seed, independent_sampler=RandomSampler(seed=seed), warn_independent_sampling=False)
 
 
-def _qmc(study: StudySpec, arm: str, space: ArmSpace, seed: int) -> BaseSampler:
+def _qmc(trials: int, space: ArmSpace, seed: int) -> BaseSampler:
     return QMCSampler(
         seed=seed,
         scramble=True,
@@ -110,15 +111,15 @@ def _qmc(study: StudySpec, arm: str, space: ArmSpace, seed: int) -> BaseSampler:
     )
 
 
-def _random(study: StudySpec, arm: str, space: ArmSpace, seed: int) -> BaseSampler:
+def _random(trials: int, space: ArmSpace, seed: int) -> BaseSampler:
     return RandomSampler(seed=seed)
 
 
-def _nsga2(study: StudySpec, arm: str, space: ArmSpace, seed: int) -> BaseSampler:
-    return NSGAIISampler(seed=seed, population_size=max(2, min(50, searched(study, arm) // 4)))
+def _nsga2(trials: int, space: ArmSpace, seed: int) -> BaseSampler:
+    return NSGAIISampler(seed=seed, population_size=max(2, min(50, trials // 4)))
 
 
-_SAMPLERS: Mapping[str, Callable[[StudySpec, str, ArmSpace, int], BaseSampler]] = {
+_SAMPLERS: Mapping[str, Callable[[int, ArmSpace, int], BaseSampler]] = {
     "tpe": _tpe,
     "gp": _gp,
     "cmaes": _cmaes,

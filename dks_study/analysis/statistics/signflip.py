@@ -8,6 +8,7 @@ sign patterns with a sum at least as far from 0 is then an exact p, whatever the
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -45,6 +46,12 @@ def sign_flip(differences: Vector) -> SignFlip:
     0.969 for six differences, 0.953 for eight, 0.951 for ten, 0.950 for twenty; of mildly skewed ones a little less:
     benchmarks/interval_coverage.md.
     """
+    return _sign_flip(tuple(differences.tolist()))
+
+
+@lru_cache(maxsize=1024)  # a report has most comparisons in several tables and figures
+def _sign_flip(values: tuple[float, ...]) -> SignFlip:
+    differences = np.array(values)
     sums, sizes = _subsets(differences)
     patterns = len(sums) + 1  # and the empty set
     total = float(differences.sum())
