@@ -78,7 +78,8 @@ def _seeds_of(study: StudySpec) -> Iterator[str]:
     """Say what becomes of the report seeds, where that is more than one after another."""
     if looks := study.table.looks:
         after = ", ".join(map(str, looks.after(len(study.report_seeds))))
-        yield f"looks after {after} report seeds: an arm that is decided takes no more ({RULE})"
+        more = " and searches" if study.searches > 1 else ""
+        yield f"looks after {after} report seeds: an arm that is decided takes no more{more} ({RULE})"
     if study.splits > 1:
         yield _splits_of(study)
 

@@ -12,7 +12,7 @@ from dks_study.spec.base import Extended, Name, Seed, hash_of
 from dks_study.spec.branches import auto_recipes
 from dks_study.spec.matching import MatchSpec, read_matches
 from dks_study.spec.search import LENGTH, AxisSpec, SearchSpec
-from dks_study.spec.table import MOST_LOOKS, TableSpec
+from dks_study.spec.table import LEAST_SEARCHES, MOST_LOOKS, TableSpec
 from dks_study.spec.trial import KeepPredictions, RunSpec, Setting, TrialSpec
 
 _TIME, _SECONDS = re.compile(r"(\d+(?:\.\d+)?)([smh])"), {"s": 1, "m": 60, "h": 3600}
@@ -186,12 +186,41 @@ class StudySpec(Extended):
             rule = "must be left out where no arm is compared with another"
             raise ValueError(f"table.looks: {rule}, got the arm {self.table.reference} alone")
         search = self.search
-        if search.trials != 0 and search.axes and max(search.repeats, len(search.objectives)) > 1:
-            key, rule = "repeats", "must be 1 with table.looks, as further report seeds bring no further searches"
-            if len(search.objectives) > 1:
-                key, rule = "objectives", "must be one with table.looks, which decides about one setting of an arm"
-            raise ValueError(f"search.{key}: {rule}, got {getattr(search, key)}")
+        if search.trials != 0 and search.axes and len(search.objectives) > 1:
+            rule = "must be one with table.looks, which decides about one setting of an arm"
+            raise ValueError(f"search.objectives: {rule}, got {search.objectives}")
         return self
+
+    @model_validator(mode="after")
+    def _looks_have_whole_searches(self) -> Self:
+        looks, seeds, searches = self.table.looks, len(self.report_seeds), self.searches
+        if looks is None or searches == 1:
+            return self
+        if searches < LEAST_SEARCHES:
+            rule = f"must be 1 or at least {LEAST_SEARCHES} with table.looks, as fewer searches decide too little"
+            raise ValueError(f"search.repeats: {rule}, got {searches}")
+        if seeds % searches:
+            rule = f"must divide the number of report seeds ({seeds}) with table.looks"
+            raise ValueError(f"search.repeats: {rule}, got {searches}")
+        for key, value, least in (("first", looks.first, 2), ("every", looks.every, 1)):
+            if value % self.seeds_of_search or value < least * self.seeds_of_search:
+                rule = f"must be the report seeds of {'two searches or more' if least > 1 else 'whole searches'}"
+                raise ValueError(f"table.looks.{key}: {rule} ({self.seeds_of_search} each), got {value}")
+        return self
+
+    @property
+    def searches(self) -> int:
+        """How many independent searches of an arm the report seeds are spread over."""
+        return self.search.repeats if self.search.trials != 0 and self.search.axes else 1
+
+    @property
+    def seeds_of_search(self) -> int:
+        """How many report seeds a search has at least."""
+        return len(self.report_seeds) // self.searches
+
+    def search_of(self, position: int) -> int:
+        """Return which of an arm's searches the report seed at `position` belongs to."""
+        return position // self.seeds_of_search if self.table.looks else position % self.searches
 
     @property
     def matches(self) -> dict[str, MatchSpec]:

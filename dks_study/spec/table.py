@@ -6,6 +6,7 @@ from dks_study.spec.base import Extended, Name, Spec
 
 LEVEL = 0.05  # of what a table decides
 MOST_LOOKS = 50  # at results, before all report seeds are trained
+LEAST_SEARCHES = 8  # of an arm that may be decided early: with fewer what is there is found too rarely (looking.md)
 
 
 class LooksSpec(Spec):
@@ -13,9 +14,11 @@ class LooksSpec(Spec):
 
     Decided is what is told from the arm that it is compared with or, with a margin, equivalent to it, by a test that
     allows for looking so often. All other arms, and what they are compared with, go on to the last report seed.
+    Where searches are repeated, seeds that belong to one search stand together, each look has whole searches, and an
+    arm that is decided takes no more searches either.
 
     Attributes:
-        first: the number of report seeds before the first look.
+        first: the number of report seeds before the first look; of at least two searches, where those are repeated.
         every: how many more each later look has.
     """
 
