@@ -12,6 +12,7 @@ from looking_studies import looking as looking_study
 from dks_study.analysis.tables.comparisons import comparison_grid, comparisons, errors_by_seed
 from dks_study.analysis.tables.study import arm_table, to_markdown
 from dks_study.spec.files import changed_study
+from dks_study.spec.table import LEAST_SEARCHES
 from dks_study.study.deciding import undecided
 from dks_study.study.ledger import Ledger
 from dks_study.study.provenance import write_provenance
@@ -125,6 +126,23 @@ def test_of_studies_without_an_effect_one_of_twenty_at_most_finds_one_in_twenty_
 @pytest.mark.parametrize(("shape", "side"), [("normal", 1), ("arms", 1), ("arms", -1)])
 def test_so_it_is_with_one_arm(shape, side):
     assert looking.family_error(RULE, shape, 1, 60_000, side) <= 0.05
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("shape", "side"), [("normal", 1), ("arms", 1), ("arms", -1)])
+@pytest.mark.parametrize("arms", [1, 4])
+def test_so_it_is_with_whole_searches(shape, side, arms):
+    """Two levels: what is independent is a search with its seeds; looks after 3, 4, ... 8 of them."""
+    assert 0.02 < looking.of_searches(looking.SEARCHES[1], arms, 20_000, shape, side) <= 0.05
+
+
+def test_eight_searches_find_hardly_less_with_looks_and_fewer_are_refused():
+    fixed, found, searches = looking.power_of_searches(tuple(range(3, LEAST_SEARCHES + 1)), (1.25,) * 4, 4000)
+    assert 0.7 < fixed < 0.9
+    assert found >= 0.85 * fixed
+    assert searches < LEAST_SEARCHES
+    fixed, found, _ = looking.power_of_searches((2, 3, 4), (1.25,) * 4, 4000)
+    assert found < 0.85 * fixed
 
 
 def test_looking_anew_with_an_ordinary_test_finds_one_in_one_of_five():

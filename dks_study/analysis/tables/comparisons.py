@@ -31,9 +31,9 @@ METHODS = (
 )
 LOOKED = (
     "Points of test error, paired by seed; negative is better. Of the settings: the effect of what was chosen, with"
-    " other seeds; of the procedure: with other searches, too. Interval and p hold at all looks together: Student's t with group-sequential bounds"
-    f" ({RULE}), on the means of the searches where those are repeated. benchmarks/looking.md says what they hold. Holm: adjusted over the arms as tuned, and over those as"
-    " written."
+    " other seeds; of the procedure: with other searches, too. Interval and p hold at all looks together: Student's t"
+    f" with group-sequential bounds ({RULE}), on the means of the searches where those are repeated."
+    " benchmarks/looking.md says what they hold. Holm: adjusted over the arms as tuned, and over those as written."
 )
 SPLIT = (
     "Points of test error, paired by seed and split of the data; negative is better. Of the settings: the effect of"
