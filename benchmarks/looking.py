@@ -189,7 +189,6 @@ def main() -> None:
             found = [family_error(rule, shape, arms, studies, side, looks) for arms in (1, 4)]
             texts = " | ".join(f"{share:.4f}" for share in found)
             print(f"| {looks[0]}, {looks[1]}, ... {looks[-1]} | {name} | {texts} |")
-    _print_searches(studies)
     print("\n| effects (standard deviations) | fixed | " + " | ".join(list(CANDIDATES)[1:]) + " |")
     print("|---|---|" + "---|" * (len(CANDIDATES) - 1))
     for effects in ((0.6,), (0.7, 0, 0, 0), (0.7,) * 4, (1.0, 0, 0, 0), (1.5, 0, 0, 0)):
@@ -197,6 +196,7 @@ def main() -> None:
         found = [power(valid, effects, studies) for name, valid in CANDIDATES.items() if name != "naive"]
         texts = [f"{share:.3f} ({share / fixed:.2f} of it; n = {seeds:.1f})" for share, seeds in found]
         print(f"| {', '.join(f'{each:g}' for each in effects)} | {fixed:.3f} | {' | '.join(texts)} |")
+    _print_searches(studies)
 
 
 def _print_searches(studies: int) -> None:

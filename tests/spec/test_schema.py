@@ -77,7 +77,7 @@ def test_every_shipped_file_names_its_schema_and_fits_it(validators, kind, path)
         ("space", SPACE.replace("{}", "{loss.temperature: warm}"), "'warm' is not of type 'number'"),
         ("space", SPACE.replace("{}", "{branches.recipe: papper}"), "'papper' is not one of"),
         ("space", SPACE.replace("{}", "{epochs: 3}"), "$.arms.a.epochs: 3 is not of type 'object'"),
-        ("space", SPACE.replace("{}", "{epochs: {match: b, by: time}}"), "$.arms.a.epochs.by"),
+        ("space", SPACE.replace("{}", "{epochs: {match: b, by: hours}}"), "$.arms.a.epochs.by"),
         ("space", SPACE.replace("{}", "{resources.workers: 1}"), "'resources.workers' does not match any"),
         ("space", SPACE.replace("{}", "{data.split_seed: 3}"), "'data.split_seed' does not match any"),
         ("space", SPACE.replace("a:", "A B:"), "'A B' does not match"),
