@@ -15,10 +15,10 @@ from studies import small_study
 from dks_study.growing import _until
 from dks_study.spec.files import changed_study
 from dks_study.spec.yamldoc import SpecError
-from dks_study.study.cell import Cell
+from dks_study.study.cell import Cell, search_seed
 from dks_study.study.deciding import compared, errors_of, growth, shares
 from dks_study.study.ledger import Outcome
-from dks_study.study.planner import Planner, Step, search_seed, trial_of
+from dks_study.study.planner import Planner, Step, trial_of
 from dks_study.study.sealing import changes, plan_of
 from dks_study.study.sequential import seen
 from dks_study.watch.progress import Tracker

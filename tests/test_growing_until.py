@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from whole_studies import PROFILE, ROOT, same_tables, wait_until, write_study
+from whole_studies import PROFILE, ROOT, finish, same_tables, wait_until, write_study
 
 from dks_study.study.results import load_results
 
@@ -40,20 +40,15 @@ def test_killed_while_it_grows_until_decided_it_goes_on_to_the_same_table(uninte
 
 
 @pytest.mark.slow
-def test_a_study_of_repeated_searches_grows_by_whole_searches_and_adopts_those_that_it_has(tmp_path):
-    searched = PROFILE.replace("epochs: 6", "epochs: 1").replace("seed: 99", "seed: 99, repeats: 2")
-    space = write_study(tmp_path, profile=searched.replace("[0, 1, 2]", "[0, 1]"))
-    run = [sys.executable, str(ROOT / "run_study.py"), "--space", str(space), "--results", str(tmp_path / "results")]
-    subprocess.run(run, cwd=ROOT, check=True)
-    (old,) = (tmp_path / "results").glob("*-*")
-    options = ("--until", "decided", "--at-most", "8")
-    subprocess.run([sys.executable, str(ROOT / "run_study.py"), "grow", str(old), *options], cwd=ROOT, check=True)
-    new = grown_folder(old) or old
-    text, trials = (new / "table.md").read_text(), load_results(new).trials
+def test_a_study_of_repeated_searches_is_looked_at_by_whole_searches(tmp_path):
+    profile = PROFILE.replace("epochs: 6", "epochs: 1").replace("seed: 99", "seed: 99, repeats: 8")
+    looks = ("report_seeds=[0,1,2,3,4,5,6,7]", "table.looks={first: 2, every: 3}")
+    folder, out, _ = finish(write_study(tmp_path, profile=profile), tmp_path / "results", *looks)
+    text, trials = (folder / "table.md").read_text(), load_results(folder).trials
     assert "Grown until decided: " in text
-    assert "on the means of the searches, by t with bounds that hold at all looks together" in text
-    assert "Intervals and p allow for that as their first look" in text
-    adopted = trials[trials["adopted_from"].notna()]
-    assert set(adopted["trial"]) == set(load_results(old).trials["trial"]), "nothing is trained again"
+    assert "p of the procedure (other searches, other seeds) by t with bounds that hold at all looks together" in text
     tuned = trials[(trials["phase"] == "confirm") & (trials["choice"] == "tuned")]
     assert (tuned["repeat"] == tuned["seed"]).all(), "each seed has a search of its own"
+    ended = [line.partition("] ")[2].partition(":")[0] for line in out.splitlines() if "] " in line and ": val" in line]
+    last = max(ended.index(name) for name in ended if name.endswith(("seed0", "seed1")))
+    assert last < min(ended.index(name) for name in ended if "search2" in name), "no search before the look"

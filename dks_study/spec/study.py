@@ -12,7 +12,7 @@ from dks_study.spec.base import Extended, Name, Seed, hash_of
 from dks_study.spec.branches import auto_recipes
 from dks_study.spec.matching import MatchSpec, read_matches
 from dks_study.spec.search import LENGTH, AxisSpec, SearchSpec
-from dks_study.spec.table import LEAST_SEARCHES, MOST_LOOKS, TableSpec
+from dks_study.spec.table import TableSpec, check_looks
 from dks_study.spec.trial import KeepPredictions, RunSpec, Setting, TrialSpec
 
 _TIME, _SECONDS = re.compile(r"(\d+(?:\.\d+)?)([smh])"), {"s": 1, "m": 60, "h": 3600}
@@ -172,40 +172,15 @@ class StudySpec(Extended):
 
     @model_validator(mode="after")
     def _can_be_decided_early(self) -> Self:
-        looks, seeds = self.table.looks, len(self.report_seeds)
-        if looks is None:
+        if (looks := self.table.looks) is None:
             return self
-        if looks.first >= seeds:
-            raise ValueError(
-                f"table.looks.first: must be below the number of report seeds ({seeds}), got {looks.first}"
-            )
-        if (count := len(looks.after(seeds))) > MOST_LOOKS:
-            rule = f"must leave at most {MOST_LOOKS} looks"
-            raise ValueError(f"table.looks.every: {rule}, got {looks.every}, which leaves {count}")
+        check_looks(looks, len(self.report_seeds), self.searches)
         if all(self.table.reference_of(arm) == arm for arm in self.arms):
             rule = "must be left out where no arm is compared with another"
             raise ValueError(f"table.looks: {rule}, got the arm {self.table.reference} alone")
-        search = self.search
-        if search.trials != 0 and search.axes and len(search.objectives) > 1:
+        if self.search.trials != 0 and self.search.axes and len(self.search.objectives) > 1:
             rule = "must be one with table.looks, which decides about one setting of an arm"
-            raise ValueError(f"search.objectives: {rule}, got {search.objectives}")
-        return self
-
-    @model_validator(mode="after")
-    def _looks_have_whole_searches(self) -> Self:
-        looks, seeds, searches = self.table.looks, len(self.report_seeds), self.searches
-        if looks is None or searches == 1:
-            return self
-        if searches < LEAST_SEARCHES:
-            rule = f"must be 1 or at least {LEAST_SEARCHES} with table.looks, as fewer searches decide too little"
-            raise ValueError(f"search.repeats: {rule}, got {searches}")
-        if seeds % searches:
-            rule = f"must divide the number of report seeds ({seeds}) with table.looks"
-            raise ValueError(f"search.repeats: {rule}, got {searches}")
-        for key, value, least in (("first", looks.first, 2), ("every", looks.every, 1)):
-            if value % self.seeds_of_search or value < least * self.seeds_of_search:
-                rule = f"must be the report seeds of {'two searches or more' if least > 1 else 'whole searches'}"
-                raise ValueError(f"table.looks.{key}: {rule} ({self.seeds_of_search} each), got {value}")
+            raise ValueError(f"search.objectives: {rule}, got {self.search.objectives}")
         return self
 
     @property

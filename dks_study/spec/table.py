@@ -58,3 +58,29 @@ class TableSpec(Extended):
         if arm in self.against.values():
             return arm
         return self.against.get(arm, self.reference)
+
+
+def check_looks(looks: LooksSpec, seeds: int, searches: int) -> None:
+    """Check that a study with so many report seeds, spread over so many searches of each arm, can be looked at so.
+
+    Raises:
+        ValueError: one line that names the key.
+    """
+    if looks.first >= seeds:
+        raise ValueError(f"table.looks.first: must be below the number of report seeds ({seeds}), got {looks.first}")
+    if (count := len(looks.after(seeds))) > MOST_LOOKS:
+        rule = f"must leave at most {MOST_LOOKS} looks"
+        raise ValueError(f"table.looks.every: {rule}, got {looks.every}, which leaves {count}")
+    if searches == 1:
+        return
+    if searches < LEAST_SEARCHES:
+        rule = f"must be 1 or at least {LEAST_SEARCHES} with table.looks, as fewer searches decide too little"
+        raise ValueError(f"search.repeats: {rule}, got {searches}")
+    if seeds % searches:
+        rule = f"must divide the number of report seeds ({seeds}) with table.looks"
+        raise ValueError(f"search.repeats: {rule}, got {searches}")
+    each = seeds // searches
+    for key, value, least in (("first", looks.first, 2), ("every", looks.every, 1)):
+        if value % each or value < least * each:
+            rule = f"must be the report seeds of {'two searches or more' if least > 1 else 'whole searches'}"
+            raise ValueError(f"table.looks.{key}: {rule} ({each} each), got {value}")

@@ -8,13 +8,13 @@ when its race has. So an interrupted study goes on to the same table.
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from enum import Enum
-from itertools import count, islice
+from itertools import islice
 from typing import Literal, Protocol
 
 from dks_study.spec.space import arm_space, sampler_of, searched
 from dks_study.spec.study import StudySpec, arm_trial
 from dks_study.spec.trial import Setting, TrialSpec
-from dks_study.study.cell import Cell, Phase, search_id
+from dks_study.study.cell import Cell, Phase, search_id, search_seed
 from dks_study.study.choosing import Tried, chosen, confirmed, finalists, ranked, tried
 from dks_study.study.confirming import confirmations
 from dks_study.study.deciding import errors_of, growth
@@ -269,22 +269,6 @@ def trial_of(study: StudySpec, cell: Cell) -> TrialSpec:
     phase: Literal["search", "confirm"] = "confirm" if cell.phase == "confirm" else "search"
     split = (cell.index if cell.phase == "confirm" else cell.repeat) % study.splits  # a search sees that of its seeds
     return arm_trial(study, cell.arm, cell.setting, epochs=cell.epochs, phase=phase, seed=cell.seed, split=split)
-
-
-def search_seed(study: StudySpec, repeat: int, position: int, most: int) -> int:
-    """Return seed `position` of at most `most` of one of the independent searches; never a report seed, never that of
-    another search.
-
-    A setting's first trial has seed 0 of its search, the next one with the same setting seed 1, and so on; the race
-    has those that come after as many as there are trials. Where a study grows by whole searches, seeds do not depend on
-    how many there may be: those of its first look share theirs as in a study without looks, later ones come after.
-    """
-    looks, place = study.table.looks, position * study.search.repeats + repeat
-    if looks and study.searches > 1:
-        among = looks.first // study.seeds_of_search
-        place = position * among + repeat if repeat < among else repeat * most + position
-    seeds = (seed % 2**31 for seed in count(study.search.seed) if seed % 2**31 not in study.report_seeds)
-    return next(islice(seeds, place, None))
 
 
 def planned(study: StudySpec) -> Mapping[str, Mapping[Phase, int]]:

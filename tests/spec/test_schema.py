@@ -125,7 +125,9 @@ def test_dotted_keys_are_completed_with_their_words():
     assert {"loss.pairing", "branches.taps", "backbone.depth", "data.label_noise", "teacher.weights"} <= set(arm)
     assert {"epochs", "optimiser.lr", "loss.temperature", "branches.recipe"} <= set(axes)
     assert not {"data", "data.name", "resources", "compute.precision"} & set(arm)
-    assert set(arm["epochs"]["properties"]) == {"match", "by", "measured", "seconds"}, "no length of its own but that of another's cost"
+    assert set(arm["epochs"]["properties"]) == {"match", "by", "measured", "seconds"}, (
+        "no length of its own but that of another's cost"
+    )
     assert not {"loss", "optimiser", "backbone", "peers"} & set(axes)
     assert arm["optimiser.lr"]["description"] == axes["optimiser.lr"]["description"]
     assert "learning rate" in arm["optimiser.lr"]["description"]

@@ -14,9 +14,9 @@ from dks_study.spec.files import load_study
 from dks_study.spec.objectives import front, spread
 from dks_study.spec.space import arm_space, sampler_of, searched
 from dks_study.spec.yamldoc import SpecError
-from dks_study.study.cell import Cell
+from dks_study.study.cell import Cell, search_seed
 from dks_study.study.ledger import Outcome
-from dks_study.study.planner import Planner, search_seed
+from dks_study.study.planner import Planner
 from dks_study.study.search import optuna_suggest
 
 SPACE = """question: Does it work?
