@@ -4,6 +4,7 @@ A hook of MkDocs (mkdocs.yml); it also brings in figures and the notes of benchm
 formulas (blocks of `math`) into MathML, which browsers draw without any script.
 """
 
+import base64
 import contextlib
 import io
 import json
@@ -30,6 +31,7 @@ _MATH = re.compile(r"^```math\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _NOT_RUN = re.compile(r"^<!-- not run: (.+) -->$", re.MULTILINE)
 _ABOUT = {"questions": (SPACES, "question"), "scales": (SPACES / "profiles", "about")}
 _ABOUT |= {"recipes": (SPACES / "recipes", "about")}
+_DRAWN = {"where.png": "08_where_does_it_help"}  # by notebooks: the first picture of each
 _LIMITS = {
     "minimum": "at least {}",
     "exclusiveMinimum": "above {}",
@@ -50,7 +52,16 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         files.append(File.generated(config, name, content=content))
     for figure in (ROOT / "analysis/figures").glob("*.png"):
         files.append(File.generated(config, f"assets/{figure.name}", abs_src_path=str(figure)))
+    for name, notebook in _DRAWN.items():
+        files.append(File.generated(config, f"assets/{name}", content=first_picture(notebook)))
     return files
+
+
+def first_picture(notebook: str) -> bytes:
+    """Return the first picture (PNG) that a notebook of analysis/ shows."""
+    cells = json.loads((ROOT / "analysis" / f"{notebook}.ipynb").read_text("utf-8"))["cells"]
+    shown = (output.get("data", {}) for cell in cells for output in cell.get("outputs", ()))
+    return base64.b64decode(next(data["image/png"] for data in shown if "image/png" in data))
 
 
 def on_page_markdown(markdown: str, **_: object) -> str:

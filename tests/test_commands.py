@@ -173,6 +173,7 @@ def test_every_other_command_is_one_that_is_known():
     )
     known += ("source .venv", "ruff", "mypy", "lint-imports", "ray up", "ray dashboard cluster/", "python -c", "mkdocs")
     known += ("python analysis/keep.py", "cd results/STUDY/latex", "pdflatex tables.tex")
+    known += ("prometheus --config.file", "ray metrics launch-prometheus")
     assert [words for words, _ in FOUND if not " ".join(words).startswith(known)] == []
     for words in of("python -c"):
         compile(words[0], "-c", "exec")

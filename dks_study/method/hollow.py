@@ -9,12 +9,13 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 Module = TypeVar("Module", bound=nn.Module)
+_POINTWISE = {nn.ReLU6, nn.Hardswish, nn.Hardsigmoid}
 
 
 def hollow(net: Module) -> Module:
     """Return a copy of `net` on the meta device, evaluating; its weights, which may be large, are never copied.
 
-    Its batch norms put out the shape that they are given, and compute nothing else.
+    Its batch norms and clamping activations put out the shape that they are given, and compute nothing else.
     """
     memo: dict[int, object] = {}
     for parameter in net.parameters():
@@ -26,6 +27,8 @@ def hollow(net: Module) -> Module:
         # PyTorch would work their shape out in Python, operation by operation: most of the time of a run.
         if isinstance(module, _BatchNorm) and type(module).forward is _BatchNorm.forward:
             vars(module)["forward"] = partial(_normed, module)
+        elif type(module) in _POINTWISE:
+            vars(module)["forward"] = torch.empty_like
     return empty
 
 

@@ -50,7 +50,9 @@ def test_a_full_disk_ends_a_study_that_goes_on_when_there_is_room(space, uninter
 @pytest.mark.slow
 def test_a_disk_budget_that_is_too_small_is_refused_before_anything_trains(space, tmp_path):
     folder, _, err = finish(space, tmp_path, code=2, options=("--disk-gib", "0.001"))
-    assert err.startswith("run_study: --disk-gib: must hold the checkpoints and predictions of the trials that run at a time")
+    assert err.startswith(
+        "run_study: --disk-gib: must hold the checkpoints and predictions of the trials that run at a time"
+    )
     assert err.endswith("GiB, got 0.001\n")
     assert len(err.splitlines()) == 1
     assert folder is None, "a refused study leaves nothing"

@@ -18,6 +18,9 @@ def network(norm=nn.BatchNorm2d):
     return nn.Sequential(
         nn.Conv2d(3, 8, 3, stride=2),
         norm(8),
+        nn.ReLU6(),
+        nn.Hardswish(),
+        nn.Hardsigmoid(),
         nn.AdaptiveAvgPool2d(1),
         nn.Flatten(),
         nn.LazyLinear(6),

@@ -46,7 +46,7 @@ def study(question, profile=None):
 def test_what_should_ship_ships():
     assert set(QUESTIONS) >= {
         *("dense_vs_oneway", "branch_placement", "branch_recipe", "loss_weights", "pairing_graphs", "label_noise"),
-        *("joint", "against_the_family", "controls", "paper_cifar100", "paper_imagenet"),
+        *("training_size", "joint", "against_the_family", "controls", "paper_cifar100", "paper_imagenet"),
     }
     assert set(PROFILES) == {
         *(

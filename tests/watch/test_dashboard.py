@@ -94,14 +94,6 @@ IN_PROCESS = pytest.mark.parametrize("study", [0], indirect=True)  # actors that
 GROUP = pytest.mark.parametrize("study", [2], indirect=True)
 
 
-@pytest.fixture(scope="module")
-def token():
-    """Got as the README says."""
-    ray = Path(sys.executable).with_name("ray")
-    done = subprocess.run([str(ray), "get-auth-token"], capture_output=True, text=True, check=True, timeout=60)
-    return done.stdout.split()[-1]
-
-
 async def pages(study, token, profile, wanted):
     """Log in as a person does; return what each page of `wanted` shows once it shows those words."""
     async with browser.browser_page(profile) as page:

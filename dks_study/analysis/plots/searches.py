@@ -1,10 +1,12 @@
 """How each arm was searched: validation error by trial, and every trial as a line through its values."""
 
 import math
+from textwrap import wrap
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
@@ -108,15 +110,25 @@ def draw_parallel_coordinates(results: Results) -> Figure:
                 continue
             there = ~np.isnan(lines).all(axis=0)  # an arm may lack an axis: its lines go past it
             faint = float(np.clip(8 / len(lines), 0.08, 0.45))
-            axes.plot(x[there], lines[:, there].T, look.line, color=look.colour, linewidth=0.7, alpha=faint)
+            segments = [np.column_stack((x[there], line)) for line in lines[:, there]]
+            axes.add_collection(
+                LineCollection(segments, linestyles=look.line, colors=look.colour, linewidths=0.7, alpha=faint)
+            )
             best = lines[mine["error"].argmin(), there]
             axes.plot(x[there], best, look.line, color=look.colour, marker=look.marker, linewidth=2, label=arm)
         _label_ends(axes, [*(_ends(_reached(results, frame, key)) for key in keys), _error_ends(frame)])
-        axes.set_xticks(x, [*(key.replace(".", ".\n", 1) for key in keys), _objective_name(results)])
+        axes.set_xticks(x, [*map(_in_lines, keys), _objective_name(results)])
         axes.set(yticks=[], ylim=(-0.12, 1.12), xlim=(-0.2, len(columns) - 0.6))
         axes.spines["left"].set_visible(False)
         axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
+
+
+def _in_lines(key: str) -> str:
+    """Return `key` in lines short enough for six axes side by side."""
+    section, dot, name = key.rpartition(".")
+    words = wrap(name.replace("_", "_ "), 10, break_long_words=False)
+    return "\n".join([*([section + dot] if dot else []), *(line.replace("_ ", "_") for line in words)])
 
 
 def _reached(results: Results, frame: pd.DataFrame, key: str) -> AxisSpec:

@@ -1,7 +1,9 @@
 """How hard each arm is to tune: error over the nuisance axes with what was chosen, and error against tuning budget."""
 
 import math
+from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
@@ -10,13 +12,15 @@ from matplotlib.ticker import MaxNLocator
 
 from dks_study.analysis.plots.style import DOUBLE_COLUMN_IN, PLAIN, SINGLE_COLUMN_IN, SPARSE, blank, styled
 from dks_study.analysis.rows import repeat_of
-from dks_study.analysis.statistics.budget import budget_curve
+from dks_study.analysis.statistics.budget import best_of, budget_curve
+from dks_study.analysis.statistics.paired import mean_interval
 from dks_study.analysis.tables.settings import PREFIX, chosen_settings, was_widened
+from dks_study.analysis.tables.where import DRAWN
 from dks_study.spec.looks import looks
 from dks_study.spec.objectives import ACCURACY
 from dks_study.spec.search import AxisSpec
 from dks_study.spec.space import arm_space, sampler_of
-from dks_study.study.results import Results
+from dks_study.study.results import Results, ResultsError
 
 INDEPENDENT = ("random", "qmc")  # samplers whose trials do not look at one another
 
@@ -114,10 +118,35 @@ def budget_curves(results: Results) -> pd.DataFrame:
     curves = []
     trials = _full_length(results)
     for arm in results.study.arms if len(trials) else ():
-        errors = _drawn(results, arm, trials[(trials["arm"] == arm) & (trials["phase"] == "search")])
+        errors = [error for search in _drawn(results, arm, trials).values() for error in search]
         curve = pd.DataFrame([vars(point) for point in budget_curve(errors)])
         curves.append(curve.assign(arm=arm, drawn=len(errors)))
     return pd.concat(curves, ignore_index=True) if any(map(len, curves)) else pd.DataFrame()
+
+
+def expected_effects(results: Results, arm: str, base: str, budgets: Sequence[int]) -> pd.DataFrame:
+    """Return how far the best of so many search trials is expected to be from that of `base`: lines as of `effects`.
+
+    Validation errors of one seed, from the trials that `budget_curves` takes; the interval is that of the searches'
+    differences. No p is adjusted.
+
+    Raises:
+        ResultsError: if two searches of both arms did not draw so many trials.
+    """
+    trials, lines = _full_length(results), []
+    of_base, of_arm = (_drawn(results, each, trials) if len(trials) else {} for each in (base, arm))
+    pairs = [(of_base[search], of_arm[search]) for search in of_base if search in of_arm]
+    for budget in budgets:
+        known = [pair for pair in pairs if min(map(len, pair)) >= budget]
+        if len(known) < 2:
+            raise ResultsError(f"{results.study.name}: holds no two searches of {arm} that drew {budget} trials")
+        errors = np.array([[best_of(each, budget).expected for each in pair] for pair in known])
+        differences, (base_mean, arm_mean) = errors[:, 1] - errors[:, 0], errors.mean(axis=0)
+        found = mean_interval(differences)
+        line = {"label": f"best of {budget}", "n": len(known), "base": base_mean, "arm": arm_mean, "of": DRAWN}
+        line |= {"mean": differences.mean(), "low": found.low, "high": found.high, "p_holm": math.nan}
+        lines.append(line)
+    return pd.DataFrame(lines)
 
 
 def draw_budget_curves(results: Results) -> Figure:
@@ -149,16 +178,18 @@ def _full_length(results: Results) -> pd.DataFrame:
     return trials[trials["phase"].isin(("search", "race")) & (trials["status"] == "complete")]
 
 
-def _drawn(results: Results, arm: str, trials: pd.DataFrame) -> list[float]:
+def _drawn(results: Results, arm: str, trials: pd.DataFrame) -> dict[int, list[float]]:
+    """Return the validation errors (%) of the trials that each search of an arm drew, but those of widened axes."""
     study = results.study
     space = arm_space(study, arm)
     if not space.axes or sampler_of(study, space) not in INDEPENDENT:
-        return []
+        return {}
     given, count = len(space.queue(study.search.points)), study.search.trials or 0
     half = math.ceil(count / 2 / study.search.parallel) * study.search.parallel
-    errors: list[float] = []
-    for _, search in trials.groupby(repeat_of(trials)):
+    mine = trials[(trials["arm"] == arm) & (trials["phase"] == "search")]
+    errors: dict[int, list[float]] = {}
+    for repeat, search in mine.groupby(repeat_of(mine)):
         wide = any(was_widened(search[f"setting/{key}"], axis) for key, axis in space.axes.items())
         kept = search[(search["index"] >= given) & (search["index"] < (half if wide else count))]
-        errors += (100 - kept[ACCURACY]).tolist()
+        errors[int(repeat)] = (100 - kept[ACCURACY]).tolist()
     return errors

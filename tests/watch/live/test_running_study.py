@@ -11,10 +11,10 @@ import sys
 import tempfile
 import time
 import urllib.error
-import urllib.parse
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlencode, urlsplit
 
 import browser
 import pytest
@@ -41,20 +41,30 @@ class Study:
     """A study that is running."""
 
     folder: Path
-    targets: Path  # what Ray says where its numbers are
+    log: Path  # what it prints
+    metrics: Path  # what Ray writes for Prometheus and Grafana
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory):
+def prometheus_url():
+    """Where Prometheus will listen: Ray's dashboard must be told before it starts."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{probe.getsockname()[1]}"
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory, prometheus_url):
     """Give it out when a confirmation has begun; end it with Ctrl-C."""
     place, ray = tmp_path_factory.mktemp("study"), Path(tempfile.mkdtemp(prefix="dks"))  # short: sockets are below it
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_TMPDIR", str(ray))
+        patch.setenv("RAY_PROMETHEUS_HOST", prometheus_url)
         space = write_study(place, profile=PROFILE)
         process = start(space, place / "results", log=place / "log.txt", outlives_test=True)
     try:
         folder = wait_for(place / "results", lambda folder: any(folder.glob("trials/*-seed0/epochs.jsonl")), process)
-        yield Study(folder, ray / "ray" / "prom_metrics_service_discovery.json")
+        yield Study(folder, place / "log.txt", ray / "ray" / "session_latest" / "metrics")
         process.send_signal(signal.SIGINT)
         process.wait(PATIENCE_S)
     finally:
@@ -125,37 +135,52 @@ def test_the_file_is_the_same_page_and_comes_from_no_server(study, tmp_path):
     assert set(re.findall(r"https?://[^\s\"]+", page)) == {"http://www.w3.org/2000/svg"}, "the name of SVG, no address"
 
 
-@pytest.fixture
-def prometheus(study, tmp_path):
-    """A real one that finds the study as Ray offers it; asked by path."""
-    program = shutil.which("prometheus")
+@pytest.fixture(scope="module")
+def prometheus(study, prometheus_url, tmp_path_factory):
+    """A real one, started with the file that Ray writes for it; asked by path."""
+    program, place = shutil.which("prometheus"), tmp_path_factory.mktemp("prometheus")
     if program is None:
         pytest.skip("no Prometheus is installed: apt-get install prometheus")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    found = {"job_name": "ray", "file_sd_configs": [{"files": [str(study.targets)]}]}
-    often = {"scrape_interval": "10s"}  # as Ray's own file for Prometheus: on a busy machine an answer can take seconds
-    (tmp_path / "prometheus.yml").write_text(json.dumps({"global": often, "scrape_configs": [found]}))
-    where = [f"--config.file={tmp_path}/prometheus.yml", f"--storage.tsdb.path={tmp_path}/data"]
-    with (tmp_path / "prometheus.log").open("w") as log:
-        process = subprocess.Popen([program, *where, f"--web.listen-address=127.0.0.1:{port}"], stderr=log)
+    words = [f"--config.file={study.metrics}/prometheus/prometheus.yml", f"--storage.tsdb.path={place}/data"]
+    with (place / "log.txt").open("w") as log:
+        process = subprocess.Popen(
+            [program, *words, f"--web.listen-address={urlsplit(prometheus_url).netloc}"], stderr=log
+        )
 
     def ask(path, **query):
+        with urllib.request.urlopen(f"{prometheus_url}{path}?{urlencode(query)}") as answer:
+            return json.load(answer)["data"]
+
+    def ready():
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}?{urllib.parse.urlencode(query)}") as answer:
-                return json.load(answer)["data"]
-        except urllib.error.HTTPError as error:  # it is starting
-            error.close()
-        except urllib.error.URLError:  # or does not even listen
-            pass
-        return []
+            return ask("/api/v1/status/buildinfo")
+        except urllib.error.URLError:  # it is starting, or does not even listen
+            return None
 
     try:
+        wait_until(ready)
         yield ask
     finally:
         process.terminate()
         process.wait(60)
+
+
+def queries(dashboard):
+    """What a file for Grafana asks Prometheus, by panel, for all values of its variables."""
+    inner = [panel for row in dashboard["panels"] for panel in (row, *row.get("panels", []))]
+    return {
+        panel["title"]: [re.sub(r"\$\w+", ".*", target["expr"]) for target in panel["targets"]]
+        for panel in inner
+        if "targets" in panel
+    }
+
+
+def drawn(prometheus, panels):
+    """The panels of which a query at least has series; Prometheus takes every query."""
+    found = {
+        title: [prometheus("/api/v1/query", query=each)["result"] for each in asked] for title, asked in panels.items()
+    }
+    return {title for title, series in found.items() if any(series)}
 
 
 def test_prometheus_scrapes_what_the_grafana_dashboard_draws(study, prometheus):
@@ -163,13 +188,29 @@ def test_prometheus_scrapes_what_the_grafana_dashboard_draws(study, prometheus):
     try:
         wait_until(lambda: named <= set(prometheus("/api/v1/label/__name__/values")))
     except TimeoutError:
-        pytest.fail(f"{prometheus('/api/v1/targets')}\n{(study.folder.parent.parent / 'log.txt').read_text()[-2000:]}")
-    dashboard = json.loads((ROOT / "cluster" / "grafana_dashboard.json").read_text())
-    drawn = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
-    assert len(drawn) > 4
-    for text in drawn:
-        series = prometheus("/api/v1/query", query=text.replace("$study", ".*"))["result"]
-        assert series, f"nothing is drawn by {text}"
+        pytest.fail(f"{prometheus('/api/v1/targets')}\n{study.log.read_text()[-2000:]}")
+    panels = queries(json.loads((ROOT / "cluster" / "grafana_dashboard.json").read_text()))
+    for text in [each for asked in panels.values() for each in asked]:
+        assert prometheus("/api/v1/query", query=text)["result"], f"nothing is drawn by {text}"
+    assert sum(map(len, panels.values())) > 4
     assert prometheus("/api/v1/label/study/values", **{"match[]": "ray_dks_trials"}) == [study.folder.name]
     running = prometheus("/api/v1/query", query='sum(ray_dks_trials{state="running"})')["result"]
     assert float(running[0]["value"][1]) >= 1
+
+
+def test_prometheus_has_what_ray_s_own_metrics_page_draws(study, prometheus, token):
+    panels = queries(
+        json.loads((study.metrics / "grafana" / "dashboards" / "default_grafana_dashboard.json").read_text())
+    )
+    # No GPU is here, no TPU, and nothing was killed or failed.
+    wanted = {title for title in panels if not re.search("GPU|TPU|Kills|Failures", title)}
+    assert wanted >= {"Cluster Utilization", "Node CPU Usage", "Node Memory Usage % (heap + object store)"}
+    assert wanted >= {"Node Count", "All Tasks by State", "All Actors by State", "Logical CPUs Usage"}
+    try:
+        wait_until(lambda: wanted <= drawn(prometheus, panels))
+    except TimeoutError:
+        pytest.fail(f"nothing is drawn in {wanted - drawn(prometheus, panels)}")
+    dashboard = re.search(r"http://\S+", study.log.read_text())[0]
+    request = urllib.request.Request(f"{dashboard}/api/prometheus_health", headers={"Authorization": f"Bearer {token}"})
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        assert json.load(answer) == {"result": True, "msg": "prometheus running", "data": {}}
