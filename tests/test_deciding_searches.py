@@ -12,6 +12,7 @@ from looking_studies import AXES, EFFECTS, outcome_of, play, searching
 from scipy import stats
 from studies import small_study
 
+from dks_study.describing import print_plan
 from dks_study.growing import _until
 from dks_study.spec.files import changed_study
 from dks_study.spec.yamldoc import SpecError
@@ -62,7 +63,7 @@ def test_an_arm_that_is_decided_takes_no_more_searches():
     assert max(repeat for arm, repeat in seeds if arm == "dense") == 3
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(st.integers(0, 2**30), st.integers(1, 7), st.integers(0, 80))
 def test_interrupted_anywhere_it_trains_the_same_trials(seed, slots, stop_after):
     order = random.Random(seed)
@@ -179,6 +180,13 @@ def test_looks_that_have_no_whole_searches_are_refused_in_one_line(override, tol
         changed_study(STUDY, [override])
     assert told in str(refused.value)
     assert len(str(refused.value).splitlines()) == 1
+
+
+def test_the_plan_says_that_searches_are_looked_at_too(tmp_path, capsys):
+    assert print_plan(STUDY, tmp_path / "small") == 0
+    out = capsys.readouterr().out
+    assert "at most 48 search trials, 48 of finalists, 96 confirmation trials" in out
+    assert "looks after 6, 8, 10, 12, 14, 16 report seeds: an arm that is decided takes no more, and no more sea" in out
 
 
 def test_means_of_searches_are_what_is_independent():

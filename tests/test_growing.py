@@ -268,6 +268,7 @@ def test_no_reuse_trains_everything_again(space, uninterrupted, tmp_path):
     assert study_folder(tmp_path / "results")
 
 
+@pytest.mark.slow
 def test_a_study_of_repeated_searches_grows_by_whole_searches_and_keeps_all_that_it_has(tmp_path, capsys):
     old = changed_study(adoption.study_of(*SIZE), ["search.repeats=2", "report_seeds=[0,1,2,3]"])
     adoption.make_up(old, tmp_path / "donor-1")
