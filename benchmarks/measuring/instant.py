@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 from rich.console import Console
 
-from dks_study.engine import cell, tuning, worker
+from dks_study.engine import cell, group, tuning
 from dks_study.engine.session import Ending, Where, running
 from dks_study.engine.sharing import SharedData
 from dks_study.spec.study import StudySpec
@@ -34,7 +34,7 @@ from dks_study.watch.gauges import StudyGauges
 from dks_study.watch.observers import Observed
 from dks_study.watch.progress import Metrics
 
-_RUN_CELL, _TRAIN_LOOP = cell.run_cell, worker._train_loop
+_RUN_CELL, _TRAIN_LOOP = cell.run_cell, group.train_loop
 
 
 def instant_study(searches: int, seeds: int, arms: int = 1, **resources: int) -> StudySpec:
@@ -73,7 +73,7 @@ def instant_metrics(spec: TrialSpec) -> dict[str, float]:
 
 
 def instant_fit(
-    spec: TrialSpec, _data: DataSet, _team: Team, _resume: State | None, _chosen: Chosen | None = None, *, costs: bool
+    spec: TrialSpec, _data: DataSet, _team: Team, _resume: State | None, _chosen: Chosen | None = None, **_asked: object
 ) -> Iterator[EpochReport]:
     """Stand in for `trainer.fit`."""
     state = State(spec.content_hash(), 1, {}, None, {}, {}, {})
@@ -83,12 +83,12 @@ def instant_fit(
 def instant_cell(config: dict[str, Any], data: SharedData) -> None:
     """Stand in for `cell.run_cell`: the same, with `instant_fit`."""
     trial.fit = instant_fit  # type: ignore[attr-defined, assignment]  # in the process of the trial
-    worker._train_loop = instant_loop
+    group.train_loop = instant_loop  # type: ignore[attr-defined]
     _RUN_CELL(config, data)
 
 
 def instant_loop(packed: dict[str, Any]) -> None:
-    """Stand in for `worker._train_loop`: the same, with `instant_fit`."""
+    """Stand in for `group.train_loop`: the same, with `instant_fit`."""
     trial.fit = instant_fit  # type: ignore[attr-defined, assignment]  # in a process of the group
     _TRAIN_LOOP(packed)
 

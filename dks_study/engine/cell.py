@@ -1,13 +1,13 @@
-"""What a Tune trial does: trains one cell of the plan in its own process, or in a Ray Train group that it starts."""
+"""What a Tune trial does: trains one cell of the plan in its own process, or in the Ray Train group that it keeps."""
 
 from typing import Any
 
 from ray import tune
 
 from dks_study.engine.cluster import NodeError, check_node
+from dks_study.engine.group import GROUPS, Groups
 from dks_study.engine.limiting import limited
 from dks_study.engine.sharing import SharedData
-from dks_study.engine.worker import train_in_group
 from dks_study.spec.trial import TrialSpec
 from dks_study.study.failures import causes, is_disk_full, refused_memory
 from dks_study.study.ledger import ERROR, OUTCOME, Outcome
@@ -20,7 +20,8 @@ NO_ROOM = "there is no room for checkpoints: free some or raise --disk-gib, then
 
 
 def run_cell(config: dict[str, Any], data: SharedData) -> None:
-    """Train one trial inside its Tune trial, or in a Ray Train group that it starts."""
+    """Train one trial inside its Tune trial's process, or in the Ray Train group that this process keeps."""
+    groups: Groups = config.pop(GROUPS)
     trial, place = TrialSpec.model_validate_json(config["trial"]), config["place"]
     if config["limit_s"] and place.has(OUTCOME):  # it was ended, and Tune does not know why
         tune.report({})
@@ -30,7 +31,8 @@ def run_cell(config: dict[str, Any], data: SharedData) -> None:
         data.check_here()
         place.delete(ERROR)  # of an earlier attempt
         if trial.resources.workers:
-            train_in_group(trial, config, data)
+            for metrics in groups.train(trial.resources, config, data):
+                tune.report(metrics)
         else:
             with limited(place, config["limit_s"]):
                 _train_here(trial, config, data)

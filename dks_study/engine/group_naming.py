@@ -8,7 +8,7 @@ from ray.train.v2.api import data_parallel_trainer
 class NamedGroup(WorkerGroupCallback):  # type: ignore[misc]  # Ray has no types
     """Names the controller and the workers of the Ray Train group that is started next.
 
-    Ray 2.60 has no setting for it: their classes are replaced, in processes that serve this one group.
+    Ray 2.60 has no setting for it: their classes are replaced, in processes that serve groups of this one name.
     """
 
     def __init__(self, name: str) -> None:

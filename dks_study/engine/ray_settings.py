@@ -6,7 +6,7 @@ import os
 _ALWAYS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AIR_NEW_OUTPUT": "0",  # Tune's own tables: the display is ours
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # each report of a group costs up to this long (default 2 s)
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # a group's start and end wait up to this long (default 2 s)
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
     "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",  # Train runs in the dashboard's REST interface
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # Ray 2.60 warns without it that this will be the default

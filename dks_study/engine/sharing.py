@@ -37,12 +37,14 @@ class SharedData:
         self._check()
         return load(spec)
 
-    def check_here(self) -> None:
-        """Refuse to decode other files on this node than the driver sees.
+    def check_here(self, *, anew: bool = False) -> None:
+        """Refuse to decode other files on this node than the driver sees; `anew`: whatever this process saw before.
 
         Raises:
             OtherDataError: says what differs.
         """
+        if anew:
+            _contents_here.cache_clear()
         if self._spec.on_disk:
             self._check()
 
@@ -63,6 +65,6 @@ def _fetch(stored: "ray.ObjectRef") -> DataSet:
     return data
 
 
-@lru_cache(maxsize=1)  # once for each process: it is asked for every trial
+@lru_cache(maxsize=1)  # it is asked for every trial
 def _contents_here(spec: DataSpec) -> Contents:
     return contents_of(spec)

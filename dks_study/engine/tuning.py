@@ -16,7 +16,7 @@ from dks_study.engine.closing import Closing
 from dks_study.engine.cluster import Slots
 from dks_study.engine.interrupts import AGAIN
 from dks_study.engine.joining import is_lost
-from dks_study.engine.naming import NAME, named_trials
+from dks_study.engine.process import NAME, lasting_trials
 from dks_study.engine.sharing import SharedData
 from dks_study.spec.base import LostError
 from dks_study.spec.study import StudySpec
@@ -201,8 +201,7 @@ class PlannedSearch(Searcher):  # type: ignore[misc]  # Ray has no types
     def _seconds(self, cell: Cell, outcome: Outcome, times: Sequence[float]) -> float | None:
         """Return how long a trial took; it is not known of one that goes back to an earlier attempt."""
         trained = len(outcome.steps) if outcome.status == "stopped" else cell.epochs
-        seen_whole = len(times) == trained + 2
-        return own_seconds(times, starts_processes=self._study.trial.resources.workers > 0) if seen_whole else None
+        return own_seconds(times) if len(times) == trained + 2 else None  # all of it was seen
 
     def _end(self, cell: Cell, outcome: Outcome) -> None:
         """Settle a trial, or let it be trained in more parts if it ran out of memory and the study asks for that."""
@@ -243,10 +242,9 @@ class PlannedSearch(Searcher):  # type: ignore[misc]  # Ray has no types
         return in_parts(trial, parts) if parts else trial
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: Tune's snapshots are not used."""
+        """Nothing, nor does `restore`: Tune's snapshots are not used."""
 
-    def restore(self, checkpoint_path: str) -> None:
-        """Nothing: Tune's snapshots are not used."""
+    restore = save
 
 
 class _Listener(FIFOScheduler):  # type: ignore[misc]  # Ray has no types
@@ -272,22 +270,25 @@ class _Listener(FIFOScheduler):  # type: ignore[misc]  # Ray has no types
         if file.is_file():
             self._searcher.on_error(trial.trial_id, cloudpickle.loads(file.read_bytes()))
 
+    def on_trial_complete(self, controller: object, trial: Trial, result: dict[str, Any]) -> None:
+        # Tune keeps every trial with statistics of each metric, 2.5 KiB for one, which nobody reads.
+        for statistics in (trial.run_metadata.metric_analysis, trial.run_metadata.metric_n_steps):
+            statistics.clear()
+
 
 def tune_study(study: StudySpec, scratch: Path, searcher: PlannedSearch, data: SharedData) -> None:
     """Run trials on `data` until `searcher` has no more, or an error, or is told to stop."""
     resources = study.trial.resources
     # The driver of a group only waits. With a whole CPU each, drivers could take all of them and no worker start.
-    alone, waiting = {"CPU": resources.cpus, "GPU": resources.gpus}, {"node:__internal_head__": 0.001}
-    reused = None if resources.workers else f"{study.name}, one trial after another"
-    wanted = waiting if resources.workers else alone
-    trial = named_trials(tune.with_resources(tune.with_parameters(run_cell, data=data), wanted), reused)
-    tuner = tune.Tuner(
-        trial,
+    alone = {"CPU": resources.cpus, "GPU": resources.gpus}
+    wanted = {"node:__internal_head__": 0.001} if resources.workers else alone
+    tune.Tuner(
+        lasting_trials(tune.with_resources(tune.with_parameters(run_cell, data=data), wanted), study.name),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             scheduler=_Listener(searcher),
             num_samples=-1,
-            reuse_actors=resources.workers == 0,
+            reuse_actors=True,
             trial_dirname_creator=lambda trial: str(trial.trial_id),
         ),
         run_config=tune.RunConfig(
@@ -296,5 +297,4 @@ def tune_study(study: StudySpec, scratch: Path, searcher: PlannedSearch, data: S
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=study.max_failures),
         ),
-    )
-    tuner.fit()
+    ).fit()

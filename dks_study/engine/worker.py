@@ -1,75 +1,44 @@
-"""The Ray Train worker around `fit`: a group of N processes (DDP) inside one Tune trial."""
+"""What each worker of a group does: trains the trials that it is ordered to, one after another."""
 
-import uuid
-from pathlib import Path
+import gc
+import os
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import ray
 import ray.train
 import ray.train.torch
-from ray.train import FailureConfig, RunConfig, ScalingConfig
-from ray.train.torch import TorchTrainer
-from ray.tune.integration.ray_train import TuneReportCallback
+import torch
+from ray.actor import ActorHandle
 
 from dks_study.engine.cluster import check_node
 from dks_study.engine.limiting import limited
-from dks_study.engine.meeting import Meeting
-from dks_study.engine.naming import NAME
 from dks_study.engine.sharing import SharedData
 from dks_study.spec.trial import TrialSpec
 from dks_study.study.stopping import Watch
 from dks_study.study.trial import run_trial
 
 PACKED = "packed"
-CONTROLLER_FAILURES = 3  # the default, -1, waits for ever
 
 
-def train_in_group(trial: TrialSpec, config: dict[str, Any], data: SharedData) -> None:
-    """Train `trial` in `trial.resources.workers` processes; rank 0's reports reach the Tune trial around it.
-
-    `config` is that of the Tune trial.
-
-    Raises:
-        Exception: what Ray Train raises when a worker fails.
-    """
-    resources, place = trial.resources, config["place"]
-    per_worker = {"CPU": float(resources.cpus_per_worker), "GPU": resources.gpus_per_worker}
-    trainer = TorchTrainer(
-        _train_loop,
-        # Behind a reference, as the controller unpacks what it is handed: it would import all that a worker needs.
-        train_loop_config={PACKED: ray.put({**config, "data": data})},
-        torch_config=Meeting(backend="nccl" if resources.gpus_per_worker else "gloo"),
-        scaling_config=ScalingConfig(
-            num_workers=resources.workers,
-            use_gpu=resources.gpus_per_worker > 0,
-            resources_per_worker={name: amount for name, amount in per_worker.items() if amount},
-        ),
-        run_config=RunConfig(
-            # A known name would make Ray Train restore its own state.
-            name=f"{Path(place.folder).name}-{uuid.uuid4().hex[:8]}",
-            storage_path=place.scratch,
-            callbacks=[TuneReportCallback(), *_naming(config[NAME])],
-            failure_config=FailureConfig(max_failures=0, controller_failure_limit=CONTROLLER_FAILURES),
-        ),
-    )
-    trainer.fit()
+def train_loop(packed: dict[str, Any]) -> None:
+    """Train until there is no more. An error ends the loop, and with it the group: no trial comes after it."""
+    given = ray.get(packed[PACKED])
+    orders, data, number = given["orders"], given["data"], 0
+    while (order := ray.get(orders.take.remote(number))) is not None:
+        number, config = order
+        with _left_as_found(ray.train.torch.get_device()):
+            _train(config, data, orders)
+        ray.get(orders.done.remote())
 
 
-def _naming(name: str) -> list[Any]:
-    """Return what gives the group's actors their name, if this Ray is like the one that it was written for."""
-    try:
-        from dks_study.engine.group_naming import NamedGroup
-
-        return [NamedGroup(name)]
-    except (ImportError, AttributeError):
-        return []  # names are for people alone
-
-
-def _train_loop(packed: dict[str, Any]) -> None:
-    config = ray.get(packed[PACKED])
+def _train(config: dict[str, Any], data: SharedData, orders: ActorHandle) -> None:
     trial, place = TrialSpec.model_validate_json(config["trial"]), config["place"]
     check_node(place, config["code"])  # a node may have come since the study began
-    config["data"].check_here()
+    data.check_here(anew=True)
     watch = Watch.read(config["watch"]) if config["watch"] else None
     is_first = ray.train.get_context().get_world_rank() == 0  # of a group it is enough to end one process
     limit_s = config["limit_s"] if is_first else None
@@ -77,8 +46,35 @@ def _train_loop(packed: dict[str, Any]) -> None:
 
         def report(metrics: dict[str, float]) -> None:
             push()
-            ray.train.report(metrics)
+            if is_first:
+                ray.get(orders.report.remote(metrics))
 
-        run_trial(
-            trial, folder, ray.train.torch.get_device(), report, watch, config["data"], config["keep_predictions"]
-        )
+        run_trial(trial, folder, ray.train.torch.get_device(), report, watch, data, config["keep_predictions"])
+
+
+@contextmanager
+def _left_as_found(device: torch.device) -> Iterator[None]:
+    """Let the next trial find its process as the first one did, whatever a network of one's own has changed.
+
+    After an error nothing is put back: the process ends. What a trial sets for itself (threads, precision) the next one
+    sets as well.
+    """
+    environment, folder, dtype = dict(os.environ), os.getcwd(), torch.get_default_dtype()
+    strict = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    cudnn = torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic
+    states = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        yield
+    random.setstate(states[0])
+    np.random.set_state(states[1])
+    torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = cudnn
+    torch.use_deterministic_algorithms(strict, warn_only=warn_only)
+    torch.set_default_dtype(dtype)
+    os.chdir(folder)
+    if environment != dict(os.environ):
+        os.environ.clear()
+        os.environ.update(environment)
+    gc.collect()  # a network refers to itself, and holds memory until it is found
+    if device.type == "cuda":
+        torch.cuda.empty_cache()

@@ -1,7 +1,7 @@
 """How long the rest of a study takes, learned from how long its own trials took.
 
 A pace is the seconds that an epoch of a trial takes with all that belongs to it, by arm and phase: validation, the
-test at the end, a group's start. The start of a process that trains one trial after another belongs to none.
+test at the end. The start of processes, which train one trial after another, belongs to none.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -92,17 +92,15 @@ def with_trial(pace: Pace, cell: Cell, outcome: Outcome) -> Pace:
     return {**pace, kind: (*pace.get(kind, ())[1 - LATEST :], outcome.seconds / cell.epochs)}
 
 
-def own_seconds(times: Sequence[float], *, starts_processes: bool) -> float | None:
+def own_seconds(times: Sequence[float]) -> float | None:
     """Return how long a trial took by itself, or None if that cannot be told.
+
+    Its first epoch may have waited for the start of processes that train others too: it counts as the mean of the rest.
 
     Args:
         times: in seconds, when it was handed out, when each of its epochs was reported, and when it had ended.
-        starts_processes: whether every trial starts processes of its own. Else its first epoch may have waited for the
-            start of a process that trains others too, and counts as the mean of the rest.
     """
-    begun, *epochs, ended = times
-    if starts_processes:
-        return ended - begun
+    _, *epochs, ended = times
     if len(epochs) < 2:
         return None
     return ended - epochs[0] + (epochs[-1] - epochs[0]) / (len(epochs) - 1)

@@ -139,7 +139,7 @@ def test_a_node_that_sees_other_pictures_is_refused_before_anything_trains(tmp_p
 
 @pytest.mark.slow
 def test_pictures_that_change_while_a_study_runs_end_it_and_fail_no_trial(tmp_path):
-    """Each group of processes looks for itself at what it is to decode."""
+    """A group looks anew before each trial at what it is to decode."""
     space = study_of_pictures(tmp_path, in_memory="false")
     process = start(space, tmp_path / "results", "trial.resources.workers=1")
     folder = wait_for(tmp_path / "results", records, process)

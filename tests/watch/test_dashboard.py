@@ -115,15 +115,15 @@ def seen(study, token, tmp_path, wanted):
 
 
 @GROUP
-def test_a_browser_shows_a_trial_and_its_controller_and_workers_by_name(study, token, tmp_path):
-    name = "dense/confirm/seed3"
+def test_a_browser_shows_the_actors_of_a_group_by_name_and_its_trial_as_a_process(study, token, tmp_path):
+    name = "small, one trial after another"
     wanted = {
-        "actors": (name, "Trial", "TrainController", "RayTrainWorker"),
-        "cluster": (f"ray::{name}", "ray::TrainController"),
+        "actors": (name, "Trial", "Orders", "TrainController", "RayTrainWorker"),
+        "cluster": ("ray::dense/confirm/seed3", "ray::TrainController"),
         "jobs": ("RUNNING", "run_study.py --space"),
     }
     shown = seen(study, token, tmp_path, wanted)
-    assert shown["actors"].split().count(name) == 4, "the trial, its controller and its two workers"
+    assert shown["actors"].count(name) == 5, "the trial's, the orders', the controller and the two workers"
 
 
 @IN_PROCESS
@@ -133,9 +133,9 @@ def test_a_browser_shows_trials_of_reused_actors_as_processes(study, token, tmp_
 
 
 @GROUP
-def test_the_train_run_is_listed_for_who_has_the_token(study, token):
+def test_the_train_run_of_a_group_is_listed_for_who_has_the_token(study, token):
     (run,) = json.loads(study.get("/api/train/v2/runs/v1", token))["train_runs"]
-    assert re.fullmatch(r"dense-confirm-seed3-[0-9a-f]{8}", run["name"])
+    assert re.fullmatch(r"small-[0-9a-f]{8}", run["name"])
     assert run["status"] == "RUNNING"
     with pytest.raises(urllib.error.HTTPError, match="401"):
         study.get("/api/train/v2/runs/v1", None)

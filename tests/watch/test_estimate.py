@@ -94,18 +94,16 @@ def test_earlier_studies_tell_how_arms_differ_and_this_one_how_fast_it_runs():
 
 
 @pytest.mark.parametrize(
-    ("times", "starts", "seconds"),
+    ("times", "seconds"),
     [
-        ([0.0, 9.0, 10.0, 11.0, 11.5], False, 3.5),  # 8 s of the first epoch were a process that started
-        ([0.0, 1.0, 2.0, 3.0, 3.5], False, 3.5),
-        ([0.0, 9.0, 10.0, 11.0, 11.5], True, 11.5),
-        ([0.0, 9.0, 9.5], False, None),  # one epoch: who knows what it waited for
-        ([0.0, 9.0, 9.5], True, 9.5),
-        ([0.0, 0.5], False, None),
+        ([0.0, 9.0, 10.0, 11.0, 11.5], 3.5),  # 8 s of the first epoch were a process that started
+        ([0.0, 1.0, 2.0, 3.0, 3.5], 3.5),
+        ([0.0, 9.0, 9.5], None),  # one epoch: who knows what it waited for
+        ([0.0, 0.5], None),
     ],
 )
-def test_a_trial_s_own_time_is_without_the_start_of_a_process_that_others_use_too(times, starts, seconds):
-    assert own_seconds(times, starts_processes=starts) == seconds
+def test_a_trial_s_own_time_is_without_the_start_of_a_process_that_others_use_too(times, seconds):
+    assert own_seconds(times) == seconds
 
 
 @pytest.fixture
