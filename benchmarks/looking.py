@@ -28,6 +28,15 @@ from dks_study.study.sequential import SPENT, Spending, levels, obrien_fleming, 
 FIRST, MOST = 5, 24
 LOOKS = tuple(range(FIRST, MOST + 1))
 FIXED = (MOST,)
+SEARCHES = (
+    (*range(2, 9),),
+    (*range(3, 9),),
+    (4, 6, 8),
+    (*range(4, 13),),
+    (*range(4, 25, 2),),
+)  # looks by whole searches
+FEW = ((*range(2, 5),), (*range(3, 7),))  # with fewer searches in all than such a study may have
+SEEDS_OF_SEARCH, LUCK = 2, 0.7  # and the standard deviation of the luck of a search, where that of a seed is 1
 OTHERS = ((*range(3, 9),), (*range(4, 13),), (8, 12, 16, 20, 24), (*range(8, 49, 2),))  # other studies' looks
 Valid = Callable[[np.ndarray, int, float], np.ndarray]  # (t [...], look, level) -> told from 0 at that level
 
@@ -117,6 +126,33 @@ def arms_of(
     return noise + np.asarray(effects)[:, None]
 
 
+def means_of_searches(
+    shape: str, studies: int, effects: Sequence[float], random: np.random.Generator, side: int, searches: int
+) -> np.ndarray:
+    """Return means by search [studies, arms, searches] of differences that seeds and searches spread, the latter by the
+    luck of arm and reference; effects are in standard deviations of such a mean.
+    """
+    seeds = arms_of(shape, studies, [0.0] * len(effects), random, side, searches * SEEDS_OF_SEARCH)
+    means = seeds.reshape(studies, len(effects), searches, SEEDS_OF_SEARCH).mean(axis=-1)
+    luck = arms_of("normal", studies, [0.0] * len(effects), random, side, searches)
+    spread = (1 / SEEDS_OF_SEARCH + LUCK**2) ** 0.5
+    return means + LUCK * luck + spread * np.asarray(effects)[:, None]
+
+
+def of_searches(looks: tuple[int, ...], arms: int, studies: int, shape: str, side: int) -> float:
+    """Return what `family_error` does where what is independent is a search with its seeds."""
+    random, rule = np.random.default_rng(arms + 20), partial(bounded, looks=looks)
+    means = means_of_searches(shape, studies, [0.0] * arms, random, side, looks[-1])
+    return float((decided_at(means, rule, looks) > 0).any(axis=1).mean())
+
+
+def power_of_searches(looks: tuple[int, ...], effects: Sequence[float], studies: int) -> tuple[float, float, float]:
+    """Return in what share of arms an effect is found with all searches at once, with looks, and after how many."""
+    means = means_of_searches("normal", studies, effects, np.random.default_rng(2), 1, looks[-1])
+    fixed, at = (decided_at(means, *rule) for rule in ((naive, looks[-1:]), (partial(bounded, looks=looks), looks)))
+    return float((fixed > 0).mean()), float((at > 0).mean()), float(np.where(at > 0, at, looks[-1]).mean())
+
+
 def family_error(
     valid: Valid, shape: str, arms: int, studies: int, side: int = 1, looks: Sequence[int] = LOOKS
 ) -> float:
@@ -160,6 +196,22 @@ def main() -> None:
         found = [power(valid, effects, studies) for name, valid in CANDIDATES.items() if name != "naive"]
         texts = [f"{share:.3f} ({share / fixed:.2f} of it; n = {seeds:.1f})" for share, seeds in found]
         print(f"| {', '.join(f'{each:g}' for each in effects)} | {fixed:.3f} | {' | '.join(texts)} |")
+    _print_searches(studies)
+
+
+def _print_searches(studies: int) -> None:
+    print("\n| searches of the looks | differences | 1 arm | 4 arms |\n|---|---|---|---|")
+    for looks in (*SEARCHES, *FEW):
+        for name, shape, side in SHAPES[:3]:
+            texts = " | ".join(f"{of_searches(looks, arms, studies, shape, side):.4f}" for arms in (1, 4))
+            print(f"| {', '.join(map(str, looks))} | {name} | {texts} |")
+    print("\n| searches of the looks | effects | fixed | O'Brien-Fleming |\n|---|---|---|---|")
+    for looks in (*SEARCHES, *FEW):
+        for effect in (1.0, 1.25):
+            for arms in (1, 4):
+                fixed, found, n = power_of_searches(looks, (effect,) * arms, studies)
+                text = f"{found:.3f} ({found / fixed:.2f} of it; n = {n:.1f})"
+                print(f"| {', '.join(map(str, looks))} | {', '.join([f'{effect:g}'] * arms)} | {fixed:.3f} | {text} |")
 
 
 if __name__ == "__main__":

@@ -40,7 +40,8 @@ def print_plan(study: StudySpec, folder: Path) -> int:
     epochs = sum(_epochs(study, arm, plan) for arm, plan in planned(study).items())
     longest = max(study.epochs_of(arm, {}, search=False) for arm in study.arms)
     # A front is as large as it turns out; where the arm as written is chosen it is trained once.
-    most = "at most " if trials["search"] or study.table.looks else ""
+    grown = "at most " if study.table.looks and study.searches > 1 else ""
+    most = "at most " if not grown and (trials["search"] or study.table.looks) else ""
     console = Console(soft_wrap=True, highlight=False)
     print(study.question)
     console.print(table)
@@ -55,8 +56,8 @@ def print_plan(study: StudySpec, folder: Path) -> int:
         console.print(f"tuned in every arm: {nuisance or 'nothing'}")
         console.print(_choice_of(study))
     console.print(
-        f"{trials['search']} search trials, {trials['race']} of finalists, {most}{trials['confirm']} confirmation"
-        f" trials: about {epochs:.0f} epochs, {longest} at most in each"
+        f"{grown}{trials['search']} search trials, {trials['race']} of finalists, {most}{trials['confirm']}"
+        f" confirmation trials: about {epochs:.0f} epochs, {longest} at most in each"
     )
     for line in _seeds_of(study):
         console.print(line)
@@ -78,7 +79,8 @@ def _seeds_of(study: StudySpec) -> Iterator[str]:
     """Say what becomes of the report seeds, where that is more than one after another."""
     if looks := study.table.looks:
         after = ", ".join(map(str, looks.after(len(study.report_seeds))))
-        yield f"looks after {after} report seeds: an arm that is decided takes no more ({RULE})"
+        more = ", and no more searches" if study.searches > 1 else ""
+        yield f"looks after {after} report seeds: an arm that is decided takes no more{more} ({RULE})"
     if study.splits > 1:
         yield _splits_of(study)
 

@@ -21,10 +21,11 @@ from dks_study.spec.files import changed_study
 from dks_study.spec.options import OptionParser
 from dks_study.spec.pairing import SCHEMES
 from dks_study.spec.study import StudySpec
+from dks_study.spec.table import LEAST_SEARCHES
 from dks_study.spec.yamldoc import SpecError
 from dks_study.studies import folder_of
 from dks_study.study.adoption import Donor, donors_in
-from dks_study.study.cell import Cell
+from dks_study.study.cell import Cell, Phase
 from dks_study.study.identity import read_origin
 from dks_study.study.ledger import Record, read_ledger
 from dks_study.study.matching import matched
@@ -111,10 +112,28 @@ def _until(study: StudySpec, options: argparse.Namespace) -> Iterator[str]:
         rule = "must be left out: this study has been looked at by such a rule, and its error is spent"
         raise SpecError(f"--until: {rule} (at most {len(study.report_seeds)} seeds), got {options.until!r}")
     there = len(study.report_seeds)
+    if there % study.searches:
+        rule = (
+            f"must be left out where searches have not as many report seeds each ({there} of {study.searches} searches)"
+        )
+        raise SpecError(f"--until: {rule}, got {options.until!r}")
+    each = study.seeds_of_search if study.searches > 1 else 1
     most = _whole("--at-most", options.at_most, f"must be a number of seeds above the {there} that are there", there)
-    step = _whole("--step", options.step or "1", "must be a number of seeds above 0", 0)
+    step = _whole("--step", options.step or str(each), "must be a number of seeds above 0", 0)
+    for option, value in (("--at-most", most), ("--step", step)):
+        if value % each:
+            raise SpecError(f"{option}: must be the seeds of whole searches ({each} each), got {str(value)!r}")
+    if study.searches > 1 and most < LEAST_SEARCHES * each:
+        rule = (
+            f"must be at least {LEAST_SEARCHES * each}, the seeds of {LEAST_SEARCHES} searches: fewer decide too little"
+        )
+        raise SpecError(f"--at-most: {rule}, got {str(most)!r}")
     free = (seed for seed in count() if seed not in study.report_seeds and seed != study.search.seed)
-    yield f"report_seeds={[*study.report_seeds, *islice(free, most - there)]}"
+    # Seeds of one search stand together then: each keeps those that it has.
+    positions = sorted(range(there), key=study.search_of)
+    yield f"report_seeds={[*(study.report_seeds[at] for at in positions), *islice(free, most - there)]}"
+    if study.searches > 1:
+        yield f"search.repeats={most // each}"
     yield f"table.looks={{first: {there}, every: {step}}}"
 
 
@@ -127,17 +146,22 @@ def _whole(option: str, text: str | None, rule: str, above: int) -> int:
 def _at_most(old: StudySpec, study: StudySpec, records: Iterable[Record]) -> str:
     """Return what the rest costs if no arm is decided before the last seed."""
     assert study.table.looks is not None
-    seconds, total = defaultdict[str, list[float]](list), len(study.report_seeds)
+    seconds = defaultdict[tuple[str, Phase], list[float]](list)
     for record in records:
-        if record.cell.phase == "confirm" and record.outcome.seconds is not None:
-            seconds[record.cell.arm].append(record.outcome.seconds)
-    further = total - len(old.report_seeds)
-    trials = {arm: plan["confirm"] // total * further for arm, plan in planned(study).items()}
-    after = ", ".join(map(str, study.table.looks.after(total)))
-    text = f"Looks after {after} seeds ({RULE}). If no arm is decided before: {sum(trials.values())} further trials"
-    if not all(seconds[arm] for arm in trials):
+        if record.outcome.seconds is not None:
+            seconds[record.cell.arm, record.cell.phase].append(record.outcome.seconds)
+    before, after = planned(old), planned(study)
+    further = {
+        (arm, phase): number - before[arm][phase] if arm in before else number
+        for arm, plan in after.items()
+        for phase, number in plan.items()
+    }
+    trials = {kind: number for kind, number in further.items() if number}
+    times = ", ".join(map(str, study.table.looks.after(len(study.report_seeds))))
+    text = f"Looks after {times} seeds ({RULE}). If no arm is decided before: {sum(trials.values())} further trials"
+    if not all(seconds[kind] for kind in trials):
         return f"{text}."
-    hours = sum(number * fmean(seconds[arm]) for arm, number in trials.items()) / 3600
+    hours = sum(number * fmean(seconds[kind]) for kind, number in trials.items()) / 3600
     return f"{text}, {hours:.3g} h of training one after another, as long as they took so far."
 
 

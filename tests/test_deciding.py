@@ -138,10 +138,6 @@ def test_how_far_arms_have_grown_by_now():
             "table.looks: must be left out where no arm is compared with another, got the arm baseline alone",
         ),
         (
-            ["search={trials: 2, repeats: 2, seed: 99, axes: {optimiser.lr: {float: [0.01, 0.2]}}}"],
-            "search.repeats: must be 1 with table.looks, as further report seeds bring no further searches, got 2",
-        ),
-        (
             [
                 "search={trials: 2, objectives: [val/top1/main, cost/macs_train], seed: 99,"
                 " axes: {optimiser.lr: {float: [0.01, 0.2]}}}"

@@ -266,3 +266,33 @@ def test_no_reuse_trains_everything_again(space, uninterrupted, tmp_path):
     _, out, _ = finish(space, tmp_path / "results", "report_seeds=[0]", options=("--no-reuse",))
     assert "adopted" not in out
     assert study_folder(tmp_path / "results")
+
+
+@pytest.mark.slow
+def test_a_study_of_repeated_searches_grows_by_whole_searches_and_keeps_all_that_it_has(tmp_path, capsys):
+    old = changed_study(adoption.study_of(*SIZE), ["search.repeats=2", "report_seeds=[0,1,2,3]"])
+    adoption.make_up(old, tmp_path / "donor-1")
+    trials = len(list(read_ledger(tmp_path / "donor-1/ledger.jsonl")))
+    told = refused(capsys, tmp_path / "donor-1", "--until", "decided", "--at-most", "12")
+    assert "--at-most: must be at least 16, the seeds of 8 searches: fewer decide too little, got '12'" in told
+    assert cli.main(["grow", str(tmp_path / "donor-1"), "--until", "decided", "--at-most", "16", "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert "Looks after 4, 6, 8, 10, 12, 14, 16 seeds" in out
+    # Two arms, each with six further searches of four trials, and twelve seeds as tuned and as written.
+    assert f"If no arm is decided before: {2 * (6 * 4 + 12 * 2)} further trials" in out
+    grown = (
+        "report_seeds=[0,2,1,3,4,5,6,7,8,9,10,11,12,13,14,15]",
+        "search.repeats=8",
+        "table.looks={first: 4, every: 2}",
+    )
+    (note,) = taken(tmp_path / "donor-1", tmp_path / "until", *grown)
+    assert "seeds 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15 added; looks after 4 of at most 16 seeds" in note
+    assert note.endswith("the error of both together is that of both added.")
+    adopted = list(read_ledger(tmp_path / "until/ledger.jsonl"))
+    assert len(adopted) == trials
+    assert {(r.cell.repeat, r.cell.seed) for r in adopted if r.cell.phase == "confirm"} == {
+        (0, 0),
+        (0, 2),
+        (1, 1),
+        (1, 3),
+    }

@@ -163,7 +163,7 @@ class SearchSpec(Spec):
         epochs: read from studies of the old protocol alone, whose search trials were shorter than what they chose for.
         finalists: settings of an arm that are raced; 1: the best of the search is chosen as it is.
         race_seeds: further seeds for each finalist; never a report seed.
-        repeats: independent searches of each arm, over which the report seeds are spread.
+        repeats: independent searches of each arm, over which the report seeds are spread; with table.looks at most.
         seed: of the searches and their trials; never a report seed.
         sampler: auto: every cell of a finite space, else tpe, and nsga2 for several objectives.
         axes: what is searched, by dotted key of `trial` (`optimiser.lr`); `epochs` is the length of training.

@@ -12,7 +12,7 @@ from dks_study.spec.base import Extended, Name, Seed, hash_of
 from dks_study.spec.branches import auto_recipes
 from dks_study.spec.matching import MatchSpec, read_matches
 from dks_study.spec.search import LENGTH, AxisSpec, SearchSpec
-from dks_study.spec.table import MOST_LOOKS, TableSpec
+from dks_study.spec.table import TableSpec, check_looks
 from dks_study.spec.trial import KeepPredictions, RunSpec, Setting, TrialSpec
 
 _TIME, _SECONDS = re.compile(r"(\d+(?:\.\d+)?)([smh])"), {"s": 1, "m": 60, "h": 3600}
@@ -172,26 +172,30 @@ class StudySpec(Extended):
 
     @model_validator(mode="after")
     def _can_be_decided_early(self) -> Self:
-        looks, seeds = self.table.looks, len(self.report_seeds)
-        if looks is None:
+        if (looks := self.table.looks) is None:
             return self
-        if looks.first >= seeds:
-            raise ValueError(
-                f"table.looks.first: must be below the number of report seeds ({seeds}), got {looks.first}"
-            )
-        if (count := len(looks.after(seeds))) > MOST_LOOKS:
-            rule = f"must leave at most {MOST_LOOKS} looks"
-            raise ValueError(f"table.looks.every: {rule}, got {looks.every}, which leaves {count}")
+        check_looks(looks, len(self.report_seeds), self.searches)
         if all(self.table.reference_of(arm) == arm for arm in self.arms):
             rule = "must be left out where no arm is compared with another"
             raise ValueError(f"table.looks: {rule}, got the arm {self.table.reference} alone")
-        search = self.search
-        if search.trials != 0 and search.axes and max(search.repeats, len(search.objectives)) > 1:
-            key, rule = "repeats", "must be 1 with table.looks, as further report seeds bring no further searches"
-            if len(search.objectives) > 1:
-                key, rule = "objectives", "must be one with table.looks, which decides about one setting of an arm"
-            raise ValueError(f"search.{key}: {rule}, got {getattr(search, key)}")
+        if self.search.trials != 0 and self.search.axes and len(self.search.objectives) > 1:
+            rule = "must be one with table.looks, which decides about one setting of an arm"
+            raise ValueError(f"search.objectives: {rule}, got {self.search.objectives}")
         return self
+
+    @property
+    def searches(self) -> int:
+        """How many independent searches of an arm the report seeds are spread over."""
+        return self.search.repeats if self.search.trials != 0 and self.search.axes else 1
+
+    @property
+    def seeds_of_search(self) -> int:
+        """How many report seeds a search has at least."""
+        return len(self.report_seeds) // self.searches
+
+    def search_of(self, position: int) -> int:
+        """Return which of an arm's searches the report seed at `position` belongs to."""
+        return position // self.seeds_of_search if self.table.looks else position % self.searches
 
     @property
     def matches(self) -> dict[str, MatchSpec]:

@@ -6,6 +6,7 @@ from dks_study.spec.base import Extended, Name, Spec
 
 LEVEL = 0.05  # of what a table decides
 MOST_LOOKS = 50  # at results, before all report seeds are trained
+LEAST_SEARCHES = 8  # of an arm that may be decided early: with fewer what is there is found too rarely (looking.md)
 
 
 class LooksSpec(Spec):
@@ -13,9 +14,11 @@ class LooksSpec(Spec):
 
     Decided is what is told from the arm that it is compared with or, with a margin, equivalent to it, by a test that
     allows for looking so often. All other arms, and what they are compared with, go on to the last report seed.
+    Where searches are repeated, seeds that belong to one search stand together, each look has whole searches, and an
+    arm that is decided takes no more searches either.
 
     Attributes:
-        first: the number of report seeds before the first look.
+        first: the number of report seeds before the first look; of at least two searches, where those are repeated.
         every: how many more each later look has.
     """
 
@@ -55,3 +58,29 @@ class TableSpec(Extended):
         if arm in self.against.values():
             return arm
         return self.against.get(arm, self.reference)
+
+
+def check_looks(looks: LooksSpec, seeds: int, searches: int) -> None:
+    """Check that a study with so many report seeds, spread over so many searches of each arm, can be looked at so.
+
+    Raises:
+        ValueError: one line that names the key.
+    """
+    if looks.first >= seeds:
+        raise ValueError(f"table.looks.first: must be below the number of report seeds ({seeds}), got {looks.first}")
+    if (count := len(looks.after(seeds))) > MOST_LOOKS:
+        rule = f"must leave at most {MOST_LOOKS} looks"
+        raise ValueError(f"table.looks.every: {rule}, got {looks.every}, which leaves {count}")
+    if searches == 1:
+        return
+    if searches < LEAST_SEARCHES:
+        rule = f"must be 1 or at least {LEAST_SEARCHES} with table.looks, as fewer searches decide too little"
+        raise ValueError(f"search.repeats: {rule}, got {searches}")
+    if seeds % searches:
+        rule = f"must divide the number of report seeds ({seeds}) with table.looks"
+        raise ValueError(f"search.repeats: {rule}, got {searches}")
+    each = seeds // searches
+    for key, value, least in (("first", looks.first, 2), ("every", looks.every, 1)):
+        if value % each or value < least * each:
+            rule = f"must be the report seeds of {'two searches or more' if least > 1 else 'whole searches'}"
+            raise ValueError(f"table.looks.{key}: {rule} ({each} each), got {value}")

@@ -1,9 +1,11 @@
-"""A trial's place in the plan of a study, and how it is called."""
+"""A trial's place in the plan of a study, how it is called, and the seeds of searches."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import count, islice
 from typing import Any, Literal
 
+from dks_study.spec.study import StudySpec
 from dks_study.spec.trial import Setting
 
 Phase = Literal["search", "race", "confirm"]
@@ -73,3 +75,19 @@ class Cell:
 def search_id(arm: str, index: int, repeat: int = 0) -> str:
     """Return the id of search trial `index` of `arm` in one of its independent searches."""
     return f"{arm}-search{repeat or ''}-{index}"
+
+
+def search_seed(study: StudySpec, repeat: int, position: int, most: int) -> int:
+    """Return seed `position` of at most `most` of one of the independent searches; never a report seed, never that of
+    another search.
+
+    A setting's first trial has seed 0 of its search, the next one with the same setting seed 1, and so on; the race
+    has those that come after as many as there are trials. Where a study grows by whole searches, seeds do not depend on
+    how many there may be: those of its first look share theirs as in a study without looks, later ones come after.
+    """
+    looks, place = study.table.looks, position * study.search.repeats + repeat
+    if looks and study.searches > 1:
+        among = looks.first // study.seeds_of_search
+        place = position * among + repeat if repeat < among else repeat * most + position
+    seeds = (seed % 2**31 for seed in count(study.search.seed) if seed % 2**31 not in study.report_seeds)
+    return next(islice(seeds, place, None))

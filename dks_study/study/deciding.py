@@ -4,12 +4,14 @@ The rule is a function of the errors by report seed, not of when they came, so t
 same table. It looks after `table.looks.first` seeds and then after every `every`, with tests that allow for all these
 looks (`sequential`); an arm that is told from what it is compared with, or equivalent to it, takes no further seeds,
 nor does what nobody is compared with any more. Lost trials have no error, and count as seeds that were not there.
+Where searches are repeated what is independent is a search with its seeds, whose mean counts, and not a seed.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 from dks_study.spec.study import StudySpec
@@ -55,8 +57,10 @@ def growth(study: StudySpec, errors: Errors) -> Growth:
     if looks is None:
         return Growth(dict.fromkeys(errors, total), total)
     seeds, growing = dict.fromkeys(errors, total), set(errors)
+    begun = max((position for each in errors.values() for position in each), default=-1)
     for begin, end in pairwise((0, *looks.after(total))):
-        if any(position not in errors[arm] for arm in growing for position in range(begin, end)):
+        # What is not there where later seeds have begun will never be: its search left nothing to confirm.
+        if begun < end and any(position not in errors[arm] for arm in growing for position in range(begin, end)):
             return Growth(seeds, end)
         left = undecided(study, errors, end)
         still = left | {study.table.reference_of(arm) for arm in left}
@@ -100,18 +104,33 @@ def compared(study: StudySpec, errors: Errors, arm: str, seeds: int) -> "Seen | 
         for position, mine, theirs in both
         if position < seeds and mine is not None and theirs is not None
     }
-    return seen(list(differences.values()), shares(study, differences)) if len(differences) > 1 else None
+    values = unit_means(study, differences)
+    return seen(values, shares(study, differences)) if len(values) > 1 else None
+
+
+def unit_means(study: StudySpec, differences: Mapping[int, float]) -> list[float]:
+    """Return the means over what is independent, of differences by position: seeds, or all seeds of a search each."""
+    units = dict[int, list[float]]()
+    for position, difference in differences.items():
+        units.setdefault(_unit(study, position), []).append(difference)
+    return [fmean(each) for each in units.values()]
+
+
+def _unit(study: StudySpec, position: int) -> int:
+    return position if study.searches == 1 else study.search_of(position)
 
 
 def shares(study: StudySpec, positions: Collection[int]) -> tuple[float, ...]:
-    """Return the part of all report seeds that each look has had, at pairs with these positions.
+    """Return the part of all report seeds that each look has had, of searches if those are repeated, at pairs with
+    these positions.
 
     What was there between two looks, after the end of a study by the clock, counts as a look, too.
     """
     looks, total = study.table.looks, len(study.report_seeds)
     times = looks.after(total) if looks else (total,)
-    counts = [sum(position < time for position in positions) for time in times]
-    return tuple(sorted({count / total for count in counts if count > 1}))
+    most = total if study.searches == 1 else study.searches
+    counts = [len({_unit(study, position) for position in positions if position < time}) for time in times]
+    return tuple(sorted({count / most for count in counts if count > 1}))
 
 
 def errors_of(trials: Iterable[tuple[Cell, Outcome]]) -> Errors:

@@ -8,13 +8,13 @@ when its race has. So an interrupted study goes on to the same table.
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from enum import Enum
-from itertools import count, islice
+from itertools import islice
 from typing import Literal, Protocol
 
 from dks_study.spec.space import arm_space, sampler_of, searched
 from dks_study.spec.study import StudySpec, arm_trial
 from dks_study.spec.trial import Setting, TrialSpec
-from dks_study.study.cell import Cell, Phase, search_id
+from dks_study.study.cell import Cell, Phase, search_id, search_seed
 from dks_study.study.choosing import Tried, chosen, confirmed, finalists, ranked, tried
 from dks_study.study.confirming import confirmations
 from dks_study.study.deciding import errors_of, growth
@@ -49,9 +49,12 @@ class Planner:
         self._outcomes: dict[str, Outcome] = {}
         self._spaces = {arm: arm_space(study, arm) for arm in study.arms}
         self._trials = {arm: searched(study, arm) for arm in study.arms}  # of each search
-        # Over which the report seeds are spread; where nothing is searched there is nothing to repeat.
-        self._repeats = study.search.repeats if any(self._trials.values()) else 1
-        self._searches = [(arm, repeat) for repeat in range(study.search.repeats) for arm in study.arms]
+        self._searches = [(arm, repeat) for repeat in range(study.searches) for arm in study.arms]
+        # So many seeds has a search at most (see `search_seed`).
+        self._most = max(self._trials.values()) + study.search.race_seeds
+        self._begins = {  # where the report seeds of each search begin
+            study.search_of(position): position for position in reversed(range(len(study.report_seeds)))
+        }
         grids = {arm for arm, space in self._spaces.items() if space.axes and sampler_of(study, space) == "grid"}
         self._grids = {arm: space.cells() if arm in grids else [] for arm, space in self._spaces.items()}
         self._races: dict[Search, list[Cell]] = {}
@@ -69,12 +72,14 @@ class Planner:
         `may_begin` is asked before a trial of a search, and before a report seed with all its trials: DONE then means
         that nothing runs, and that it has refused the rest.
         """
-        for find in (self._next_search, self._next_race, self._next_confirmation):
-            cell = find()
-            if cell and (may_begin is None or self._may_start(cell, may_begin)):
-                self._cells[cell.id] = cell
-                return cell
-        return Step.WAIT if self.running else Step.DONE
+        while True:
+            for find in (self._next_search, self._next_race, self._next_confirmation):
+                cell = find()
+                if cell and (may_begin is None or self._may_start(cell, may_begin)):
+                    self._cells[cell.id] = cell
+                    return cell
+            if not self._looks():
+                return Step.WAIT if self.running else Step.DONE
 
     def _may_start(self, cell: Cell, may_begin: Callable[[Sequence[Cell]], bool]) -> bool:
         if cell.phase != "confirm":
@@ -82,8 +87,7 @@ class Planner:
         of_seed = list(self._confirmations(cell.index, cell.seed))
         if any(each.id in self._cells for each in of_seed):
             return True  # what has begun ends
-        wanted = {arm for arm in self._study.arms if self._growth.takes(arm, cell.index)}
-        return {each.arm for each in of_seed} == wanted and may_begin(of_seed)
+        return {each.arm for each in of_seed} == set(self._taking(cell.index)) and may_begin(of_seed)
 
     def settle(self, cell_id: str, outcome: Outcome) -> None:
         """Take the outcome of a cell that `next` handed out."""
@@ -137,17 +141,22 @@ class Planner:
         return self._front(search, self._outcomes) == self._trials[search[0]]
 
     def _next_search(self) -> Cell | None:
-        fronts = {search: self._front(search, self._cells) for search in self._searches}
+        fronts = {search: self._front(search, self._cells) for search in self._searches if self._is_open(search)}
         for search, index in sorted(fronts.items(), key=lambda item: item[1]):  # stable: arms in their own order
             if index < self._trials[search[0]] and self._front(search, self._outcomes) >= self._earlier(index):
                 return self._search_cell(search, index)
         return None
 
+    def _is_open(self, search: Search) -> bool:
+        """Is it known that the arm takes report seeds of this search?"""
+        return self._growth.takes(search[0], self._begins[search[1]]) is True
+
     def _search_cell(self, search: Search, index: int) -> Cell:
         # A trial of the same group counts as running even if its result is known by now.
         known = [self._tried(search, i, hidden=i >= self._earlier(index)) for i in range(index)]
         setting = self._setting(search, index, known)
-        seed = search_seed(self._study, search[1], sum(trial.setting == setting for trial in known))
+        before = sum(trial.setting == setting for trial in known)
+        seed = search_seed(self._study, search[1], before, self._most)
         epochs = self._study.epochs_of(search[0], setting, search=True)
         return Cell(search[0], "search", index, seed, epochs, setting, repeat=search[1])
 
@@ -173,7 +182,8 @@ class Planner:
         if search not in self._races:
             study, (arm, repeat) = self._study, search
             settings = finalists(study, self._tried_all(search)) if study.search.race_seeds else []
-            seeds = [search_seed(study, repeat, self._trials[arm] + i) for i in range(study.search.race_seeds)]
+            places = range(self._trials[arm], self._trials[arm] + study.search.race_seeds)
+            seeds = [search_seed(study, repeat, place, self._most) for place in places]
             pairs = [(seed, setting) for seed in seeds for setting in settings if len(settings) > 1]
             self._races[search] = [
                 Cell(arm, "race", i, seed, study.epochs_of(arm, setting, search=True), setting, repeat=repeat)
@@ -199,34 +209,37 @@ class Planner:
     def _next_confirmation(self) -> Cell | None:
         seeds = enumerate(self._study.report_seeds)  # seed by seed: a cut table is still paired
         for position, seed in islice(seeds, self._seeds_begun, None):
-            if not self._has_looked(position):
+            if position >= self._growth.known:
                 return None
             for cell in self._confirmations(position, seed):
                 if cell.id not in self._cells:
                     return cell
-            repeat = position % self._repeats
-            known = all((arm, repeat) in self._members or not trials for arm, trials in self._trials.items())
+            repeat, taking = self._study.search_of(position), self._taking(position)
+            known = all((arm, repeat) in self._members or not self._trials[arm] for arm in taking)
             if known and position == self._seeds_begun:
                 self._seeds_begun = position + 1  # nothing more will come with this seed
         return None
 
-    def _has_looked(self, position: int) -> bool:
-        """Is it known which arms take a report seed? All trials of those before it must have ended where it is not."""
-        if position < self._growth.known:
-            return True
-        if self._seeds_begun < position or any(cell.phase == "confirm" for cell in self.running):
+    def _taking(self, position: int) -> list[str]:
+        """Return the arms of which it is known that they take a report seed."""
+        return [arm for arm in self._study.arms if self._growth.takes(arm, position)]
+
+    def _looks(self) -> bool:
+        """Look which arms take the next report seeds, once all trials of those before have ended; is more known now?"""
+        before = self._growth.known
+        if before >= len(self._study.report_seeds) or self._seeds_begun < before:
             return False
-        self._growth = growth(
-            self._study, errors_of((self._cells[name], each) for name, each in self._outcomes.items())
-        )
-        return True
+        if any(cell.phase == "confirm" for cell in self.running):
+            return False
+        errors = errors_of((self._cells[name], each) for name, each in self._outcomes.items())
+        there = dict.fromkeys(range(before))  # nothing more comes with these seeds
+        self._growth = growth(self._study, {arm: there | dict(each) for arm, each in errors.items()})
+        return self._growth.known > before
 
     def _confirmations(self, position: int, seed: int) -> Iterator[Cell]:
         """Yield what is known by now of the trials with a report seed: each arm as written, and as tuned."""
-        repeat = position % self._repeats
-        for arm in self._study.arms:
-            if not self._growth.takes(arm, position):
-                continue
+        repeat = self._study.search_of(position)
+        for arm in self._taking(position):
             yield from confirmations(
                 self._study,
                 self._spaces[arm],
@@ -256,16 +269,6 @@ def trial_of(study: StudySpec, cell: Cell) -> TrialSpec:
     phase: Literal["search", "confirm"] = "confirm" if cell.phase == "confirm" else "search"
     split = (cell.index if cell.phase == "confirm" else cell.repeat) % study.splits  # a search sees that of its seeds
     return arm_trial(study, cell.arm, cell.setting, epochs=cell.epochs, phase=phase, seed=cell.seed, split=split)
-
-
-def search_seed(study: StudySpec, repeat: int, position: int) -> int:
-    """Return seed `position` of one of the independent searches; never a report seed, never that of another one.
-
-    A setting's first trial has seed 0 of its search, the next one with the same setting seed 1, and so on; the race
-    has those that come after as many as there are trials.
-    """
-    seeds = (seed % 2**31 for seed in count(study.search.seed) if seed % 2**31 not in study.report_seeds)
-    return next(islice(seeds, position * study.search.repeats + repeat, None))
 
 
 def planned(study: StudySpec) -> Mapping[str, Mapping[Phase, int]]:

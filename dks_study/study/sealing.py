@@ -56,11 +56,13 @@ class Plan:
 
 def plan_of(study: StudySpec) -> Plan:
     """Return the plan that `study` describes; what it leaves at its defaults is not in the hashes."""
-    is_searched = any(searched(study, arm) for arm in study.arms)
+    is_searched, search = any(searched(study, arm) for arm in study.arms), study.search
+    if (looks := study.table.looks) and study.searches > 1:  # how many there are at most is up to the looks
+        search = search.model_copy(update={"repeats": looks.first // study.seeds_of_search})
     return Plan(
         study.report_seeds,
         {arm: hash_of({"changes": dict(changes)}) for arm, changes in study.arms.items()},
-        hash_of(study.search.model_dump(mode="json", exclude_defaults=True)) if is_searched else "",
+        hash_of(search.model_dump(mode="json", exclude_defaults=True)) if is_searched else "",
         hash_of({"reference": study.table.reference, "against": study.table.against}),
         study.table.margin,
         _looks(study),

@@ -142,6 +142,9 @@ class Tracker:
             rows = planned(self.study)[arm]["confirm"] // total
             once = sum(cell.arm == arm and cell.choice == "both" for cell, _ in self.settled.values())
             self._plan(arm, "confirm", rows * seeds - once)
+            for phase in ("search", "race") if self.study.searches > 1 else ():
+                each = planned(self.study)[arm][phase] // self.study.searches
+                self._plan(arm, phase, each * -(-seeds // self.study.seeds_of_search))
             if seeds < total or found.over:
                 self.open_fronts = self.open_fronts - {arm}
 

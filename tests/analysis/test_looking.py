@@ -4,31 +4,34 @@ from dataclasses import replace
 
 import looking
 import numpy as np
+import played
 import pytest
-from looking_studies import EFFECTS, outcome_of, play
+from looking_studies import EFFECTS, outcome_of, play, searching
 from looking_studies import looking as looking_study
 
-from dks_study.analysis.tables.comparisons import comparison_grid, comparisons
+from dks_study.analysis.tables.comparisons import comparison_grid, comparisons, errors_by_seed
 from dks_study.analysis.tables.study import arm_table, to_markdown
 from dks_study.spec.files import changed_study
+from dks_study.spec.table import LEAST_SEARCHES
 from dks_study.study.deciding import undecided
 from dks_study.study.ledger import Ledger
 from dks_study.study.provenance import write_provenance
 from dks_study.study.results import load_results, write_results
+from dks_study.study.sequential import seen
 
 COSTS = {f"cost/{what}_{when}": 1.0 for what in ("params", "macs") for when in ("train", "inference")}
 
 
-def results_of(folder, *overrides, stop_after=None, **effects):
-    """Return the results of a study of twelve seeds at most that looks after 6, 8, 10 and 12."""
-    study = looking_study(*overrides)
+def results_of(folder, *overrides, stop_after=None, study=None, suggest=None, **effects):
+    """Return the results of a study, by default of twelve seeds at most, that looks after 6, 8, 10 and 12."""
+    study = study or looking_study(*overrides)
 
     def outcome(cell):
         ended = outcome_of(cell, EFFECTS | effects)
         return replace(ended, metrics=ended.metrics | COSTS)
 
     ledger = Ledger(folder / "ledger.jsonl")
-    for record in play(study, outcome=outcome, stop_after=stop_after):
+    for record in play(study, outcome=outcome, stop_after=stop_after, suggest=suggest):
         ledger.append(record)
     write_provenance(folder, study, [], None)
     write_results(folder)
@@ -73,6 +76,24 @@ def test_a_study_that_is_not_over_says_what_is_open(tmp_path):
     assert "Not finished: no trial yet with the report seeds 7, 8, 9, 10, 11; the study can go on." in text
 
 
+def test_where_searches_are_repeated_their_means_are_told_from_nothing(tmp_path):
+    results = results_of(tmp_path, study=searching(), suggest=played.suggest, ds=0.9)
+    text, rows = to_markdown(arm_table(results)), comparisons(results)
+    tuned = rows[rows["choice"] == "tuned"].set_index("arm")
+    assert "of the procedure (other searches, other seeds) on the means of the searches, by t with bounds that" in text
+    assert "of at most 16 report seeds. Decided: dense better after" in text
+    assert set(tuned["estimand"]) == {"procedure"}
+    errors = errors_by_seed(results)
+    means = (errors["ds"] - errors["baseline"]).to_numpy().reshape(8, 2).mean(axis=1)
+    found = seen(means.tolist(), tuned.loc["ds", "shares"])
+    assert tuned.loc["ds", "shares"] == pytest.approx([n / 8 for n in range(3, 9)])
+    assert tuned.loc["ds", ["p", "low", "high", "freedom"]].tolist() == pytest.approx([found.p, *found.ends, 7])
+    stop = tuned.loc["dense", "n"]
+    assert stop % 2 == 0
+    assert tuned.loc["dense", "shares"] == pytest.approx([n / 8 for n in range(3, stop // 2 + 1)])
+    assert set(rows["searches"]) == {1, 8, stop // 2}, "nothing was chosen as written"
+
+
 RULE = looking.CANDIDATES["O'Brien-Fleming"]
 
 
@@ -105,6 +126,23 @@ def test_of_studies_without_an_effect_one_of_twenty_at_most_finds_one_in_twenty_
 @pytest.mark.parametrize(("shape", "side"), [("normal", 1), ("arms", 1), ("arms", -1)])
 def test_so_it_is_with_one_arm(shape, side):
     assert looking.family_error(RULE, shape, 1, 60_000, side) <= 0.05
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("shape", "side"), [("normal", 1), ("arms", 1), ("arms", -1)])
+@pytest.mark.parametrize("arms", [1, 4])
+def test_so_it_is_with_whole_searches(shape, side, arms):
+    """Two levels: what is independent is a search with its seeds; looks after 3, 4, ... 8 of them."""
+    assert 0.02 < looking.of_searches(looking.SEARCHES[1], arms, 20_000, shape, side) <= 0.05
+
+
+def test_eight_searches_find_hardly_less_with_looks_and_fewer_are_refused():
+    fixed, found, searches = looking.power_of_searches(tuple(range(3, LEAST_SEARCHES + 1)), (1.25,) * 4, 4000)
+    assert 0.7 < fixed < 0.9
+    assert found >= 0.85 * fixed
+    assert searches < LEAST_SEARCHES
+    fixed, found, _ = looking.power_of_searches((2, 3, 4), (1.25,) * 4, 4000)
+    assert found < 0.85 * fixed
 
 
 def test_looking_anew_with_an_ordinary_test_finds_one_in_one_of_five():

@@ -19,6 +19,16 @@ def looking(*overrides, first=6, every=2, seeds=12, **study):
     return changed_study(made, [f"table.looks={{first: {first}, every: {every}}}", *overrides])
 
 
+AXES = "axes: {optimiser.lr: {float: [0.01, 0.2], log: true}}"
+
+
+def searching(*overrides, repeats=8, first=6, every=2, seeds=16):
+    """Return a study of searches with two seeds each that looks after `first` seeds and every `every` more."""
+    search = f"search={{trials: 2, repeats: {repeats}, finalists: 2, race_seeds: 1, seed: 99, {AXES}}}"
+    made = changed_study(small_study(trials=0, report_seeds=tuple(range(seeds))), [search])
+    return changed_study(made, [f"table.looks={{first: {first}, every: {every}}}", *overrides])
+
+
 def outcome_of(cell, effects=EFFECTS):
     """Return the outcome of a trial: its error depends on arm and seed alone."""
     error = ERROR + effects[cell.arm] + random.Random(f"{cell.arm}{cell.seed}").gauss(0, 1)

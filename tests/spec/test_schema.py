@@ -77,7 +77,7 @@ def test_every_shipped_file_names_its_schema_and_fits_it(validators, kind, path)
         ("space", SPACE.replace("{}", "{loss.temperature: warm}"), "'warm' is not of type 'number'"),
         ("space", SPACE.replace("{}", "{branches.recipe: papper}"), "'papper' is not one of"),
         ("space", SPACE.replace("{}", "{epochs: 3}"), "$.arms.a.epochs: 3 is not of type 'object'"),
-        ("space", SPACE.replace("{}", "{epochs: {match: b, by: time}}"), "$.arms.a.epochs.by"),
+        ("space", SPACE.replace("{}", "{epochs: {match: b, by: hours}}"), "$.arms.a.epochs.by"),
         ("space", SPACE.replace("{}", "{resources.workers: 1}"), "'resources.workers' does not match any"),
         ("space", SPACE.replace("{}", "{data.split_seed: 3}"), "'data.split_seed' does not match any"),
         ("space", SPACE.replace("a:", "A B:"), "'A B' does not match"),
@@ -125,7 +125,9 @@ def test_dotted_keys_are_completed_with_their_words():
     assert {"loss.pairing", "branches.taps", "backbone.depth", "data.label_noise", "teacher.weights"} <= set(arm)
     assert {"epochs", "optimiser.lr", "loss.temperature", "branches.recipe"} <= set(axes)
     assert not {"data", "data.name", "resources", "compute.precision"} & set(arm)
-    assert set(arm["epochs"]["properties"]) == {"match", "by"}, "no length of its own but that of another's cost"
+    assert set(arm["epochs"]["properties"]) == {"match", "by", "measured", "seconds"}, (
+        "no length of its own but that of another's cost"
+    )
     assert not {"loss", "optimiser", "backbone", "peers"} & set(axes)
     assert arm["optimiser.lr"]["description"] == axes["optimiser.lr"]["description"]
     assert "learning rate" in arm["optimiser.lr"]["description"]

@@ -14,9 +14,9 @@ from dks_study.spec.files import load_study
 from dks_study.spec.objectives import front, spread
 from dks_study.spec.space import arm_space, sampler_of, searched
 from dks_study.spec.yamldoc import SpecError
-from dks_study.study.cell import Cell
+from dks_study.study.cell import Cell, search_seed
 from dks_study.study.ledger import Outcome
-from dks_study.study.planner import Planner, search_seed
+from dks_study.study.planner import Planner
 from dks_study.study.search import optuna_suggest
 
 SPACE = """question: Does it work?
@@ -123,7 +123,7 @@ def test_fewer_trials_than_cells_are_sampled_without_repeating_any(load):
 
 def test_search_seeds_pass_over_report_seeds(load):
     study = load(FINITE, "search.seed=4", "report_seeds=[0, 1, 2, 3, 5, 6]")
-    assert [search_seed(study, 0, position) for position in range(3)] == [4, 7, 8]
+    assert [search_seed(study, 0, position, 9) for position in range(3)] == [4, 7, 8]
 
 
 def test_known_points_come_after_trial_zero(load):

@@ -23,7 +23,7 @@ def placebo(signal, epochs=2, **setting):
     [
         {"signal": "other_images", "keep_gradient_size": True},
         {"signal": "wrong_classes"},
-        {"signal": "start", "keep_gradient_size": True},
+        pytest.param({"signal": "start", "keep_gradient_size": True}, marks=pytest.mark.slow),
     ],
 )
 def test_a_resumed_placebo_permutes_as_if_it_had_never_stopped(tmp_path, setting):

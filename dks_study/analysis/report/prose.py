@@ -88,7 +88,7 @@ def protocol(study: StudySpec) -> tuple[str, ...]:
     if looks := study.table.looks:
         confirmation += (
             f" Looked at after {looks.first} report seeds and then after every {looks.every}: an arm that was decided"
-            f" took no more of them ({RULE})."
+            f" took no more of them{', nor of the searches' if study.searches > 1 else ''} ({RULE})."
         )
     confirmation += "".join(f" Matched in cost, {line}." for line in matches_in_words(study))
     return setup, _arms(study), _search(study), confirmation

@@ -63,11 +63,21 @@ def effect(differences: Sequence[float], repeats: Sequence[int]) -> Effect:
     )
 
 
-def effect_of_looks(differences: Sequence[float], shares: tuple[float, ...]) -> Effect:
-    """Return what can be said of the settings where results were looked at after each of `shares` of all seeds."""
-    found = seen(differences, shares)
+def effect_of_looks(
+    differences: Sequence[float], repeats: Sequence[int], means: Sequence[float], shares: tuple[float, ...]
+) -> Effect:
+    """Return what can be said where results were looked at after each of `shares` of all seeds, or searches.
+
+    Args:
+        differences: by seed.
+        repeats: the search of each difference; of the settings alone is spoken after one.
+        means: of what is independent: the differences themselves, or their means by search; two or more.
+        shares: see `sequential.levels`.
+    """
+    found = seen(means, shares)
     interval = Interval(*found.ends, found.p, found.standard_error, "looks", found.n - 1)
-    return Effect(interval, None, components(differences, [0] * len(differences)))
+    spread = components(differences, repeats)
+    return Effect(None, interval, spread) if len(set(repeats)) > 1 else Effect(interval, None, spread)
 
 
 def effect_of_splits(

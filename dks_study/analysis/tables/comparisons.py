@@ -15,7 +15,7 @@ from dks_study.analysis.statistics.planning import detectable_by_t, seeds_for_pr
 from dks_study.analysis.tables.grid import Cell, Grid, number
 from dks_study.spec.study import StudySpec
 from dks_study.spec.table import LEVEL, TableSpec
-from dks_study.study.deciding import shares
+from dks_study.study.deciding import shares, unit_means
 from dks_study.study.results import Results
 from dks_study.study.sealing import RULE
 from dks_study.study.sequential import equivalence_p, repeated_p
@@ -31,9 +31,9 @@ METHODS = (
 )
 LOOKED = (
     "Points of test error, paired by seed; negative is better. Of the settings: the effect of what was chosen, with"
-    " other seeds. Interval and p hold at all looks together: Student's t with group-sequential bounds"
-    f" ({RULE}). benchmarks/looking.md says what they hold. Holm: adjusted over the arms as tuned, and over those as"
-    " written."
+    " other seeds; of the procedure: with other searches, too. Interval and p hold at all looks together: Student's t"
+    f" with group-sequential bounds ({RULE}), on the means of the searches where those are repeated."
+    " benchmarks/looking.md says what they hold. Holm: adjusted over the arms as tuned, and over those as written."
 )
 SPLIT = (
     "Points of test error, paired by seed and split of the data; negative is better. Of the settings: the effect of"
@@ -130,7 +130,11 @@ def _pairs(study: StudySpec, rows: Sequence[TableRow], errors: pd.DataFrame) -> 
 
 
 def can_compare(study: StudySpec | None, pairs: pd.DataFrame) -> bool:
-    """Are there pairs enough, by report seed: two, of two splits of the data where there are several?"""
+    """Are there pairs enough, by report seed: two, of two splits of the data, or searches that a study looks at, where
+    there are several?
+    """
+    if study is not None and study.table.looks and study.searches > 1:
+        return len({study.search_of(study.report_seeds.index(seed)) for seed in pairs.index}) > 1
     return len(pairs) > 1 and (study is None or study.splits == 1 or len(set(_splits(study, pairs))) > 1)
 
 
@@ -138,7 +142,8 @@ def effect_of(study: StudySpec | None, differences: "pd.Series[float]", repeats:
     """Return what can be said of differences by report seed; `repeats` names the search of each (see `can_compare`)."""
     values = differences.tolist()
     if study and study.table.looks:
-        return effect_of_looks(values, _shares(study, differences))
+        by_position = {study.report_seeds.index(seed): value for seed, value in differences.items()}
+        return effect_of_looks(values, repeats, unit_means(study, by_position), _shares(study, differences))
     if study and study.splits > 1:
         overlap, searched = study.trial.data.test_to_training or 0.0, len(set(repeats)) > 1
         return effect_of_splits(values, _splits(study, differences), overlap, searched=searched)

@@ -64,9 +64,12 @@ def _claims(results: Results, reference: str, compared: pd.DataFrame) -> Iterato
         others = ", other searches" if (tuned["estimand"] == "procedure").any() else ""
         text += f" and split; 95 % interval and p of other seeds, other splits{others}, {_how(results)}."
     elif (tuned["estimand"] == "procedure").any():
-        few = (tuned["freedom"] < tuned["n"] - 1).any()
+        few, looks = (tuned["freedom"] < tuned["n"] - 1).any(), results.study.table.looks
         how = "by t on the means of the searches" if few else FLIPS
-        given = "; of the settings: with the choices that were made, by t inside searches" if few else ""
+        if looks:
+            how = f"{'on the means of the searches, ' if few else ''}{HOLDS}"
+        inside = few and not looks
+        given = "; of the settings: with the choices that were made, by t inside searches" if inside else ""
         text += f"; 95 % interval and p of the procedure (other searches, other seeds) {how}{given}."
     else:
         searched = results.study.search.axes and results.study.search.trials != 0
@@ -121,7 +124,7 @@ def _warnings(results: Results, compared: pd.DataFrame) -> Iterator[str]:
             f" ({_count(results.study.splits - 1, 'degree')} of freedom): use {ENOUGH_SEARCHES} or more."
         )
     if results.study.table.looks or results.study.splits > 1:
-        return  # t has no smallest p, and there is one search
+        return  # t has no smallest p, and searches are enough
     flips = compared[compared["freedom"] == compared["n"] - 1] if len(compared) else compared
     seeds = len(results.study.report_seeds)
     fewest = int(flips["n"].min()) if len(flips) else seeds
