@@ -272,7 +272,7 @@ class _Listener(FIFOScheduler):  # type: ignore[misc]  # Ray has no types
 
     def on_trial_complete(self, controller: object, trial: Trial, result: dict[str, Any]) -> None:
         # Tune keeps every trial with statistics of each metric, 2.5 KiB for one, which nobody reads.
-        for statistics in (trial.run_metadata.metric_analysis, trial.run_metadata.metric_n_steps):
+        for statistics in (trial.metric_analysis, trial.metric_n_steps):
             statistics.clear()
 
 
