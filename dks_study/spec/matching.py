@@ -16,6 +16,10 @@ from pydantic import Field, ValidationError, model_validator
 from dks_study.spec.base import Name, Spec
 
 _RULE = "must be the same in the whole study (trial.epochs), or {match: ARM, by: macs}, or by time"
+_RULES = {
+    "measured": "must be the folder or the bundle of a study",
+    "seconds": "must be two numbers above 0: of an epoch of this arm, and of the other one",
+}
 Seconds = Annotated[float, Field(gt=0)]
 
 
@@ -105,7 +109,6 @@ def _read(arm: str, value: object) -> MatchSpec:
         first = error.errors()[0]
         if first["type"] == "value_error":  # a rule between its keys, which names the key
             raise ValueError(f"arms.{arm}.epochs.{first['ctx']['error']}") from error
-        if first["loc"][:1] in (("measured",), ("seconds",)):
-            key, rule = ".".join(map(str, first["loc"])), first["msg"]
-            raise ValueError(f"arms.{arm}.epochs.{key}: {rule}, got {json.dumps(first['input'])}") from error
+        if isinstance(value, dict) and first["loc"] and (key := str(first["loc"][0])) in _RULES:
+            raise ValueError(f"arms.{arm}.epochs.{key}: {_RULES[key]}, got {json.dumps(value[key])}") from error
         raise ValueError(f"arms.{arm}.epochs: {_RULE}, got {json.dumps(value)}") from error
