@@ -16,8 +16,11 @@ MOST_PROCESSES = 4  # each takes half a GiB
 
 
 def pytest_xdist_auto_num_workers(config):
-    """Run the quick tests beside one another, and the slow ones, which have Ray use the whole machine, one by one."""
-    return 0 if config.option.markexpr == "slow" else min(MOST_PROCESSES, psutil.cpu_count())
+    """Run the quick tests beside one another, and the slow ones, which have Ray use the whole machine, one by one.
+
+    One more at a time than there are cores: many wait, for a process that they have started or for a clock.
+    """
+    return 0 if config.option.markexpr == "slow" else min(MOST_PROCESSES, psutil.cpu_count() + 1)
 
 
 @pytest.hookimpl(wrapper=True)
