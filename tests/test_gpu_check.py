@@ -73,6 +73,7 @@ run_all(steps, Note(Path({str(note)!r}), steps, "# Title"), 600)
     paths = {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "benchmarks")])}
     process = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, **paths}, stdout=subprocess.DEVNULL)
     wait_until(lambda: note.exists() and states(note).get("sleeps") == "running", process)
+    wait_until(psutil.Process(process.pid).children, process)  # which is said before it starts
     (sleeper,) = psutil.Process(process.pid).children()
     process.send_signal(signal.SIGKILL)
     process.wait()
