@@ -40,7 +40,7 @@ class Frozen(nn.Module):
         return super().train(False)
 
     def forward(self, images: Tensor) -> Any:  # noqa: ANN401  # what the network returns
-        """Return logits [B, classes]; they have derivatives by images that ask for them, and by nothing else."""
+        """Return logits [B, classes], by classifier if there are several, with derivatives by images that ask alone."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and images.requires_grad):
             return self.network(images)
 

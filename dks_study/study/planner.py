@@ -49,12 +49,12 @@ class Planner:
         self._outcomes: dict[str, Outcome] = {}
         self._spaces = {arm: arm_space(study, arm) for arm in study.arms}
         self._trials = {arm: searched(study, arm) for arm in study.arms}  # of each search
-        self._searches = [(arm, repeat) for repeat in range(study.searches) for arm in study.arms]
         # So many seeds has a search at most (see `search_seed`).
         self._most = max(self._trials.values()) + study.search.race_seeds
         self._begins = {  # where the report seeds of each search begin
-            study.search_of(position): position for position in reversed(range(len(study.report_seeds)))
+            self._search_of(position): position for position in reversed(range(len(study.report_seeds)))
         }
+        self._searches = [(arm, repeat) for repeat in sorted(self._begins) for arm in study.arms]
         grids = {arm for arm, space in self._spaces.items() if space.axes and sampler_of(study, space) == "grid"}
         self._grids = {arm: space.cells() if arm in grids else [] for arm, space in self._spaces.items()}
         self._races: dict[Search, list[Cell]] = {}
@@ -147,6 +147,10 @@ class Planner:
                 return self._search_cell(search, index)
         return None
 
+    def _search_of(self, position: int) -> int:
+        """Return the search of a report seed; where no arm has an axis there is nothing to repeat."""
+        return self._study.search_of(position) if any(self._trials.values()) else 0
+
     def _is_open(self, search: Search) -> bool:
         """Is it known that the arm takes report seeds of this search?"""
         return self._growth.takes(search[0], self._begins[search[1]]) is True
@@ -214,7 +218,7 @@ class Planner:
             for cell in self._confirmations(position, seed):
                 if cell.id not in self._cells:
                     return cell
-            repeat, taking = self._study.search_of(position), self._taking(position)
+            repeat, taking = self._search_of(position), self._taking(position)
             known = all((arm, repeat) in self._members or not self._trials[arm] for arm in taking)
             if known and position == self._seeds_begun:
                 self._seeds_begun = position + 1  # nothing more will come with this seed
@@ -238,7 +242,7 @@ class Planner:
 
     def _confirmations(self, position: int, seed: int) -> Iterator[Cell]:
         """Yield what is known by now of the trials with a report seed: each arm as written, and as tuned."""
-        repeat = self._study.search_of(position)
+        repeat = self._search_of(position)
         for arm in self._taking(position):
             yield from confirmations(
                 self._study,

@@ -49,9 +49,13 @@ def test_races_and_repeated_searches_go_on_to_the_same_trials(seed, slots, repea
     assert len(resumed) == len(uninterrupted), "no trial twice"
 
 
-def test_where_nothing_is_searched_there_are_no_repeats_to_spread_seeds_over():
+UNMET = {"loss.temperature": {"float": [1.0, 4.0], "when": {"loss.pairing": ["cross"]}}}  # in every arm here
+
+
+@pytest.mark.parametrize("search", [{"trials": 0}, {"axes": UNMET}])
+def test_where_nothing_is_searched_there_are_no_repeats_to_spread_seeds_over(search):
     values = racing(3).model_dump(mode="json", by_alias=True, exclude_unset=True)
-    values["search"] |= {"trials": 0}
+    values["search"] |= search
     study = StudySpec.model_validate_json(json.dumps(values))
     assert {r.cell.repeat for r in play(study, random.Random(1), 2)} == {0}
     assert {r.cell.repeat for r in play(racing(3), random.Random(1), 2)} == {0, 1, 2}
