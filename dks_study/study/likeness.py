@@ -12,7 +12,7 @@ from dks_study.study.identity import read_origin
 from dks_study.study.provenance import flat
 
 LOOKED_AT = 50  # trials; what is true of these is likely to be true of others
-SHOWN_KEYS, SHOWN_REASONS = 3, 3
+NEAR_KEYS, SHOWN_REASONS = 3, 3  # what differs in more keys is of another study, and nobody expects it to be taken
 
 
 @dataclass(frozen=True)
@@ -29,18 +29,19 @@ class Reason:
 
 
 def why_not(adoption: Adoption, trained: Sequence[tuple[Cell, TrialSpec]]) -> Iterator[str]:
-    """Yield one line for each of the commonest reasons why trials are `trained` and not adopted."""
+    """Yield one line for each of the commonest reasons why trials are `trained` though there is one like them."""
     described = ((donor, _described(donor)) for donor in adoption.donors)
     known = [(donor, values) for donor, values in described if values]
-    reasons = [_reason(adoption, cell, trial, known) for cell, trial in trained[:LOOKED_AT]]
+    looked_at = trained[:LOOKED_AT]
+    reasons = [reason for cell, trial in looked_at if (reason := _reason(adoption, cell, trial, known))]
     for kind, count in Counter(reason.kind for reason in reasons).most_common(SHOWN_REASONS):
         first = next(reason.text for reason in reasons if reason.kind == kind)
-        yield f"Not adopted: {count} of the first {len(reasons)} trials to train ({first})."
+        yield f"Not adopted: {count} of the first {len(looked_at)} trials to train ({first})."
 
 
 def _reason(
     adoption: Adoption, cell: Cell, trial: TrialSpec, known: Iterable[tuple[Donor, Mapping[str, object]]]
-) -> Reason:
+) -> Reason | None:
     if cell.id in adoption.unfit:
         text, folder = adoption.unfit[cell.id]
         return Reason((text,), f"{folder}: {text}")
@@ -52,11 +53,10 @@ def _reason(
     mine = {**flat(trial.model_dump(mode="json")), "data": adoption.data, **origin}
     donor, theirs = min(known, key=lambda each: _distance(mine, each[1]), default=(None, {}))
     keys = tuple(sorted(key for key in {**mine, **theirs} if mine.get(key) != theirs.get(key)))
-    if donor is None or not keys:
-        return Reason(("none",), "nothing like it has been trained")
-    told = [f"{key} {theirs.get(key)!r} there, {mine.get(key)!r} here" for key in keys[:SHOWN_KEYS]]
-    more = [f"{len(keys) - SHOWN_KEYS} more"] if len(keys) > SHOWN_KEYS else []
-    return Reason(keys, f"the nearest, {donor.study.name}/{donor.record.cell.id}, has {'; '.join(told + more)}")
+    if donor is None or not 0 < len(keys) <= NEAR_KEYS:
+        return None
+    told = "; ".join(f"{key} {theirs.get(key)!r} there, {mine.get(key)!r} here" for key in keys)
+    return Reason(keys, f"the nearest, {donor.study.name}/{donor.record.cell.id}, has {told}")
 
 
 def _distance(mine: Mapping[str, object], theirs: Mapping[str, object]) -> int:
