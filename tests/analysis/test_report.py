@@ -111,12 +111,13 @@ def test_a_bad_folder_gets_one_line_and_status_2(tmp_path, capsys):
     assert all(line.startswith("report: ") for line in errors)
 
 
-def test_the_report_needs_neither_torch_nor_ray():
+def test_tables_and_report_need_neither_torch_nor_ray():
     code = (
         "import sys, dks_study.analysis.report.page;"
-        " sys.exit(any(m in sys.modules for m in ('torch', 'ray', 'optuna')))"
+        " print(*sorted({'torch', 'ray', 'optuna', 'dks_study.analysis.tables.study'} & set(sys.modules)))"
     )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["dks_study.analysis.tables.study"]
 
 
 def test_costs_leave_the_first_epoch_out_and_count_gpu_hours_only_of_gpus():

@@ -3,8 +3,6 @@
 import json
 import random
 import statistics
-import subprocess
-import sys
 from dataclasses import replace
 
 import pandas as pd
@@ -221,14 +219,6 @@ def test_frames_are_tidy(tmp_path):
 def test_a_folder_without_results_says_what_is_missing(tmp_path):
     with pytest.raises(ResultsError, match=r"provenance\.json is missing"):
         load_results(tmp_path)
-
-
-def test_tables_need_neither_torch_nor_ray():
-    code = (
-        "import sys, dks_study.analysis.tables.study;"
-        " sys.exit(any(m in sys.modules for m in ('torch', 'ray', 'optuna')))"
-    )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_an_arm_can_be_compared_with_another_than_the_reference(tmp_path):
