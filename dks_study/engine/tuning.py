@@ -14,6 +14,7 @@ from ray.tune.search import Searcher
 from dks_study.engine.cell import NO_MORE, NO_ROOM, run_cell
 from dks_study.engine.closing import Closing
 from dks_study.engine.cluster import Slots
+from dks_study.engine.forgetting import SilentProgress, forget_ended
 from dks_study.engine.interrupts import AGAIN
 from dks_study.engine.joining import is_lost
 from dks_study.engine.process import NAME, lasting_trials
@@ -105,8 +106,7 @@ class PlannedSearch(Searcher):  # type: ignore[misc]  # Ray has no types
         return self._start(step)
 
     def _room(self) -> bool:
-        has_room = self._hands.checkpoints.has_room()
-        if not has_room and not self._cells:
+        if not (has_room := self._hands.checkpoints.has_room()) and not self._cells:
             self.error = StudyError(f"{self._hands.files.folder}: {NO_ROOM}")
         return has_room
 
@@ -257,23 +257,22 @@ class _Listener(FIFOScheduler):  # type: ignore[misc]  # Ray has no types
     def choose_trial_to_run(self, controller: object) -> None:
         """Choose none: Tune starts them in their order by itself.
 
-        One that is chosen takes the process that another trial has left, and the one that was starting for it is given
-        up. Trials that are shorter than such a start would run one at a time for ever.
+        One that is chosen takes the process that another trial left, and the one that was starting for it is given up.
+        Trials that are shorter than such a start would run one at a time for ever.
         """
 
     def on_trial_result(self, controller: object, trial: Trial, result: dict[str, Any]) -> str:
         return str(self.STOP if self._searcher.stopping or self._searcher.error else self.CONTINUE)
 
     def on_trial_error(self, controller: object, trial: Trial) -> None:
+        forget_ended(controller)
         # Not by trial.get_pickled_error(), which looks where the file is copied to only later.
         file = Path(trial.pickled_error_file or "")
         if file.is_file():
             self._searcher.on_error(trial.trial_id, cloudpickle.loads(file.read_bytes()))
 
     def on_trial_complete(self, controller: object, trial: Trial, result: dict[str, Any]) -> None:
-        # Tune keeps every trial with statistics of each metric, 2.5 KiB for one, which nobody reads.
-        for statistics in (trial.metric_analysis, trial.metric_n_steps):
-            statistics.clear()
+        forget_ended(controller)  # this one has not ended yet: with the next one
 
 
 def tune_study(study: StudySpec, scratch: Path, searcher: PlannedSearch, data: SharedData) -> None:
@@ -295,6 +294,7 @@ def tune_study(study: StudySpec, scratch: Path, searcher: PlannedSearch, data: S
             name="tune",
             storage_path=str(scratch.resolve()),
             verbose=0,
+            callbacks=[SilentProgress()],
             failure_config=tune.FailureConfig(max_failures=study.max_failures),
         ),
     ).fit()

@@ -3,7 +3,6 @@
 import io
 
 from ray import cloudpickle
-from ray.tune.experiment import Trial
 from rich.console import Console
 from studies import small_study
 
@@ -25,11 +24,3 @@ def test_tune_can_pickle_its_searcher_whatever_shows_the_study():
 def test_a_process_that_starts_for_a_trial_is_not_given_up_for_one_that_another_trial_has_left():
     # Tune hands such a process to the trial that its scheduler chooses.
     assert _Listener(PlannedSearch.__new__(PlannedSearch)).choose_trial_to_run(None) is None
-
-
-def test_tune_keeps_no_statistics_of_a_trial_that_has_ended():
-    trial = Trial("nothing", stub=True)
-    trial.update_last_result({"val/top1/main": 90.0, "training_iteration": 1})
-    assert trial.metric_analysis["val/top1/main"]["last"] == 90.0
-    _Listener(PlannedSearch.__new__(PlannedSearch)).on_trial_complete(None, trial, trial.last_result)
-    assert (trial.metric_analysis, trial.metric_n_steps) == ({}, {})
