@@ -7,6 +7,7 @@ a crash; such a line is dropped when the ledger is opened, and its trial is sett
 
 import json
 import os
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -198,8 +199,14 @@ def _line(fields: dict[str, Any]) -> _Line:
         return str(fields[_AGAIN])
     if _SEALED in fields:
         return Plan.read(fields[_SEALED])
-    cell, outcome, plan = Cell(**fields.pop("cell")), Outcome(**fields.pop("outcome")), fields.pop("plan", None)
+    cell, outcome, plan = Cell(**fields.pop("cell")), _outcome(fields.pop("outcome")), fields.pop("plan", None)
     return Record(cell=cell, outcome=outcome, plan=Plan.read(plan) if plan else None, **fields)
+
+
+def _outcome(fields: dict[str, Any]) -> Outcome:
+    """Make an outcome whose metrics have names in common with all others: each trial's own would be a third of it."""
+    metrics = {sys.intern(name): value for name, value in fields["metrics"].items()}
+    return Outcome(**{**fields, "metrics": metrics})
 
 
 def read_outcome(folder: Path) -> Outcome | None:
@@ -213,8 +220,8 @@ def read_outcome(folder: Path) -> Outcome | None:
 def outcome_in(content: bytes) -> Outcome | None:
     """Return what a trial's outcome file says, or None if it cannot be read."""
     try:
-        return Outcome(**json.loads(content))
-    except (ValueError, TypeError):
+        return _outcome(json.loads(content))
+    except (ValueError, TypeError, KeyError, AttributeError):
         return None
 
 

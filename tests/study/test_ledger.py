@@ -39,6 +39,15 @@ def test_what_is_appended_is_read_again(tmp_path):
     assert Ledger(ledger.path).records == ledger.records
 
 
+def test_trials_share_the_names_of_their_metrics(tmp_path):
+    ledger = Ledger(tmp_path / "ledger.jsonl")
+    for index in range(2):
+        ledger.append(record(index))
+    (one, other) = (each.outcome.metrics for each in read_ledger(tmp_path / "ledger.jsonl"))
+    assert one
+    assert all(name is again for name, again in zip(one, other, strict=True))
+
+
 def test_a_sealed_plan_is_no_trial_and_is_written_once(tmp_path):
     ledger, plan = Ledger(tmp_path / "ledger.jsonl"), Plan((0, 1), {"dense": "abc"}, "", "def", None)
     assert read_seal(ledger.path) is None
