@@ -7,7 +7,7 @@ from statistics import fmean, stdev
 
 from dks_study.spec.objectives import front, gains, spread
 from dks_study.spec.study import StudySpec
-from dks_study.spec.trial import Setting
+from dks_study.spec.trial import Scalar, Setting
 from dks_study.study.cell import Cell
 from dks_study.study.ledger import Outcome
 
@@ -101,12 +101,8 @@ def _beats(score: dict[int, float], bar: dict[int, float]) -> bool:
 
 def _means(tried: Sequence[Tried]) -> list[tuple[Setting, tuple[float, ...]]]:
     """Return every setting that completed with the mean of its objectives over the seeds it was tried with."""
-    by_setting: list[tuple[Setting, list[tuple[float, ...]]]] = []
+    by_setting: dict[frozenset[tuple[str, Scalar]], tuple[Setting, list[tuple[float, ...]]]] = {}
     for trial in tried:
         if trial.values is not None:
-            known = next((values for setting, values in by_setting if setting == trial.setting), None)
-            if known is None:
-                by_setting.append((trial.setting, [trial.values]))
-            else:
-                known.append(trial.values)
-    return [(setting, tuple(map(fmean, zip(*values, strict=True)))) for setting, values in by_setting]
+            by_setting.setdefault(frozenset(trial.setting.items()), (trial.setting, []))[1].append(trial.values)
+    return [(setting, tuple(map(fmean, zip(*values, strict=True)))) for setting, values in by_setting.values()]

@@ -45,8 +45,9 @@ class Planner:
     def __init__(self, study: StudySpec, suggest: Suggest, records: Iterable[Record] = ()) -> None:
         """Go on from `records` (the ledger)."""
         self._study, self._suggest = study, suggest
-        self._cells: dict[str, Cell] = {}
-        self._outcomes: dict[str, Outcome] = {}
+        known = list(records)
+        self._cells = {record.cell.id: record.cell for record in known}
+        self._outcomes = {record.cell.id: record.outcome for record in known}
         self._spaces = {arm: arm_space(study, arm) for arm in study.arms}
         self._trials = {arm: searched(study, arm) for arm in study.arms}  # of each search
         # So many seeds has a search at most (see `search_seed`).
@@ -57,14 +58,12 @@ class Planner:
         self._searches = [(arm, repeat) for repeat in sorted(self._begins) for arm in study.arms]
         grids = {arm for arm, space in self._spaces.items() if space.axes and sampler_of(study, space) == "grid"}
         self._grids = {arm: space.cells() if arm in grids else [] for arm, space in self._spaces.items()}
+        self._edges: dict[Search, tuple[str, ...]] = {}
         self._races: dict[Search, list[Cell]] = {}
         self._members: dict[Search, tuple[Setting, ...]] = {}
         self._fronts: dict[tuple[Search, bool], int] = {}
         self._seeds_begun = 0  # so many of the first report seeds have all their trials
         self._growth = growth(study, {arm: {} for arm in study.arms})
-        for record in records:
-            self._cells[record.cell.id] = record.cell
-            self._outcomes[record.cell.id] = record.outcome
 
     def next(self, may_begin: Callable[[Sequence[Cell]], bool] | None = None) -> Cell | Step:
         """Return a cell to start now (it counts as running from here on), WAIT, or DONE.
@@ -170,16 +169,18 @@ class Planner:
         if index < len(queue):
             return queue[index]
         if not (grid := self._grids[arm]):
-            return self._suggest(search, index, known, self._widened(arm, index, known))
+            return self._suggest(search, index, known, self._widened(search, index, known))
         order = [*queue, *(cell for cell in grid if cell not in queue)]
         return order[index % len(order)]
 
-    def _widened(self, arm: str, index: int, known: Sequence[Tried]) -> tuple[str, ...]:
+    def _widened(self, search: Search, index: int, known: Sequence[Tried]) -> tuple[str, ...]:
         """Return the axes that are widened for trial `index`: those at whose edge the best of the first half lies."""
         parallel = self._study.search.parallel
-        half = -(-self._trials[arm] // (2 * parallel)) * parallel  # whole groups: all of them have ended by then
-        best = ranked(self._study, known[:half]) if index >= half else []
-        return self._spaces[arm].edges(best[0]) if best else ()
+        half = -(-self._trials[search[0]] // (2 * parallel)) * parallel  # whole groups: all of them have ended by then
+        if index >= half and search not in self._edges:
+            best = ranked(self._study, known[:half])
+            self._edges[search] = self._spaces[search[0]].edges(best[0]) if best else ()
+        return self._edges[search] if index >= half else ()
 
     def _race(self, search: Search) -> list[Cell]:
         """Return the race after an ended search: seed by seed, every finalist."""

@@ -12,8 +12,9 @@ from studies import small_study
 
 from dks_study.spec.objectives import ACCURACY
 from dks_study.spec.study import StudySpec
+from dks_study.study import planner as planner_module
 from dks_study.study.cell import Cell
-from dks_study.study.choosing import Tried
+from dks_study.study.choosing import Tried, ranked
 from dks_study.study.ledger import Outcome
 from dks_study.study.planner import Planner, planned
 
@@ -125,6 +126,15 @@ def test_the_second_half_of_a_search_is_widened_where_the_first_ends_at_an_edge(
         (1, ()), (2, ()), (3, ("optimiser.lr",)), (4, ("optimiser.lr",)),
     ]  # fmt: skip
     assert not any(widened for arm, _, widened in asked if arm != "dense")
+
+
+def test_the_first_half_of_a_search_is_ranked_once(monkeypatch):
+    study, calls = racing(trials=12, repeats=1), []
+    monkeypatch.setattr(planner_module, "ranked", lambda *given: calls.append(given) or ranked(*given))
+    planner = Planner(study, lambda search, index, tried, widened: {"optimiser.lr": 0.03 + index / 1000})
+    while isinstance(cell := planner.next(), Cell):
+        planner.settle(cell.id, Outcome("complete", {ACCURACY: 50.0}))
+    assert len(calls) == len(study.arms)
 
 
 def test_every_arm_gets_the_same_number_of_trials_and_all_seeds():
