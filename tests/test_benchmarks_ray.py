@@ -1,7 +1,7 @@
 """What the benchmarks of the Ray side reckon with, without Ray."""
 
 import pytest
-from measuring.instant import Clock, Moment, cost_s, gaps_ms, instant_fit, instant_study, parts_ms
+from measuring.instant import Clock, Moment, cost_s, gaps_ms, instant_fit, instant_study, parts_ms, slope_kib
 from measuring.timed import Span, shares
 
 from dks_study.spec.study import arm_trial
@@ -57,3 +57,8 @@ def test_every_core_second_of_a_study_has_one_use():
     assert found["before the first epoch"] == 2 + 3
     assert found["waiting for the last trial"] == 2
     assert found["after the last epoch"] == 6
+
+
+def test_the_memory_of_a_trial_is_that_of_those_after_the_first():
+    ends = [Moment("end", 0.0, 0.0, rss) for rss in (900.0, 901.0, 904.0)]
+    assert slope_kib(ends) == 2048

@@ -37,10 +37,10 @@ from dks_study.watch.progress import Metrics
 _RUN_CELL, _TRAIN_LOOP = cell.run_cell, group.train_loop
 
 
-def instant_study(searches: int, seeds: int, arms: int = 1, **resources: int) -> StudySpec:
+def instant_study(searches: int, seeds: int, arms: int = 1, sampler: str = "auto", **resources: int) -> StudySpec:
     """Return a study of `arms` with so many search trials and report seeds each, of one epoch.
 
-    The search is the default one (TPE) over three axes. `resources` are those of a trial.
+    The search is over three axes, by default with TPE. `resources` are those of a trial.
     """
     run = {
         "backbone": {"name": "resnet", "depth": 8, "base_channels": 4},
@@ -59,7 +59,7 @@ def instant_study(searches: int, seeds: int, arms: int = 1, **resources: int) ->
         "profile": "none",
         "trial": run,
         "arms": {f"arm{number}": {} for number in range(arms)},
-        "search": {"trials": searches, "seed": 10**6, **({"axes": axes} if searches else {})},
+        "search": {"trials": searches, "seed": 10**6, "sampler": sampler, **({"axes": axes} if searches else {})},
         "report_seeds": list(range(seeds)),
         "table": {"title": "Nothing", "reference": "arm0"},
     }
@@ -137,6 +137,11 @@ def parts_ms(moments: Sequence[Moment]) -> dict[str, list[float]]:
 def cost_s(ends: Sequence[Moment]) -> float:
     """Return the driver's CPU time for each trial after the first, in seconds."""
     return (ends[-1].cpu_s - ends[0].cpu_s) / (len(ends) - 1)
+
+
+def slope_kib(ends: Sequence[Moment]) -> float:
+    """Return by how much the driver's memory grew with each trial after the first, in KiB."""
+    return 1024 * (ends[-1].rss_mib - ends[0].rss_mib) / (len(ends) - 1)
 
 
 class Clock:
