@@ -1,9 +1,9 @@
 """What a trial costs the driver in a study of many trials against one of few, on a simulated cluster.
 
 The nodes are on this machine, with one CPU each: as many trials at a time, through the real `run_study`, which joins
-the cluster. Each study has five arms, three quarters of its trials in searches, and a driver's process of its own.
-Trials train nothing. What counts is the driver's memory and its CPU time, all threads, which other work on the machine
-hardly changes, from the first trial's end to the last one's.
+the cluster. Each study has a driver's process of its own, and by default five arms, three quarters of its trials in
+searches, and one epoch a trial. Trials train nothing. What counts is the driver's memory and its CPU time, all threads,
+which other work on the machine hardly changes, from the first trial's end to the last one's.
 """
 
 import argparse
@@ -27,22 +27,24 @@ from ray.cluster_utils import Cluster  # noqa: E402
 
 from dks_study.engine.session import Where  # noqa: E402
 
-ARMS, FIRST = 5, 200
+FIRST = 200
 
 
-def drive(trials: int, sampler: str, address: str) -> None:
+def drive(trials: int, options: argparse.Namespace) -> None:
     """Run one study; print the moments when its trials ended."""
-    clock = Clock()
-    seeds = trials // ARMS // 8  # each twice: as written and as tuned
+    clock, each = Clock(), trials // options.arms
+    seeds = options.seeds or max(1, each // 8)  # each twice: as written and as tuned
     with tempfile.TemporaryDirectory(prefix="dks-") as folder:
-        study = instant_study(trials // ARMS - 2 * seeds, seeds, arms=ARMS, sampler=sampler)
-        run_instant(study, Path(folder) / "study", clock, Where(address))
+        study = instant_study(each - 2 * seeds, seeds, options.arms, options.sampler, options.epochs)
+        run_instant(study, Path(folder) / "study", clock, Where(options.address))
     print(json.dumps([asdict(moment) for moment in clock.of("end")]))
 
 
-def driven(trials: int, sampler: str, address: str) -> list[Moment]:
+def driven(trials: int, options: argparse.Namespace, address: str) -> list[Moment]:
     """Run one study in a process of its own; return the moments when its trials ended."""
-    words = [sys.executable, __file__, "--drive", str(trials), "--sampler", sampler, "--address", address]
+    words = [sys.executable, __file__, "--drive", str(trials), "--sampler", options.sampler, "--address", address]
+    words += ["--arms", str(options.arms), "--epochs", str(options.epochs)]
+    words += ["--seeds", str(options.seeds)] if options.seeds else []
     done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True)
     ends = [Moment(**fields) for fields in json.loads(done.stdout.splitlines()[-1])]
     tell(ends, max(FIRST, trials // 10))
@@ -64,13 +66,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=[200, 2000], help="trials of each study, few first")
     parser.add_argument("--nodes", type=int, default=4)
+    parser.add_argument("--arms", type=int, default=5)
+    parser.add_argument("--seeds", type=int, help="report seeds of each arm; else an eighth of its trials")
+    parser.add_argument("--epochs", type=int, default=1, help="of each trial")
     parser.add_argument("--sampler", default="auto", help="that of the searches; auto is TPE")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--drive", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--address", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.drive:
-        drive(options.drive, options.sampler, options.address)
+        drive(options.drive, options)
         return
     print(machine(), flush=True)
     with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as scratch:
@@ -83,7 +88,7 @@ def main() -> None:
             taken = (free - psutil.virtual_memory().available) / 2**30
             print(f"{options.nodes} nodes take {taken:.1f} GiB before they train anything", flush=True)
             sides = {
-                f"{size} trials": lambda size=size: cost_s(driven(size, options.sampler, cluster.address))
+                f"{size} trials": lambda size=size: cost_s(driven(size, options, cluster.address))
                 for size in options.sizes
             }
             seconds = alternate(sides, options.rounds, warm_up=0)

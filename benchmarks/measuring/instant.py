@@ -37,8 +37,10 @@ from dks_study.watch.progress import Metrics
 _RUN_CELL, _TRAIN_LOOP = cell.run_cell, group.train_loop
 
 
-def instant_study(searches: int, seeds: int, arms: int = 1, sampler: str = "auto", **resources: int) -> StudySpec:
-    """Return a study of `arms` with so many search trials and report seeds each, of one epoch.
+def instant_study(
+    searches: int, seeds: int, arms: int = 1, sampler: str = "auto", epochs: int = 1, **resources: int
+) -> StudySpec:
+    """Return a study of `arms` with so many search trials and report seeds each.
 
     The search is over three axes, by default with TPE. `resources` are those of a trial.
     """
@@ -48,7 +50,7 @@ def instant_study(searches: int, seeds: int, arms: int = 1, sampler: str = "auto
         "loss": {"pairing": "dense"},
         "data": {"name": "digits"},
         "optimiser": {"lr": 0.1, "batch_size": 128},
-        "epochs": 1,
+        "epochs": epochs,
         "resources": {"workers": 0, "cpus_per_worker": 1, **resources},
     }
     ranges = {"optimiser.lr": [0.03, 0.3], "loss.branch_weight": [0.25, 2.0], "loss.synergy_weight": [0.25, 2.0]}
@@ -76,8 +78,8 @@ def instant_fit(
     spec: TrialSpec, _data: DataSet, _team: Team, _resume: State | None, _chosen: Chosen | None = None, **_asked: object
 ) -> Iterator[EpochReport]:
     """Stand in for `trainer.fit`."""
-    state = State(spec.content_hash(), 1, {}, None, {}, {}, {})
-    yield EpochReport(1, instant_metrics(spec), state)
+    for epoch in range(1, spec.epochs + 1):
+        yield EpochReport(epoch, instant_metrics(spec), State(spec.content_hash(), epoch, {}, None, {}, {}, {}))
 
 
 def instant_cell(config: dict[str, Any], data: SharedData) -> None:
