@@ -265,14 +265,13 @@ class _Listener(FIFOScheduler):  # type: ignore[misc]  # Ray has no types
         return str(self.STOP if self._searcher.stopping or self._searcher.error else self.CONTINUE)
 
     def on_trial_error(self, controller: object, trial: Trial) -> None:
-        forget_ended(controller)
         # Not by trial.get_pickled_error(), which looks where the file is copied to only later.
         file = Path(trial.pickled_error_file or "")
         if file.is_file():
             self._searcher.on_error(trial.trial_id, cloudpickle.loads(file.read_bytes()))
 
     def on_trial_complete(self, controller: object, trial: Trial, result: dict[str, Any]) -> None:
-        forget_ended(controller)  # this one has not ended yet: with the next one
+        forget_ended(controller)  # not when one fails: Tune counts it as ended for a moment before it tries again
 
 
 def tune_study(study: StudySpec, scratch: Path, searcher: PlannedSearch, data: SharedData) -> None:

@@ -54,15 +54,15 @@ def test_nothing_holds_a_trial_that_has_ended(controller, status):
 
 
 @pytest.mark.parametrize("told", ["on_trial_complete", "on_trial_error"])
-def test_each_end_of_a_trial_has_those_forgotten_that_have_ended(controller, told, monkeypatch):
+def test_what_has_ended_is_forgotten_as_a_trial_completes_and_not_as_one_fails_that_may_be_tried_again(
+    controller, told, monkeypatch
+):
     monkeypatch.setattr(Trial, "local_path", None)  # else it asks Ray
-    for _ in range(3):
-        run(controller, Trial("nothing", stub=True), Trial.TERMINATED)
-    ending = Trial("nothing", stub=True)
-    controller.add_trial(ending)
+    ended = Trial("nothing", stub=True)
+    run(controller, ended, Trial.ERROR)
     result = ({},) if told == "on_trial_complete" else ()
-    getattr(_Listener(PlannedSearch.__new__(PlannedSearch)), told)(controller, ending, *result)
-    assert controller.get_trials() == [ending]
+    getattr(_Listener(PlannedSearch.__new__(PlannedSearch)), told)(controller, ended, *result)
+    assert controller.get_trials() == ([] if result else [ended])
 
 
 def test_tune_adds_no_callback_that_holds_every_trial(controller):
