@@ -36,8 +36,11 @@ def pytest_collection():
 
 @pytest.fixture(autouse=True, scope="session")
 def cache_of_its_own(tmp_path_factory):
-    """Keep what is remembered of files out of the cache of whoever runs the tests."""
+    """Keep what is remembered of files out of the cache of whoever runs the tests, but for the list of fonts."""
+    import matplotlib
+
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MPLCONFIGDIR", matplotlib.get_cachedir())  # to make the list takes seconds
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
 

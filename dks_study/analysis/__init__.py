@@ -2,3 +2,8 @@
 
 Read `tables/study.py` first (the table that a study ends with), then `statistics/paired.py`.
 """
+
+import logging
+
+# Matplotlib says so on stderr once on each machine, in the middle of the view of a study, where it is not asked for.
+logging.getLogger("matplotlib.font_manager").addFilter(lambda record: "building the font cache" not in str(record.msg))

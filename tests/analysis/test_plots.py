@@ -1,11 +1,14 @@
 """Figures: the numbers behind them by hand, and that each one is drawn, saved and the same every time."""
 
+import logging
 import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from made_up import ERRORS, made_up
+from matplotlib import font_manager
 
 from dks_study.analysis.collect import collect
 from dks_study.analysis.plots import curves, effects, importance, searches, style
@@ -17,6 +20,13 @@ from dks_study.study.results import Results
 @pytest.fixture(scope="module")
 def results():
     return made_up(noise=0.0)
+
+
+def test_that_fonts_are_listed_for_the_first_time_is_not_said_in_the_middle_of_a_study():
+    logger, listing = logging.getLogger("matplotlib.font_manager"), "building the font cache"
+    assert listing in Path(font_manager.__file__).read_text(encoding="utf-8")
+    for text, shown in ((f"Matplotlib is {listing}; this may take a moment.", False), ("findfont: no such font", True)):
+        assert bool(logger.filter(logger.makeRecord(logger.name, logging.WARNING, "", 0, text, (), None))) is shown
 
 
 def test_learning_curves_are_means_with_the_range_over_seeds(results):
