@@ -21,7 +21,7 @@ from dks_study.study.results import ResultsError, load_results
 ROOT = SHIPPED.parents[1]
 NOTEBOOKS = sorted(SHIPPED.parent.glob("*.ipynb"))
 STUDIES = sorted(path.parent for path in SHIPPED.glob("*/provenance.json"))
-MOST_LINES, MOST_BYTES, MOST_KEPT_BYTES = 40, 400_000, 900_000
+MOST_LINES, MOST_BYTES, MOST_KEPT_BYTES = 40, 400_000, 1_500_000  # 17 arms, the most that one has
 
 
 def outputs(notebook):
