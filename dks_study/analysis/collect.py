@@ -57,7 +57,8 @@ def backbone_name(run: RunSpec) -> str:
     """Return a backbone as a table names it: wrn-28-10, resnet-8 (base_channels 8)."""
     given: dict[str, Any] = run.backbone.model_dump(mode="json", exclude_unset=True)
     head = "-".join(str(given.pop(key)) for key in ("name", "depth", "width") if given.get(key) is not None)
-    rest = ", ".join(f"{key} {value}" for key, value in given.items() if value is not None)
+    options: dict[str, Any] = given.pop("options", None) or {}
+    rest = ", ".join(f"{key} {value}" for key, value in {**given, **options}.items() if value is not None)
     return f"{head} ({rest})" if rest else head
 
 

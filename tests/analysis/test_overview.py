@@ -5,9 +5,12 @@ from contextlib import redirect_stdout
 
 import pytest
 
+from dks_study.analysis.collect import backbone_name
 from dks_study.analysis.kept import SHIPPED
 from dks_study.analysis.report.overview import main
 from dks_study.analysis.rows import table_rows
+from dks_study.spec.backbone import ExternalSpec
+from dks_study.spec.trial import DataSpec, RunSpec
 from dks_study.study.results import load_results
 
 
@@ -37,3 +40,9 @@ def test_a_folder_without_studies_gets_one_line(tmp_path, capsys):
     assert main([str(tmp_path)]) == 2
     assert capsys.readouterr().err == f"overview: {tmp_path}: holds no study with trials.parquet\n"
     assert main(["a", "b"]) == 2
+
+
+def test_a_network_from_elsewhere_is_named_with_its_options_in_words():
+    backbone = ExternalSpec(name="timm:vit_tiny", options={"depth": 4, "img_size": 8})
+    run = RunSpec(backbone=backbone, data=DataSpec(name="digits"), epochs=1)
+    assert backbone_name(run) == "timm:vit_tiny (depth 4, img_size 8)"
