@@ -12,7 +12,8 @@ from dks_study.study.identity import read_origin
 from dks_study.study.provenance import flat
 
 LOOKED_AT = 50  # trials; what is true of these is likely to be true of others
-NEAR_KEYS, SHOWN_REASONS = 3, 3  # what differs in more keys is of another study, and nobody expects it to be taken
+SHOWN_KEYS, SHOWN_REASONS = 3, 3
+NEAR_KEYS = 3  # what is described otherwise in more keys is another question's, and nobody expects it to be taken
 
 
 @dataclass(frozen=True)
@@ -53,10 +54,11 @@ def _reason(
     mine = {**flat(trial.model_dump(mode="json")), "data": adoption.data, **origin}
     donor, theirs = min(known, key=lambda each: _distance(mine, each[1]), default=(None, {}))
     keys = tuple(sorted(key for key in {**mine, **theirs} if mine.get(key) != theirs.get(key)))
-    if donor is None or not 0 < len(keys) <= NEAR_KEYS:
+    if donor is None or not keys or sum(key not in origin for key in keys) > NEAR_KEYS:
         return None
-    told = "; ".join(f"{key} {theirs.get(key)!r} there, {mine.get(key)!r} here" for key in keys)
-    return Reason(keys, f"the nearest, {donor.study.name}/{donor.record.cell.id}, has {told}")
+    told = [f"{key} {theirs.get(key)!r} there, {mine.get(key)!r} here" for key in keys[:SHOWN_KEYS]]
+    more = [f"{len(keys) - SHOWN_KEYS} more"] if len(keys) > SHOWN_KEYS else []
+    return Reason(keys, f"the nearest, {donor.study.name}/{donor.record.cell.id}, has {'; '.join(told + more)}")
 
 
 def _distance(mine: Mapping[str, object], theirs: Mapping[str, object]) -> int:

@@ -247,13 +247,6 @@ def test_what_cannot_be_taken_is_said_with_the_key_that_differs(donor, files):
     told = list(why_not(adoption(files, donor), [(CELL, faster)]))
     near = f"the nearest, small-donor/{CELL.id}, has optimiser.lr 0.05 there, 0.06 here"
     assert told == [f"Not adopted: 1 of the first 1 trials to train ({near})."]
-
-
-def test_nothing_is_said_of_what_has_nothing_like_it(donor, files):
-    keys = {"lr": 0.06, "momentum": 0.8, "nesterov": True, "batch_size": 16}
-    other = TRIAL.model_copy(update={"optimiser": TRIAL.optimiser.model_copy(update=keys)})
-    assert list(why_not(adoption(files, donor), [(CELL, other)])) == []
-    assert list(why_not(adoption(files), [(CELL, other)])) == []
     there = {**environment(CPU), "torch": "99.0"}
     assert f"torch '{torch.__version__}' there, '99.0' here" in next(
         why_not(adoption(files, donor, there=there), [(CELL, TRIAL)])
@@ -261,6 +254,19 @@ def test_nothing_is_said_of_what_has_nothing_like_it(donor, files):
     assert "data 'fingerprint' there, 'other' here" in next(
         why_not(adoption(files, donor, data="other"), [(CELL, TRIAL)])
     )
+
+
+def test_another_machine_with_other_versions_is_said_however_much_differs(donor, files):
+    there = {**environment(CPU), "torch": "99.0", "numpy": "99.0", "processor": "another", "instructions": "none"}
+    (line,) = why_not(adoption(files, donor, there=there), [(CELL, TRIAL)])
+    assert line.endswith("; 1 more).")
+
+
+def test_nothing_is_said_of_what_has_nothing_like_it(donor, files):
+    keys = {"lr": 0.06, "momentum": 0.8, "nesterov": True, "batch_size": 16}
+    other = TRIAL.model_copy(update={"optimiser": TRIAL.optimiser.model_copy(update=keys)})
+    assert list(why_not(adoption(files, donor), [(CELL, other)])) == []
+    assert list(why_not(adoption(files), [(CELL, other)])) == []
 
 
 def test_why_a_damaged_trial_was_not_taken_is_said(donor, files):
