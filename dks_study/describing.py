@@ -14,7 +14,8 @@ from dks_study.spec.space import ArmSpace, arm_space, sampler_of
 from dks_study.spec.study import StudySpec, arm_run, auto_recipes_by_arm, matches_in_words
 from dks_study.spec.yamldoc import SpecError
 from dks_study.study.cell import Phase
-from dks_study.study.planner import PHASES, planned
+from dks_study.study.planned import planned
+from dks_study.study.planner import PHASES
 from dks_study.study.provenance import same_question
 from dks_study.study.sealing import RULE
 from dks_study.watch.progress import mean_epochs

@@ -29,7 +29,8 @@ from dks_study.study.cell import Cell, Phase
 from dks_study.study.identity import read_origin
 from dks_study.study.ledger import Record, read_ledger
 from dks_study.study.matching import matched
-from dks_study.study.planner import Planner, planned, planned_trials, trial_of
+from dks_study.study.planned import planned, planned_trials
+from dks_study.study.planner import Planner, trial_of
 from dks_study.study.results import load_study_of
 from dks_study.study.reusing import reused
 from dks_study.study.sealing import RULE

@@ -7,7 +7,7 @@ from measuring.timed import Span, shares
 from dks_study.spec.study import arm_trial
 from dks_study.study.cell import Cell
 from dks_study.study.ledger import Outcome
-from dks_study.study.planner import planned
+from dks_study.study.planned import planned
 
 CELL = Cell("arm0", "search", 0, 10**6, 1, {})
 

@@ -14,7 +14,8 @@ from dks_study.spec.files import changed_study, load_study
 from dks_study.spec.yamldoc import SpecError
 from dks_study.study.cell import Cell
 from dks_study.study.ledger import Ledger, Outcome, Record
-from dks_study.study.planner import Planner, planned
+from dks_study.study.planned import planned
+from dks_study.study.planner import Planner
 from dks_study.study.provenance import new_session, write_provenance
 from dks_study.study.results import load_results, write_results
 from dks_study.study.trial_names import cell_of

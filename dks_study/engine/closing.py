@@ -13,7 +13,7 @@ from statistics import fmean
 from dks_study.spec.study import StudySpec
 from dks_study.study.cell import Cell
 from dks_study.study.ledger import Outcome, Record
-from dks_study.study.planner import planned
+from dks_study.study.planned import planned
 from dks_study.watch.estimate import Pace, mean_pace, with_trial
 
 

@@ -31,7 +31,8 @@ from dks_study.study.home import StorageError, home_of, shown
 from dks_study.study.keeping import Checkpoints
 from dks_study.study.ledger import Ledger
 from dks_study.study.likeness import why_not
-from dks_study.study.planner import Planner, Step, planned_trials
+from dks_study.study.planned import planned_trials
+from dks_study.study.planner import Planner, Step
 from dks_study.study.results import write_results
 from dks_study.study.retrying import try_again
 from dks_study.study.search import optuna_suggest

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dks_study.spec.objectives import ACCURACY
 from dks_study.spec.study import StudySpec
 from dks_study.study.ledger import Record
-from dks_study.study.planner import planned
+from dks_study.study.planned import planned
 from dks_study.study.predictions import FILE as PREDICTIONS
 from dks_study.study.storage import Files
 from dks_study.training.arm_checks import StudyError

@@ -26,7 +26,8 @@ from dks_study.study.identity import ORIGIN, Kept, read_origin, write_origin
 from dks_study.study.keeping import Checkpoints
 from dks_study.study.ledger import Ledger, Record
 from dks_study.study.mixing import MergeError, Side
-from dks_study.study.planner import Planner, planned_trials, trial_of
+from dks_study.study.planned import planned_trials
+from dks_study.study.planner import Planner, trial_of
 from dks_study.study.predictions import FILE as PREDICTIONS
 from dks_study.study.provenance import write_provenance
 from dks_study.study.sealing import plan_of

@@ -5,7 +5,7 @@ only the trials of its earlier groups of `search.parallel`, a race begins when i
 when its race has. So an interrupted study goes on to the same table.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from enum import Enum
 from itertools import islice
@@ -48,6 +48,8 @@ class Planner:
         known = list(records)
         self._cells = {record.cell.id: record.cell for record in known}
         self._outcomes = {record.cell.id: record.outcome for record in known}
+        self._running: dict[str, Cell] = {}
+        self._ended: dict[Search, list[Tried]] = {}  # of each search the first trials, all of which have ended
         self._spaces = {arm: arm_space(study, arm) for arm in study.arms}
         self._trials = {arm: searched(study, arm) for arm in study.arms}  # of each search
         # So many seeds has a search at most (see `search_seed`).
@@ -75,10 +77,10 @@ class Planner:
             for find in (self._next_search, self._next_race, self._next_confirmation):
                 cell = find()
                 if cell and (may_begin is None or self._may_start(cell, may_begin)):
-                    self._cells[cell.id] = cell
+                    self._cells[cell.id] = self._running[cell.id] = cell
                     return cell
             if not self._looks():
-                return Step.WAIT if self.running else Step.DONE
+                return Step.WAIT if self._running else Step.DONE
 
     def _may_start(self, cell: Cell, may_begin: Callable[[Sequence[Cell]], bool]) -> bool:
         if cell.phase != "confirm":
@@ -90,14 +92,14 @@ class Planner:
 
     def settle(self, cell_id: str, outcome: Outcome) -> None:
         """Take the outcome of a cell that `next` handed out."""
-        if cell_id not in self._cells or cell_id in self._outcomes:
+        if self._running.pop(cell_id, None) is None:
             raise ValueError(f"only a running trial can be settled, got {cell_id!r}")
         self._outcomes[cell_id] = outcome
 
     @property
     def running(self) -> tuple[Cell, ...]:
         """The cells that were handed out and not settled."""
-        return tuple(self._cells[name] for name in self._cells.keys() - self._outcomes.keys())
+        return tuple(self._running.values())
 
     def choice(self, arm: str, repeat: int = 0) -> Setting | None:
         """Return the setting to confirm: the winner of the race, or without one the best of the search.
@@ -126,7 +128,7 @@ class Planner:
         costs = any(name.startswith("cost/") for name in search.objectives)
         if cell.phase == "race" or not search.objectives[0].startswith("val/"):
             return Watch(None, costs=costs)
-        before = range(self._earlier(cell.index))
+        before = range(self._earlier(cell.index) if search.early_stopping.kind != "none" else 0)
         earlier = {i: self._outcomes.get(search_id(cell.arm, i, cell.repeat)) for i in before}
         others = {i: outcome.steps for i, outcome in earlier.items() if outcome and not outcome.lost}
         told = watch(search.early_stopping, search.objectives[0], cell.epochs, cell.index, others)
@@ -155,8 +157,8 @@ class Planner:
         return self._growth.takes(search[0], self._begins[search[1]]) is True
 
     def _search_cell(self, search: Search, index: int) -> Cell:
-        # A trial of the same group counts as running even if its result is known by now.
-        known = [self._tried(search, i, hidden=i >= self._earlier(index)) for i in range(index)]
+        ended = self._earlier(index)  # a trial of the same group counts as running even if its result is known by now
+        known = [*self._tried(search, ended), *(self._begun(search, i) for i in range(ended, index))]
         setting = self._setting(search, index, known)
         before = sum(trial.setting == setting for trial in known)
         seed = search_seed(self._study, search[1], before, self._most)
@@ -186,7 +188,7 @@ class Planner:
         """Return the race after an ended search: seed by seed, every finalist."""
         if search not in self._races:
             study, (arm, repeat) = self._study, search
-            settings = finalists(study, self._tried_all(search)) if study.search.race_seeds else []
+            settings = finalists(study, self._tried(search, self._trials[arm])) if study.search.race_seeds else []
             places = range(self._trials[arm], self._trials[arm] + study.search.race_seeds)
             seeds = [search_seed(study, repeat, place, self._most) for place in places]
             pairs = [(seed, setting) for seed in seeds for setting in settings if len(settings) > 1]
@@ -197,7 +199,7 @@ class Planner:
         return self._races[search]
 
     def _choose(self, search: Search, race: Sequence[Cell]) -> tuple[Setting, ...]:
-        known = self._tried_all(search)
+        known = self._tried(search, self._trials[search[0]])
         if not self._study.search.race_seeds:
             return confirmed(self._study, known)
         won = chosen(self._study, known, [tried(self._study, cell, self._outcomes[cell.id]) for cell in race])
@@ -234,7 +236,7 @@ class Planner:
         before = self._growth.known
         if before >= len(self._study.report_seeds) or self._seeds_begun < before:
             return False
-        if any(cell.phase == "confirm" for cell in self.running):
+        if any(cell.phase == "confirm" for cell in self._running.values()):
             return False
         errors = errors_of((self._cells[name], each) for name, each in self._outcomes.items())
         there = dict.fromkeys(range(before))  # nothing more comes with these seeds
@@ -261,12 +263,15 @@ class Planner:
         self._fronts[search, known is self._cells] = index
         return index
 
-    def _tried(self, search: Search, index: int, hidden: bool = False) -> Tried:
-        name = search_id(search[0], index, search[1])
-        return tried(self._study, self._cells[name], None if hidden else self._outcomes.get(name))
+    def _begun(self, search: Search, index: int, outcome: Outcome | None = None) -> Tried:
+        return tried(self._study, self._cells[search_id(search[0], index, search[1])], outcome)
 
-    def _tried_all(self, search: Search) -> list[Tried]:
-        return [self._tried(search, index) for index in range(self._trials[search[0]])]
+    def _tried(self, search: Search, trials: int) -> Sequence[Tried]:
+        """Return the first `trials` of a search, all of which have ended."""
+        known = self._ended.setdefault(search, [])
+        for index in range(len(known), trials):
+            known.append(self._begun(search, index, self._outcomes[search_id(search[0], index, search[1])]))
+        return known[:trials]
 
 
 def trial_of(study: StudySpec, cell: Cell) -> TrialSpec:
@@ -274,27 +279,3 @@ def trial_of(study: StudySpec, cell: Cell) -> TrialSpec:
     phase: Literal["search", "confirm"] = "confirm" if cell.phase == "confirm" else "search"
     split = (cell.index if cell.phase == "confirm" else cell.repeat) % study.splits  # a search sees that of its seeds
     return arm_trial(study, cell.arm, cell.setting, epochs=cell.epochs, phase=phase, seed=cell.seed, split=split)
-
-
-def planned(study: StudySpec) -> Mapping[str, Mapping[Phase, int]]:
-    """Return, by arm and phase, how many trials there are at most.
-
-    There are fewer races where fewer settings completed, and fewer confirmations where the arm as written is chosen
-    or a Pareto front is small.
-    """
-    search, seeds = study.search, len(study.report_seeds)
-    members = search.confirm_at_most if len(search.objectives) > 1 else 1
-    plan: dict[str, Mapping[Phase, int]] = {}
-    for arm in study.arms:
-        if trials := searched(study, arm):
-            race = search.finalists * search.race_seeds * search.repeats
-            rows = 1 + members + (len(arm_space(study, arm).axes) if arm in study.table.one_at_a_time else 0)
-            plan[arm] = {"search": trials * search.repeats, "race": race, "confirm": rows * seeds}
-        else:
-            plan[arm] = {"search": 0, "race": 0, "confirm": seeds}
-    return plan
-
-
-def planned_trials(study: StudySpec) -> int:
-    """Return how many trials there are at most."""
-    return sum(sum(plan.values()) for plan in planned(study).values())

@@ -14,7 +14,8 @@ from dks_study.study.cell import Cell, Phase
 from dks_study.study.choosing import confirmed, tried
 from dks_study.study.deciding import errors_of, growth
 from dks_study.study.ledger import Outcome, Status
-from dks_study.study.planner import PHASES, planned
+from dks_study.study.planned import planned
+from dks_study.study.planner import PHASES
 from dks_study.watch.estimate import Estimate, Kind, Pace
 
 Metrics = Mapping[str, float]
@@ -77,14 +78,15 @@ class Tally:
 class Tracker:
     """Counts of a study, by arm and phase, and how long the rest will take.
 
-    Its dicts are replaced and never changed, so that another thread may draw them at any time.
+    Another thread may draw it at any time: its dicts are replaced and never changed, but for `settled`, which grows
+    where it is (as many copies as trials would be made of it) and of which the drawing asks the length alone.
     """
 
     def __init__(self, study: StudySpec, earlier: Pace | None = None) -> None:
         """Start with nothing done; `earlier` is what other studies tell of the pace."""
         self.study, self._estimate = study, Estimate(earlier)
         self.planned = planned(study)
-        self.settled: Mapping[str, tuple[Cell, Outcome]] = {}
+        self.settled: dict[str, tuple[Cell, Outcome]] = {}
         self.running: Mapping[str, tuple[Cell, int]] = {}  # id -> cell, epochs done
         self._tallies: Mapping[tuple[str, Phase], Tally] = {}
         several = len(study.search.objectives) > 1
@@ -107,7 +109,7 @@ class Tracker:
     def settle(self, cell: Cell, outcome: Outcome) -> None:
         """Count a trial that has ended."""
         self.running = {name: value for name, value in self.running.items() if name != cell.id}
-        self.settled = {**self.settled, cell.id: (cell, outcome)}
+        self.settled[cell.id] = cell, outcome
         self._tallies = {**self._tallies, (cell.arm, cell.phase): self.tally(cell.arm, cell.phase).plus(outcome)}
         self._failed += outcome.lost
         self._estimate.settled(cell, outcome)

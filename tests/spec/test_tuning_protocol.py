@@ -10,7 +10,7 @@ from dks_study.spec.search import AxisSpec, SearchSpec
 from dks_study.spec.space import arm_space
 from dks_study.spec.study import StudySpec, arm_run
 from dks_study.spec.yamldoc import SpecError
-from dks_study.study.planner import planned_trials
+from dks_study.study.planned import planned_trials
 
 LR = "search.axes.optimiser.lr"
 EPOCHS = "search.axes.epochs"

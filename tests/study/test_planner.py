@@ -14,9 +14,10 @@ from dks_study.spec.objectives import ACCURACY
 from dks_study.spec.study import StudySpec
 from dks_study.study import planner as planner_module
 from dks_study.study.cell import Cell
-from dks_study.study.choosing import Tried, ranked
+from dks_study.study.choosing import Tried, ranked, tried
 from dks_study.study.ledger import Outcome
-from dks_study.study.planner import Planner, planned
+from dks_study.study.planned import planned
+from dks_study.study.planner import Planner
 
 
 def choices_of(cell):
@@ -135,6 +136,16 @@ def test_the_first_half_of_a_search_is_ranked_once(monkeypatch):
     while isinstance(cell := planner.next(), Cell):
         planner.settle(cell.id, Outcome("complete", {ACCURACY: 50.0}))
     assert len(calls) == len(study.arms)
+
+
+def test_an_ended_search_trial_is_read_once_however_many_come_after_it(monkeypatch):
+    study, read = racing(trials=12, repeats=1), []
+    monkeypatch.setattr(
+        planner_module, "tried", lambda study, cell, outcome: read.append(cell.id) or tried(study, cell, outcome)
+    )
+    play(study, random.Random(0), 1)
+    searches = [name for name in read if "-search-" in name]
+    assert len(searches) == len(set(searches)) == 12 * len(study.arms)
 
 
 def test_every_arm_gets_the_same_number_of_trials_and_all_seeds():
