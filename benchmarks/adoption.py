@@ -23,8 +23,9 @@ from dks_study.engine.tuning import Hands, PlannedSearch
 from dks_study.spec.study import StudySpec, arm_trial
 from dks_study.spec.trial import TrialSpec
 from dks_study.study import provenance
-from dks_study.study.adoption import Adoption, donors_in
+from dks_study.study.adoption import Adoption
 from dks_study.study.cell import Cell
+from dks_study.study.donors import donors_in
 from dks_study.study.identity import Kept, environment, identity, origin_of, write_origin
 from dks_study.study.keeping import Checkpoints
 from dks_study.study.ledger import Ledger, Outcome, Record, write_outcome
@@ -80,7 +81,7 @@ def adopt(
     folder.mkdir(parents=True, exist_ok=True)
     files, ledger, display = Files(folder, None), Ledger(folder / "ledger.jsonl"), PlainDisplay(Tracker(study))
     donors, kept = donors_in(studies, folder, note), {"checkpoints": False, "predictions": True}
-    adoption = Adoption(study, files, donors, DATA, environment(CPU), **kept)
+    adoption = Adoption(study, files, donors, (), DATA, environment(CPU), **kept)
     checkpoints, mirror = (
         Checkpoints(study, files, dict.fromkeys(study.arms, 1), None),
         Mirror(study, folder, None, note),

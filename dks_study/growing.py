@@ -24,8 +24,8 @@ from dks_study.spec.study import StudySpec
 from dks_study.spec.table import LEAST_SEARCHES
 from dks_study.spec.yamldoc import SpecError
 from dks_study.studies import folder_of
-from dks_study.study.adoption import Donor, donors_in
 from dks_study.study.cell import Cell, Phase
+from dks_study.study.donors import Donor, donors_in
 from dks_study.study.identity import read_origin
 from dks_study.study.ledger import Record, read_ledger
 from dks_study.study.matching import matched

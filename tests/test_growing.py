@@ -8,13 +8,13 @@ import sys
 
 import adoption
 import pytest
-from whole_studies import ROOT, finish, records, study_folder
+from whole_studies import ROOT, finish, records
 
 from dks_study import cli
 from dks_study.analysis.tables.plans import plan_changed
 from dks_study.growing import forecast
 from dks_study.spec.files import changed_study
-from dks_study.study.adoption import donors_in
+from dks_study.study.donors import donors_in
 from dks_study.study.ledger import read_ledger, read_seal
 from dks_study.study.provenance import write_provenance
 from dks_study.study.results import load_results, load_study_of, write_results
@@ -263,9 +263,10 @@ def test_a_study_that_grew_has_the_table_of_one_that_trained_everything(space, u
 @pytest.mark.slow
 def test_no_reuse_trains_everything_again(space, uninterrupted, tmp_path):
     shutil.copytree(uninterrupted[0], tmp_path / "results" / uninterrupted[0].name)
-    _, out, _ = finish(space, tmp_path / "results", "report_seeds=[0]", options=("--no-reuse",))
+    folder, out, _ = finish(space, tmp_path / "results", "report_seeds=[0]", options=("--no-reuse",))
     assert "adopted" not in out
-    assert study_folder(tmp_path / "results")
+    note = "Plan changed after results were seen: seeds 1, 2 left out, when 4 of 4 confirmation trials were known."
+    assert note in (folder / "table.md").read_text(), "what was seen stays seen"
 
 
 @pytest.mark.slow

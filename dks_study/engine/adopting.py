@@ -7,7 +7,8 @@ import ray
 
 from dks_study.spec.study import StudySpec
 from dks_study.spec.trial import ResourceSpec
-from dks_study.study.adoption import Adoption, donors_in
+from dks_study.study.adoption import Adoption
+from dks_study.study.donors import donors_in, studies_in
 from dks_study.study.identity import environment
 from dks_study.study.storage import Files
 from dks_study.training.compute import own_device
@@ -16,11 +17,17 @@ from dks_study.training.compute import own_device
 def adoption_for(
     study: StudySpec, files: Files, studies: Iterable[Path], data: str, note: Callable[[str], None]
 ) -> Adoption:
-    """Return what takes trials for `study` from other `studies`; `data` is the fingerprint of its data."""
+    """Return what takes trials for `study` from other `studies`; `data` is the fingerprint of its data.
+
+    Those beside it are looked at in any case: their results have been seen.
+    """
+    studies = list(studies)
     donors = donors_in(studies, files.folder, note)
+    beside = [path for path in studies_in(files.folder.parent) if path not in studies]
+    seen = donors_in(beside, files.folder, lambda text: None)  # nothing is taken from them
     there = _environment_of_trials(study.trial.resources) if donors else {}
     kept = {"checkpoints": study.keep == "all", "predictions": study.keep_predictions != "none"}
-    return Adoption(study, files, donors, data, there, **kept)
+    return Adoption(study, files, donors, seen, data, there, **kept)
 
 
 def _environment_of_trials(resources: ResourceSpec) -> Mapping[str, str]:

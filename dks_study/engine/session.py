@@ -22,9 +22,9 @@ from dks_study.engine.tuning import Hands, PlannedSearch, tune_study
 from dks_study.spec.base import LostError, Problem
 from dks_study.spec.study import StudySpec
 from dks_study.study import provenance
-from dks_study.study.adoption import adopted_from, in_words
 from dks_study.study.began_with import CONTENTS, StudyData, data_of, keep_contents, look_at_data
 from dks_study.study.beside import announced
+from dks_study.study.donors import adopted_from, in_words
 from dks_study.study.failures import first_line, is_disk_full
 from dks_study.study.holder import LOCK, lock_text
 from dks_study.study.home import StorageError, home_of, shown

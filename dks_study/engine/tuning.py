@@ -224,7 +224,8 @@ class PlannedSearch(Searcher):  # type: ignore[misc]  # Ray has no types
         name = identity(trial, data, kept.origin or {}) if whole else None
         tries = self._hands.record.tries(cell.id)
         ended, origin = provenance.now(), kept.adopted_from
-        record = Record(cell, outcome, trial.content_hash(), ended, data, name, origin, tries, kept.plan)
+        plan = kept.plan if origin else self._hands.adoption.seen_under(cell, trial)
+        record = Record(cell, outcome, trial.content_hash(), ended, data, name, origin, tries, plan)
         del self._described[cell.id]
         self._hands.record.append(record)
         self._hands.files.save(self._hands.record.path.name)

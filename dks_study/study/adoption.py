@@ -11,27 +11,24 @@ after it a trial that is settled as any other whose line in the ledger is missin
 import json
 import os
 import shutil
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
-from dks_study.spec.base import Problem
 from dks_study.spec.study import StudySpec
 from dks_study.spec.trial import TrialSpec
 from dks_study.study.cell import Cell
+from dks_study.study.donors import Donor
 from dks_study.study.failures import is_disk_full
 from dks_study.study.identity import ORIGIN, Kept, Origin, identity, origin_in, origin_of, origin_text
 from dks_study.study.ledger import (
     EPOCHS,
     OUTCOME,
-    LedgerError,
     Outcome,
     Record,
     epochs_in,
     outcome_in,
     outcome_text,
-    read_ledger,
 )
 from dks_study.study.predictions import FILE as PREDICTIONS
 from dks_study.study.results import ResultsError, load_study_of
@@ -46,67 +43,8 @@ _LOG = "log.txt"  # no number comes from it
 Content = Mapping[str, bytes]  # what small files of a trial hold, by name
 
 
-class ReuseError(Problem, ValueError):
-    """There is nothing to take trials from; the message is one line."""
-
-
 class UnfitError(Exception):
     """A finished trial cannot be taken; the message says why in a few words."""
-
-
-@dataclass(frozen=True)
-class Donor:
-    """A finished trial of another study.
-
-    Attributes:
-        study: the folder of that study.
-        record: the line of its ledger.
-    """
-
-    study: Path
-    record: Record
-
-    @property
-    def folder(self) -> Path:
-        """Of the trial."""
-        return self.study / "trials" / self.record.cell.id
-
-    @property
-    def trained_by(self) -> str:
-        """The study that trained it, which may have been a third one."""
-        return self.record.adopted_from or self.study.name
-
-
-def studies_in(folder: Path) -> list[Path]:
-    """Return `folder` if it is that of a study, else the studies in it."""
-    return [folder] if (folder / "ledger.jsonl").is_file() else sorted(x.parent for x in folder.glob("*/ledger.jsonl"))
-
-
-def donors_in(studies: Iterable[Path], own: Path, note: Callable[[str], None]) -> list[Donor]:
-    """Return the trials of all `studies` but `own` that can be taken; `note` is told of ledgers that cannot be read."""
-    found = list[Donor]()
-    for study in dict.fromkeys(path.resolve() for path in studies):
-        try:
-            records = [] if study == own.resolve() else list(read_ledger(study / "ledger.jsonl"))
-        except (LedgerError, OSError) as error:
-            note(f"Note: no trial is adopted from {study}: {error}")
-            continue
-        found += [Donor(study, record) for record in records if record.identity]
-    return found
-
-
-def adopted_from(records: Iterable[Record]) -> Mapping[str, int]:
-    """Return how many trials were trained by each other study, the one with the most first."""
-    return dict(Counter(record.adopted_from for record in records if record.adopted_from).most_common())
-
-
-def in_words(records: Sequence[Record], planned: int) -> str:
-    """Return how many trials are adopted, and from where; "" if none is."""
-    names = adopted_from(records)
-    if not names:
-        return ""
-    where = ", ".join(names if len(names) == 1 else (f"{count} from {name}" for name, count in names.items()))
-    return f"{sum(names.values())} of {planned} trials adopted from {where}."
 
 
 class Adoption:
@@ -117,6 +55,7 @@ class Adoption:
         study: StudySpec,
         files: Files,
         donors: Iterable[Donor],
+        seen: Iterable[Donor],
         data: str,
         environment: Mapping[str, str],
         *,
@@ -129,6 +68,7 @@ class Adoption:
             study: that takes them.
             files: of that study.
             donors: what there is.
+            seen: what is known besides, and is not taken.
             data: fingerprint of the data of this study.
             environment: what a trial of this study would be trained with.
             checkpoints: whether this study wants a trial's checkpoints whatever its result.
@@ -136,11 +76,15 @@ class Adoption:
         """
         self._files, self.data, self._environment = files, data, environment
         self._checkpoints, self._predictions = checkpoints, predictions
-        self._question, self._plan = study.name, plan_of(study)
+        self._question, self._plan_here = study.name, plan_of(study)
         self._studies = dict[Path, StudySpec | None]()  # of donors of confirmations
         self.donors, self._donors = tuple(donors), dict[str, list[Donor]]()
         for donor in self.donors:
             self._donors.setdefault(donor.record.identity or "", []).append(donor)
+        self._seen = dict[str, list[Donor]]()  # confirmations by what they train, whatever code trained them
+        for donor in (*self.donors, *seen):
+            if donor.record.cell.phase == "confirm":
+                self._seen.setdefault(donor.record.trial_hash, []).append(donor)
         self.unfit: dict[str, tuple[str, Path]] = {}  # by id of the cell: why one like it was not taken, and which
 
     def __bool__(self) -> bool:
@@ -179,8 +123,22 @@ class Adoption:
             return outcome
         return None
 
+    def seen_under(self, cell: Cell, trial: TrialSpec) -> Plan | None:
+        """Return under which plan the result of a confirmation was seen that is trained again, if that is not this one.
+
+        Its numbers may be others by now (another code, another processor); whoever changed the plan had seen those.
+        """
+        donors = self._seen.get(trial.content_hash(), ()) if cell.phase == "confirm" else ()
+        plans = [plan for donor in donors if (plan := self._plan(donor))]
+        return None if self._plan_here in plans else next(iter(plans), None)
+
     def _other_plan(self, donor: Donor) -> Plan | None:
         """Return the plan under which a confirmation of the same question was first seen, if that is not this one."""
+        plan = self._plan(donor)
+        return None if plan == self._plan_here else plan
+
+    def _plan(self, donor: Donor) -> Plan | None:
+        """Return the plan under which a confirmation was first seen; None if it is of another question."""
         if donor.study not in self._studies:
             try:
                 self._studies[donor.study] = load_study_of(donor.study)
@@ -189,8 +147,7 @@ class Adoption:
         theirs = self._studies[donor.study]
         if theirs is None or theirs.name != self._question:
             return None
-        plan = donor.record.plan or plan_of(theirs)
-        return None if plan == self._plan else plan
+        return donor.record.plan or plan_of(theirs)
 
     def _copied(self, donor: Donor, content: Content) -> Path:
         """Return a folder with `content` and a donor's checkpoints, in the scratch folder."""

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from dks_study.spec.trial import TrialSpec
-from dks_study.study.adoption import Adoption, Donor
+from dks_study.study.adoption import Adoption
 from dks_study.study.cell import Cell
+from dks_study.study.donors import Donor
 from dks_study.study.identity import read_origin
 from dks_study.study.provenance import flat
 

@@ -17,9 +17,10 @@ from pathlib import Path
 
 from dks_study.spec.files import changed_study
 from dks_study.spec.study import StudySpec
-from dks_study.study.adoption import UnfitError, adopted_from, checked, content_of, link
+from dks_study.study.adoption import UnfitError, checked, content_of, link
 from dks_study.study.began_with import CONTENTS
 from dks_study.study.cell import Cell
+from dks_study.study.donors import adopted_from
 from dks_study.study.failures import is_disk_full
 from dks_study.study.holder import LOCK, lock_text
 from dks_study.study.identity import ORIGIN, Kept, read_origin, write_origin

@@ -2,10 +2,15 @@
 
 from pathlib import Path
 
-from dks_study.study.adoption import ReuseError, studies_in
+from dks_study.spec.base import Problem
+from dks_study.study.donors import studies_in
 from dks_study.study.failures import first_line
 from dks_study.study.home import shown
 from dks_study.study.pulling import pulled
+
+
+class ReuseError(Problem, ValueError):
+    """There is nothing to take trials from; the message is one line."""
 
 
 def reused(results: Path, reuse: bool | str | Path) -> tuple[Path, ...]:

@@ -6,8 +6,9 @@ import torch
 from studies import small_study
 
 from dks_study.spec.study import arm_trial
-from dks_study.study.adoption import Adoption, donors_in
+from dks_study.study.adoption import Adoption
 from dks_study.study.cell import Cell
+from dks_study.study.donors import donors_in
 from dks_study.study.identity import environment, identity, read_origin
 from dks_study.study.ledger import Ledger, Record, read_outcome
 from dks_study.study.trial import run_trial
@@ -33,4 +34,4 @@ def train_donor(folder):
 def adoption(files, *studies, data=DATA, there=None, checkpoints=False, predictions=True, notes=None):
     donors = donors_in(studies, files.folder, (notes if notes is not None else []).append)
     kept = {"checkpoints": checkpoints, "predictions": predictions}
-    return Adoption(STUDY, files, donors, data, there or environment(CPU), **kept)
+    return Adoption(STUDY, files, donors, (), data, there or environment(CPU), **kept)

@@ -7,13 +7,15 @@ from dataclasses import asdict, replace
 
 import pytest
 import torch
-from donors import CELL, CPU, TRIAL, adoption
+from donors import CELL, CPU, STUDY, TRIAL, adoption
 
-from dks_study.study.adoption import donors_in, studies_in
+from dks_study.study.adoption import Adoption
+from dks_study.study.donors import donors_in, studies_in
 from dks_study.study.home import Home
 from dks_study.study.identity import environment, read_origin
 from dks_study.study.ledger import LOST, Ledger, read_epochs, read_outcome
 from dks_study.study.likeness import why_not
+from dks_study.study.provenance import write_provenance
 from dks_study.study.stopping import Watch
 from dks_study.study.storage import Files
 from dks_study.training.checkpoint import load_state
@@ -70,6 +72,27 @@ def other(**update):
 def test_another_description_is_not_taken(donor, files, trial):
     assert not adoption(files, donor).take(CELL, trial, None)
     assert not files.trial(CELL.id).exists()
+
+
+def seen_under(donor, files, cell=CELL, trial=TRIAL, **changes):
+    """Return under which plan a trial was seen where `donor` is of STUDY with `changes`, and nothing is taken."""
+    write_provenance(donor, STUDY.model_copy(update=changes), [], None)
+    seen = donors_in([donor], files.folder, print)
+    taking = Adoption(STUDY, files, (), seen, "other data", {}, checkpoints=False, predictions=False)
+    assert taking.take(cell, trial, None) is None
+    return taking.seen_under(cell, trial)
+
+
+def test_what_was_seen_under_another_plan_stays_seen_though_it_is_trained_anew(donor, files):
+    assert seen_under(donor, files) is None
+    assert seen_under(donor, files, report_seeds=(1, 2, 3)).seeds == (1, 2, 3)
+    for trained in ({"trial": other(seed=2)}, {"cell": replace(CELL, phase="search")}, {"name": "another_question"}):
+        assert seen_under(donor, files, report_seeds=(1, 2, 3), **trained) is None
+    again = shutil.copytree(donor, donor.parent / "small-again")
+    write_provenance(again, STUDY, [], None)
+    both = donors_in([donor, again], files.folder, print)
+    taking = Adoption(STUDY, files, (), both, "other data", {}, checkpoints=False, predictions=False)
+    assert taking.seen_under(CELL, TRIAL) is None, "it was seen under this plan, too"
 
 
 def test_other_data_code_or_machine_is_not_taken(donor, files):

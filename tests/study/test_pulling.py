@@ -2,7 +2,7 @@
 
 from donors import CELL, TRIAL, adoption
 
-from dks_study.study.adoption import studies_in
+from dks_study.study.donors import studies_in
 from dks_study.study.identity import read_origin
 from dks_study.study.pulling import pulled
 
