@@ -12,7 +12,7 @@ from dks_study.analysis.kept import SHIPPED
 from dks_study.analysis.plots.tuning import expected_effects
 from dks_study.analysis.plots.where import draw_where
 from dks_study.analysis.statistics.paired import mean_interval
-from dks_study.analysis.tables.comparisons import comparisons
+from dks_study.analysis.tables.comparisons import comparisons, errors_by_seed
 from dks_study.analysis.tables.where import effects, where_grid
 from dks_study.spec.files import load_study
 from dks_study.spec.study import arm_run
@@ -42,6 +42,7 @@ def test_lines_are_those_of_the_table_in_the_order_that_is_asked_for(made, panel
             assert line[key] == known.loc[arm, key]
         assert line["of"] == "procedure"
         assert line["arm"] - line["base"] == pytest.approx(line["mean"])
+        assert line["arm"] == errors_by_seed(made)[arm].mean(), "the same last bit, so the same last digit"
     assert list(panels["trials"]["of"]) == ["settings", "drawn settings", "drawn settings", "procedure"]
 
 

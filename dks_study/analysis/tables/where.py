@@ -35,8 +35,10 @@ def effects(results: Results, labels: Mapping[str, str]) -> pd.DataFrame:
         if not len(found):
             raise ResultsError(f"{results.study.name}: holds no comparison of {row}")
         line = found.iloc[0]
-        both = errors[[line["base"], row]].dropna().mean()
-        known = {"label": label, "n": line["n"], "base": both[line["base"]], "arm": both[row], "of": line["estimand"]}
+        both = errors[[line["base"], row]].dropna()
+        # A frame's means may differ in their last bits from those of its columns, which other tables show.
+        means = {"base": both[line["base"]].mean(), "arm": both[row].mean()}
+        known = {"label": label, "n": line["n"], **means, "of": line["estimand"]}
         lines.append(known | {key: line[key] for key in ("mean", "low", "high", "p_holm")})
     return pd.DataFrame(lines)
 
