@@ -21,9 +21,9 @@ def adoption_for(
 
     Those beside it are looked at in any case: their results have been seen.
     """
-    studies = list(studies)
-    donors = donors_in(studies, files.folder, note)
-    beside = [path for path in studies_in(files.folder.parent) if path not in studies]
+    asked = [path.resolve() for path in studies]
+    donors = donors_in(asked, files.folder, note)
+    beside = [path for path in studies_in(files.folder.resolve().parent) if path not in asked]
     seen = donors_in(beside, files.folder, lambda text: None)  # nothing is taken from them
     there = _environment_of_trials(study.trial.resources) if donors else {}
     kept = {"checkpoints": study.keep == "all", "predictions": study.keep_predictions != "none"}
