@@ -54,6 +54,7 @@ def test_what_should_ship_ships():
             "desktop",
             "colour",
             "colour_fast",
+            "colour_paper",
             "cifar100_wrn28_10",
             "cifar100_resnet32",
             "cifar100_resnet110",
