@@ -6,6 +6,7 @@ What Ray needs of the machine and does not get is told in one line that names wh
 import gc
 import logging
 import os
+import platform
 import secrets
 import socket
 import tempfile
@@ -73,27 +74,28 @@ def join(address: str | None, note: Callable[[str], None], undo: ExitStack) -> N
 
 
 def _start_here() -> str:
-    port, folder = _free_port(), get_default_system_temp_dir()
+    folder = get_default_system_temp_dir()
     if not _room(folder):  # Ray's dashboard would say so after a minute
         raise StudyError(f"Ray cannot start here: {_named()}: {_NO_ROOM.format(folder)}")
-    os.environ[ASKED] = f"http://127.0.0.1:{port}"  # before Ray starts, whose processes inherit it
-    try:
-        ray.init(
-            address="local",
-            include_dashboard=True,
-            dashboard_host="127.0.0.1",
-            dashboard_port=port,
-            logging_level="CRITICAL",  # what stops it is told by us
-            log_to_driver=False,
-        )
-    except Exception as error:  # whatever its parts raise
-        raise StudyError(f"Ray cannot start here: {_at_fault(error)}") from None
+    with _held_port() as port:
+        os.environ[ASKED] = f"http://127.0.0.1:{port}"  # before Ray starts, whose processes inherit it
+        try:
+            ray.init(
+                address="local",
+                include_dashboard=True,
+                dashboard_host="127.0.0.1",
+                dashboard_port=port,
+                logging_level="CRITICAL",  # what stops it is told by us
+                log_to_driver=False,
+            )
+        except Exception as error:  # whatever its parts raise
+            raise StudyError(f"Ray cannot start here: {_at_fault(error, port)}") from None
     logging.getLogger("ray").setLevel(logging.ERROR)
     return os.environ[ASKED]
 
 
-def _at_fault(error: Exception) -> str:
-    """Return what kept Ray from starting, and what helps."""
+def _at_fault(error: Exception, port: int) -> str:
+    """Return what kept Ray, whose dashboard was to have `port`, from starting, and what helps."""
     folder = get_default_system_temp_dir()
     named = _named()
     if isinstance(error, ray.exceptions.AuthenticationError):
@@ -105,6 +107,8 @@ def _at_fault(error: Exception) -> str:
         return f"{named}: {_NO_ROOM.format(folder)}"
     if isinstance(error, OSError) and str(error.filename or "").startswith(folder):
         return f"{named}: {error.filename}: {error.strerror}; set RAY_TMPDIR to a folder that can be written"
+    if "already occupied" in str(error) or "address already in use" in str(error):
+        return f"another program took port {port}, which was free for its dashboard; run the command again"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{lines[-1] if lines else type(error).__name__}; its logs are in {folder}/ray/session_latest/logs"
 
@@ -222,7 +226,19 @@ def is_lost() -> bool:
     return False
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+@contextmanager
+def _held_port() -> Iterator[int]:
+    """Give out a free port of this machine that nobody but Ray's dashboard gets while the context lasts.
+
+    The dashboard binds it seconds after Ray begins, and Ray's own processes take free ports meanwhile, as do others. A
+    socket that is bound with SO_REUSEADDR and does not listen keeps the port from all who ask for any free one and from
+    those who bind it without that option; the dashboard has it, so it can bind and listen. So Linux; other systems let
+    one socket alone be bound, and there the port is only free.
+    """
+    with socket.socket() as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", 0))
+        port = int(held.getsockname()[1])
+        if platform.system() != "Linux":
+            held.close()
+        yield port

@@ -2,6 +2,7 @@
 
 import http.server
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -142,6 +143,30 @@ def small_disk(*options):
     if not shutil.which("unshare") or subprocess.run(["unshare", "-m", "true"], check=False).returncode:
         pytest.skip("mounts cannot be made here")
     return ["unshare", "-m", "sh", "-c", f'mount -t tmpfs -o {",".join(options)} none disk && exec "$@"', "sh"]
+
+
+def test_the_port_of_the_dashboard_is_kept_for_it():
+    with joining._held_port() as port:
+        with socket.socket() as another, pytest.raises(OSError, match="already in use"):
+            another.bind(("127.0.0.1", port))
+        with socket.create_server(("127.0.0.1", port)), socket.create_connection(("127.0.0.1", port)):
+            pass  # as Ray's dashboard does: with SO_REUSEADDR
+
+
+TAKERS = {
+    "late": ["not to be had", "True"],
+    "early": [
+        "Ray cannot start here: another program took port {}, which was free for its dashboard; run the command again"
+    ],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("when", TAKERS)
+def test_a_port_that_is_taken_while_ray_starts(when):
+    words = [sys.executable, str(ROOT / "tests" / "helpers" / "port_taker.py"), when]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300, check=True)
+    assert re.sub(r"port \d+", "port {}", done.stdout).splitlines() == TAKERS[when], done.stderr
 
 
 LONG = "a" * 90
