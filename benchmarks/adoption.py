@@ -19,7 +19,8 @@ import torch
 from measuring.alternating import machine
 from measuring.instant import instant_metrics, instant_study
 
-from dks_study.engine.tuning import Hands, PlannedSearch
+from dks_study.engine.hands import Hands
+from dks_study.engine.tuning import PlannedSearch
 from dks_study.spec.study import StudySpec, arm_trial
 from dks_study.spec.trial import TrialSpec
 from dks_study.study import provenance

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
@@ -96,17 +97,23 @@ def _joules(path: Path) -> float:
 
 @contextmanager
 def _gpus() -> Iterator[list[Meter]]:
-    try:
-        import pynvml
-
-        pynvml.nvmlInit()
-    except Exception:  # not installed, or there is no driver
+    if (nvml := _opened()) is None:
         yield []
         return
     try:
-        yield [_gpu(pynvml, index) for index in range(pynvml.nvmlDeviceGetCount())]
+        yield [_gpu(nvml, index) for index in range(nvml.nvmlDeviceGetCount())]
     finally:
-        pynvml.nvmlShutdown()
+        nvml.nvmlShutdown()
+
+
+def _opened() -> ModuleType | None:
+    """Return NVIDIA's library, begun; a study that runs while its error is handled tells it with each of its own."""
+    try:
+        nvml = import_module("pynvml")
+        nvml.nvmlInit()
+    except Exception:  # not installed, or there is no driver
+        return None
+    return nvml
 
 
 def _gpu(nvml: ModuleType, index: int) -> Meter:

@@ -15,10 +15,11 @@ from dks_study.engine.adopting import adoption_for
 from dks_study.engine.closing import Closing, missing
 from dks_study.engine.cluster import Slots, check_nodes, grows, present
 from dks_study.engine.energy import measured
+from dks_study.engine.hands import Hands
 from dks_study.engine.interrupts import AGAIN, ending_on_interrupt
 from dks_study.engine.joining import ending_ray, is_lost, join
 from dks_study.engine.sharing import SharedData
-from dks_study.engine.tuning import Hands, PlannedSearch, tune_study
+from dks_study.engine.tuning import PlannedSearch, tune_study
 from dks_study.spec.base import LostError, Problem
 from dks_study.spec.study import StudySpec
 from dks_study.study import provenance

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,61 +12,27 @@ from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
 from dks_study.engine.cell import NO_MORE, NO_ROOM, run_cell
-from dks_study.engine.closing import Closing
-from dks_study.engine.cluster import Slots
 from dks_study.engine.forgetting import SilentProgress, forget_ended
+from dks_study.engine.hands import Hands
 from dks_study.engine.interrupts import AGAIN
 from dks_study.engine.joining import is_lost
+from dks_study.engine.low_memory import tell_kills_as_deaths
 from dks_study.engine.process import NAME, lasting_trials
 from dks_study.engine.sharing import SharedData
 from dks_study.spec.base import LostError
 from dks_study.spec.study import StudySpec
 from dks_study.spec.trial import TrialSpec
 from dks_study.study import provenance
-from dks_study.study.adoption import Adoption
 from dks_study.study.cell import Cell
 from dks_study.study.failures import is_out_of_memory
 from dks_study.study.identity import identity, read_origin
-from dks_study.study.keeping import Checkpoints
-from dks_study.study.ledger import ERROR, Ledger, Outcome, Record, Status, read_outcome
+from dks_study.study.ledger import ERROR, Outcome, Record, Status, read_outcome
 from dks_study.study.planner import Planner, Step, trial_of
 from dks_study.study.sealing import plan_of
 from dks_study.study.search import SearchError, optuna_suggest
-from dks_study.study.storage import Files
 from dks_study.study.trial import in_parts, most_parts, read_error, read_parts, train_in_parts
 from dks_study.training.arm_checks import StudyError
 from dks_study.watch.estimate import own_seconds
-from dks_study.watch.mirror import Mirror
-from dks_study.watch.progress import Display
-
-
-@dataclass(frozen=True)
-class Hands:
-    """What a session holds in its hands, besides the planner.
-
-    Attributes:
-        files: those of the study.
-        record: the ledger.
-        slots: how many trials run at a time.
-        checkpoints: what is kept of them, and whether there is room for more.
-        mirror: Optuna's view of the search.
-        display: what people see.
-        code: hash of the code that every process must run.
-        data: what trials are trained on.
-        adoption: takes finished trials from other studies.
-        closing: knows when the session is to end; None: when all is done.
-    """
-
-    files: Files
-    record: Ledger
-    slots: Slots
-    checkpoints: Checkpoints
-    mirror: Mirror
-    display: Display
-    code: str
-    data: SharedData
-    adoption: Adoption
-    closing: Closing | None = None
 
 
 class PlannedSearch(Searcher):  # type: ignore[misc]  # Ray has no types
@@ -253,7 +219,12 @@ class _Listener(FIFOScheduler):  # type: ignore[misc]  # Ray has no types
 
     def __init__(self, searcher: PlannedSearch) -> None:
         super().__init__()
-        self._searcher = searcher
+        self._searcher, self._told = searcher, False
+
+    def on_trial_add(self, controller: object, trial: Trial) -> None:
+        if not self._told:
+            tell_kills_as_deaths(controller)
+            self._told = True
 
     def choose_trial_to_run(self, controller: object) -> None:
         """Choose none: Tune starts them in their order by itself.

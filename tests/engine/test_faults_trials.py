@@ -2,7 +2,9 @@
 
 import os
 import signal
+import time
 
+import psutil
 import pytest
 import torch
 from faulty import PROFILE, STEPS_PER_EPOCH, group_of, trap, trapped_process, trapped_study
@@ -43,12 +45,33 @@ def test_a_killed_process_costs_nothing_but_the_epoch_it_trained(tmp_path, calm,
     pid = trapped_process(trapped, process, at["rank"])
     os.kill(pid, signal.SIGKILL)
     out, err = process.communicate(timeout=PATIENCE_S)
-    assert (process.returncode, err) == (0, ""), out
+    assert (process.returncode, err) == (0, ""), out + err
     folder = study_folder(tmp_path / "results")
     assert same_tables(folder, calm(workers))
     assert set(statuses(folder).values()) == {"complete"}
     went_on = [log for log in folder.glob("trials/trapped-*/log.txt") if "start after epoch 2 " in log.read_text()]
     assert len(went_on) == 1, "it went on from its checkpoint"
+
+
+@pytest.mark.slow
+def test_a_process_that_ray_kills_as_memory_is_low_costs_nothing_but_the_epoch_either(tmp_path, calm, monkeypatch):
+    memory = psutil.virtual_memory()
+    if memory.available < 10 * 2**30:
+        pytest.skip("10 GiB of memory must be free")
+    # So far above what is used that what else runs here does not reach it.
+    monkeypatch.setenv("RAY_memory_usage_threshold", str((memory.total - memory.available + 6 * 2**30) / memory.total))
+    space, trapped = trapped_study(tmp_path, "wait", at=THIRD_EPOCH)
+    process = start(space, tmp_path / "results", "max_failures=9")  # others may be killed as well
+    pid, hoard = trapped_process(trapped, process), []
+    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+        hoard.append(b"1" * 2**27)
+        assert len(hoard) < 8 * 9, "Ray kills nothing"
+        time.sleep(0.2)
+    hoard.clear()
+    out, err = process.communicate(timeout=PATIENCE_S)
+    assert (process.returncode, err) == (0, ""), out + err
+    assert same_tables(study_folder(tmp_path / "results"), calm(0))
+    assert set(statuses(study_folder(tmp_path / "results")).values()) == {"complete"}
 
 
 @pytest.mark.slow

@@ -6,7 +6,8 @@ from ray import cloudpickle
 from rich.console import Console
 from studies import small_study
 
-from dks_study.engine.tuning import Hands, PlannedSearch, _Listener
+from dks_study.engine.hands import Hands
+from dks_study.engine.tuning import PlannedSearch, _Listener
 from dks_study.study.planner import Planner
 from dks_study.study.search import optuna_suggest
 from dks_study.watch.display import LiveDisplay, make_display
