@@ -2,6 +2,8 @@
 
 import logging
 import re
+from itertools import combinations
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +11,15 @@ import pandas as pd
 import pytest
 from made_up import ERRORS, made_up
 from matplotlib import font_manager
+from matplotlib.legend import Legend
 
 from dks_study.analysis.collect import collect
-from dks_study.analysis.plots import curves, effects, importance, searches, style
+from dks_study.analysis.plots import curves, effects, importance, searches, style, tuning
 from dks_study.spec.looks import looks
 from dks_study.spec.study import StudySpec
-from dks_study.study.results import Results
+from dks_study.study.results import Results, load_results
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -149,6 +154,46 @@ def test_every_figure_is_drawn_the_same_twice_with_an_arms_own_colour(results, d
 def test_importances_are_drawn_for_every_arm():
     frame = importance.importances(two_axes(12))
     assert [axes.get_title() for axes in importance.draw_importances(frame).axes] == list(ERRORS)
+
+
+@pytest.mark.parametrize("count", [2, 30])
+def test_a_legend_below_fits_the_figure_and_leaves_the_panel_its_height(count):
+    with style.styled():
+        figure, (axes,) = style.blank(style.SINGLE_COLUMN_IN, 2.0)
+        style.legend_below(figure, {f"an_arm_of_a_long_name_{at}": axes.plot([0, 1])[0] for at in range(count)})
+        figure.draw_without_rendering()
+    assert cut_off(figure) == []
+    assert 1.2 < axes.get_position().height * figure.get_size_inches()[1] < 1.8
+
+
+def cut_off(figure):
+    """Return the words of a figure, but for those at ticks, that do not lie in it."""
+    panels = [axes for axes in figure.axes if axes.get_visible()]
+    words = [text for axes in panels for text in (axes.title, axes.xaxis.label, axes.yaxis.label)]
+    words += [text for legend in figure.findobj(Legend) for text in legend.get_texts()]
+    boxes = [(text.get_text(), text.get_window_extent()) for text in words if text.get_text()]
+    width, height = figure.bbox.size
+    return [text for text, box in boxes if min(box.x0, box.y0, width - box.x1, height - box.y1) < -1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("question", ["against_the_family", "controls"])
+def test_with_many_arms_nothing_is_cut_off_and_no_names_overlap(question):
+    kept_one = load_results(ROOT / "analysis" / "results" / question)
+    for draw in (
+        *(curves.draw_learning_curves, curves.draw_classifier_errors, curves.draw_kl_over_training),
+        *(tuning.draw_nuisance_errors, tuning.draw_budget_curves, searches.draw_search_history),
+        *(searches.draw_parallel_coordinates, effects.draw_forest, effects.draw_trade_off),
+        lambda results: importance.draw_importances(importance.importances(results)),
+    ):
+        figure = draw(kept_one)
+        with style.styled():
+            figure.draw_without_rendering()
+        assert cut_off(figure) == []
+        for of in ("title", "yaxis.label"):
+            texts = [attrgetter(of)(axes) for axes in figure.axes if axes.get_visible()]
+            boxes = [text.get_window_extent() for text in texts if text.get_text()]
+            assert not any(one.overlaps(other) for one, other in combinations(boxes, 2)), (draw, of)
 
 
 def test_a_figure_is_saved_as_png_and_pdf(results, tmp_path):

@@ -3,10 +3,23 @@
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
-from dks_study.analysis.plots.style import DOUBLE_COLUMN_IN, PLAIN, SINGLE_COLUMN_IN, SPARSE, blank, row_looks, styled
+from dks_study.analysis.plots.style import (
+    DOUBLE_COLUMN_IN,
+    PLAIN,
+    SINGLE_COLUMN_IN,
+    SPARSE,
+    blank,
+    legend_below,
+    legend_beside,
+    row_looks,
+    styled,
+)
 from dks_study.analysis.rows import TUNED, WRITTEN, choice_of, confirmed_epochs, full_confirmations, names, table_rows
 from dks_study.spec.backbone import is_stage, tap_position
 from dks_study.spec.pairing import MAIN, TEACHER, network_of
@@ -42,7 +55,12 @@ def draw_learning_curves(results: Results) -> Figure:
             axes.fill_between(mine["epoch"], mine["low"], mine["high"], color=look.colour, alpha=0.15, linewidth=0)
             axes.plot(fitted["epoch"], fitted["mean"], ":", color=look.colour, linewidth=0.9)
         axes.set(xlabel="epoch", ylabel="error of main (%)", ylim=(0, None))
-        axes.legend(loc="upper right", title="validation (dotted: training)", title_fontsize=7, ncols=2)
+        title = "validation (dotted: training)"
+        handles, labels = axes.get_legend_handles_labels()
+        if len(labels) <= 8:
+            axes.legend(loc="upper right", title=title, title_fontsize=7, ncols=2)
+        else:  # it would lie on the curves
+            legend_below(figure, dict(zip(labels, handles, strict=True)), title)
     return figure
 
 
@@ -82,7 +100,7 @@ def draw_classifier_errors(results: Results) -> Figure:
             axes.errorbar(x, mine["mean"], bars, fmt=look.marker, color=look.colour, label=arm, ms=4, elinewidth=1)
         axes.set_xticks(range(len(classifiers)), map(_two_lines, classifiers))
         axes.set(ylabel="test error (%), ± 1 std", ylim=(0, None), xlim=(-0.5, len(classifiers) - 0.5))
-        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+        legend_beside(figure, axes)
     return figure
 
 
@@ -107,31 +125,45 @@ def draw_kl_over_training(results: Results) -> Figure:
     classifiers = _in_order(list(pd.unique(frame["teacher"])))
     size, width = len(classifiers), min(DOUBLE_COLUMN_IN, 1.2 + 1.9 * len(classifiers))
     with styled():
-        figure, panels = blank(width, 0.8 * width, size, size, shared=True)
+        figure, panels = blank(width, 0.8 * width, size, size)
         for at, axes in enumerate(panels):
             teacher, student = classifiers[at // size], classifiers[at % size]
             pair = frame[(frame["teacher"] == teacher) & (frame["student"] == student)]
             for arm, look in row_looks(results).items():
-                mine = pair[pair["arm"] == arm]
-                axes.plot(mine["epoch"], mine["kl"], look.line, color=look.colour, linewidth=1, label=arm)
-            axes.set_yscale("log")
-            axes.yaxis.set_major_formatter(PLAIN)
-            axes.yaxis.set_minor_formatter(SPARSE)
+                if len(mine := pair[pair["arm"] == arm]):
+                    axes.plot(mine["epoch"], mine["kl"], look.line, color=look.colour, linewidth=1, label=arm)
+            _one_scale(axes, frame)
+            axes.label_outer()
             if at < size:
-                axes.set_title(_two_lines(student))
+                axes.set_title(_two_lines(student), fontsize=7)
             if at >= size * (size - 1):
                 axes.set_xlabel("epoch")
             if at % size == 0:
-                axes.set_ylabel(_two_lines(teacher))
+                axes.set_ylabel(_two_lines(teacher), fontsize=7, rotation=0, ha="right", va="center")
             if teacher == student:
                 axes.set_facecolor("#F4F4F4")
                 axes.grid(visible=False)
         figure.suptitle("student", fontsize=8)
         figure.supylabel("teacher; KL (nats)", fontsize=8)
-        handles, labels = panels[0].get_legend_handles_labels()
-        shown = [at for at, arm in enumerate(labels) if arm in set(frame["arm"])]
-        figure.legend([handles[at] for at in shown], [labels[at] for at in shown], loc="outside lower center", ncols=6)
+        lines = {line.get_label(): line for axes in panels for line in axes.lines}
+        legend_below(figure, {arm: lines[arm] for arm in row_looks(results) if arm in lines})
     return figure
+
+
+def _one_scale(axes: Axes, frame: pd.DataFrame) -> None:
+    """Give the panel the scale of all: axes that share theirs ask all others at every step, too slow for a hundred."""
+    positive = frame.loc[frame["kl"] > 0, "kl"]
+    axes.set_yscale("log")
+    axes.set(xlim=_with_margin(frame["epoch"]), ylim=np.exp(_with_margin(np.log(positive))) if len(positive) else None)
+    axes.xaxis.set_major_locator(MaxNLocator(3, integer=True))
+    axes.yaxis.set_major_formatter(PLAIN)
+    axes.yaxis.set_minor_formatter(SPARSE)
+
+
+def _with_margin(values: pd.Series) -> tuple[float, float]:
+    low, high = float(values.min()), float(values.max())
+    margin = 0.05 * ((high - low) or 1.0)
+    return low - margin, high + margin
 
 
 def _two_lines(classifier: str) -> str:

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
-from dks_study.analysis.plots.style import FAINT, SINGLE_COLUMN_IN, blank, row_looks, styled
+from dks_study.analysis.plots.style import FAINT, SINGLE_COLUMN_IN, blank, legend_beside, row_looks, styled
 from dks_study.analysis.rows import TUNED, table_rows
 from dks_study.analysis.tables.ablation import MixError, ablation_cells
 from dks_study.analysis.tables.comparisons import comparisons, errors_by_seed
@@ -115,7 +115,7 @@ def draw_trade_off(results: Results, cost: str = "macs_train", label: str = "MAC
             axes.errorbar(row["cost"], row["mean"], spread, fmt=look.marker, color=look.colour, label=row["arm"], ms=5)
         axes.set(xlabel=label, ylabel="test error (%), ± 1 std", xlim=(0, 1.1 * frame["cost"].max()), ylim=(0, None))
         axes.xaxis.set_major_formatter(EngFormatter())
-        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+        legend_beside(figure, axes)
     return figure
 
 

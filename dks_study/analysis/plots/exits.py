@@ -3,7 +3,7 @@
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
-from dks_study.analysis.plots.style import SINGLE_COLUMN_IN, blank, row_looks, styled
+from dks_study.analysis.plots.style import SINGLE_COLUMN_IN, blank, legend_beside, row_looks, styled
 from dks_study.analysis.tables.exits import BUDGET, EXIT, exit_table
 from dks_study.study.results import Results
 
@@ -23,5 +23,5 @@ def draw_exits(results: Results) -> Figure:
             axes.plot(budgets["macs"], budgets["mean"], look.line, color=look.colour)
         axes.set(xlabel="MACs per image", ylabel="test error (%), ± 1 std", ylim=(0, None), xlim=(0, None))
         axes.xaxis.set_major_formatter(EngFormatter())
-        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+        legend_beside(figure, axes)
     return figure

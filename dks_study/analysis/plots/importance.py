@@ -1,5 +1,6 @@
 """Which searched axis mattered, by three evaluators that mean different things: trust what they agree on."""
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -8,7 +9,7 @@ from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
 from dks_study.analysis.plots.searches import parallel_coordinates
-from dks_study.analysis.plots.style import DOUBLE_COLUMN_IN, blank, styled
+from dks_study.analysis.plots.style import DOUBLE_COLUMN_IN, blank, legend_below, styled
 from dks_study.study.results import Results
 
 FEWEST_TRIALS = 10  # of an arm; below, an importance would be noise with a bar around it
@@ -50,8 +51,12 @@ def draw_importances(frame: pd.DataFrame) -> Figure:
     """Draw `importances`, a panel per arm: axes as rows, a bar for each evaluator."""
     arms, keys = list(pd.unique(frame["arm"])), list(pd.unique(frame["axis"]))
     with styled():
-        figure, panels = blank(DOUBLE_COLUMN_IN, 0.9 + 0.36 * len(keys), 1, len(arms), shared=True)
-        for axes, arm in zip(panels, arms, strict=True):
+        columns = min(5, len(arms))
+        rows = math.ceil(len(arms) / columns)
+        figure, panels = blank(DOUBLE_COLUMN_IN, 0.5 + rows * (0.4 + 0.36 * len(keys)), rows, columns, shared=True)
+        for axes in panels[len(arms) :]:
+            axes.set_visible(False)
+        for axes, arm in zip(panels, arms, strict=False):
             for at, (name, colour) in enumerate(zip(MEANING, GREYS, strict=True)):
                 mine = frame[(frame["arm"] == arm) & (frame["evaluator"] == name)]
                 y = mine["axis"].map(keys.index) + 0.26 * (at - 1)
@@ -61,7 +66,7 @@ def draw_importances(frame: pd.DataFrame) -> Figure:
         panels[0].set_yticks(range(len(keys)), keys)
         panels[0].set_ylim(len(keys) - 0.5, -0.5)
         handles, labels = panels[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=3)
+        legend_below(figure, dict(zip(labels, handles, strict=True)))
     return figure
 
 

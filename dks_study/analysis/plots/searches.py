@@ -10,7 +10,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
-from dks_study.analysis.plots.style import DOUBLE_COLUMN_IN, SINGLE_COLUMN_IN, blank, styled
+from dks_study.analysis.plots.style import DOUBLE_COLUMN_IN, SINGLE_COLUMN_IN, blank, legend_beside, styled
 from dks_study.analysis.rows import repeat_of
 from dks_study.analysis.tables.pareto import pareto_table
 from dks_study.analysis.tables.settings import was_widened
@@ -55,7 +55,7 @@ def draw_search_history(results: Results) -> Figure:
                 axes.step(search["index"], search["best"], look.line, where="post", color=look.colour, label=named)
         axes.set(xlabel="search trial", ylabel=f"{_objective_name(results)}\nline: best so far")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+        legend_beside(figure, axes)
     return figure
 
 
@@ -75,7 +75,7 @@ def draw_search_front(results: Results) -> Figure:
             axes.step(front[cost], errors, look.line, where="post", color=look.colour, label=arm)
         axes.set(xlabel=cost, ylabel=f"{_objective_name(results)}\nline: Pareto front")
         axes.xaxis.set_major_formatter(EngFormatter())
-        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+        legend_beside(figure, axes)
     return figure
 
 
@@ -120,7 +120,7 @@ def draw_parallel_coordinates(results: Results) -> Figure:
         axes.set_xticks(x, [*map(_in_lines, keys), _objective_name(results)])
         axes.set(yticks=[], ylim=(-0.12, 1.12), xlim=(-0.2, len(columns) - 0.6))
         axes.spines["left"].set_visible(False)
-        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+        legend_beside(figure, axes)
     return figure
 
 

@@ -10,7 +10,16 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from dks_study.analysis.plots.style import DOUBLE_COLUMN_IN, PLAIN, SINGLE_COLUMN_IN, SPARSE, blank, styled
+from dks_study.analysis.plots.style import (
+    DOUBLE_COLUMN_IN,
+    PLAIN,
+    SINGLE_COLUMN_IN,
+    SPARSE,
+    blank,
+    legend_below,
+    legend_beside,
+    styled,
+)
 from dks_study.analysis.rows import repeat_of
 from dks_study.analysis.statistics.budget import best_of, budget_curve
 from dks_study.analysis.statistics.paired import mean_interval
@@ -69,9 +78,8 @@ def _draw_maps(results: Results, frame: pd.DataFrame, axes: dict[str, AxisSpec])
             mine = frame[frame["arm"] == arm].sort_values("error", ascending=False)  # the lowest on top
             points = panel.scatter(mine[across], mine[up], c=mine["error"], norm=norm, cmap="viridis_r", s=34)
             picked = mine[mine["chosen"] > 0]
-            panel.scatter(
-                picked[across], picked[up], s=60 + 40 * picked["chosen"], facecolors="none", edgecolors="#D55E00"
-            )
+            size = 60 + 40 * picked["chosen"]  # of rings, some of which lie at the edge
+            panel.scatter(picked[across], picked[up], size, facecolors="none", edgecolors="#D55E00", clip_on=False)
             panel.set_title(arm)
             _scales(panel, axes[across], axes[up])
             panel.set_xlabel(across if at + columns >= len(arms) else "")
@@ -93,7 +101,8 @@ def _draw_profiles(results: Results, frame: pd.DataFrame, axes: dict[str, AxisSp
                 panel.scatter(picked[key], picked["error"], s=70, facecolors="none", edgecolors=look.colour)
             _scales(panel, axis)
             panel.set(xlabel=key, ylabel="validation error (%)" if panel is panels[0] else "", ylim=(0, None))
-        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=6)
+        handles, labels = panels[0].get_legend_handles_labels()
+        legend_below(figure, dict(zip(labels, handles, strict=True)))
     return figure
 
 
@@ -165,7 +174,7 @@ def draw_budget_curves(results: Results) -> Figure:
         axes.set(xlabel="search trials", ylabel="expected lowest\nvalidation error (%)", yscale="log")
         axes.yaxis.set_major_formatter(PLAIN)
         axes.yaxis.set_minor_formatter(SPARSE)
-        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+        legend_beside(figure, axes)
     return figure
 
 
