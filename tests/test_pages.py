@@ -18,14 +18,10 @@ import yaml
 from jsonschema import Draft7Validator
 
 from dks_study import branched, cli, load, read, run
-from dks_study.__main__ import EXIT_OUR_ERROR
-from dks_study.engine.interrupts import EXIT_LOST, INTERRUPTED
 from dks_study.spec.data import DataSpec
 from dks_study.spec.files import load_study
 from dks_study.spec.schema import schemas
-from dks_study.training.cost import ExitCost
 from dks_study.training.data.custom import read_callable
-from dks_study.training.early_exits import exit_metrics
 
 ROOT = Path(__file__).resolve().parent.parent
 BLOCKS = [(page, block) for page in pages.PAGES for block in pages.blocks_of(page)]
@@ -116,17 +112,6 @@ def test_the_reader_s_own_network_grows_branches(tmp_path, monkeypatch):
     assert list(net(torch.zeros(2, 1, 8, 8))) == ["block1", "block2", "main"]
 
 
-def test_the_exit_statuses_are_those_of_the_command():
-    text = (ROOT / "docs/reference/exit-statuses.md").read_text(encoding="utf-8")
-    known = {0, cli.EXIT_FAILED_TRIALS, cli.EXIT_BAD_INPUT, cli.EXIT_UNFINISHED, EXIT_LOST, EXIT_OUR_ERROR, INTERRUPTED}
-    assert {int(status) for status in re.findall(r"^\| (\d+) \|", text, re.MULTILINE)} == known
-
-
-def test_the_page_of_commands_has_them_all():
-    text = (ROOT / "docs/reference/commands.md").read_text(encoding="utf-8")
-    assert set(re.findall(r"^\| `dks-study (\w+)", text, re.MULTILINE)) == set(cli.COMMANDS)
-
-
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
     """A folder with two small studies, as the manual names them: results/STUDY and results/OTHER, of other seeds."""
@@ -172,44 +157,20 @@ def test_python_on_results_runs(name, results, monkeypatch):
     assert np.isfinite(namespace["results"].trials["val/top1/main"]).all()
 
 
-def told(page):
-    """Return what stands as `code` in the first column of a page's tables, by the headings above."""
-    parts = re.split(r"^## (.+)$", (ROOT / "docs/reference" / page).read_text(encoding="utf-8"), flags=re.MULTILINE)
-    sections = dict(zip(["", *parts[1::2]], parts[::2], strict=True))
-    rows = {title: re.findall(r"^\| (`.+?) \|", text, re.MULTILINE) for title, text in sections.items()}
-    return {title: re.findall("`([^`]+)`", " ".join(found)) for title, found in rows.items()}
-
-
 @pytest.mark.slow
 def test_every_column_is_told_and_every_one_that_is_told_is_there(results):
-    found, page = read(results / "results/STUDY"), told("columns.md")
-    standing_in = {"SPLIT": "(train|val|test|test_chosen)", "TEACHER>STUDENT": r"[\w.]+>[\w.]+", "NAME": r"[\w.]+"}
-    metrics = []
-    for name in page["Metrics"]:
-        for word, pattern in standing_in.items():
-            name = name.replace(word, pattern)
-        metrics.append(name)
+    found, page, metrics = read(results / "results/STUDY"), pages.told("columns.md"), pages.patterns_of_metrics()
     rows = {"Of a trial": found.trials, "Of an epoch": found.epochs}
     for title, frame in rows.items():
         own = set(page[title]) - {"setting/KEY", "plan_changed"}  # the latter is there where a plan was changed
         assert own <= set(frame.columns)
         rest = [name for name in frame.columns if name not in own and not name.startswith("setting/")]
         assert [name for name in rest if not any(re.fullmatch(each, name) for each in metrics)] == []
-    rare = {"cost/peak_memory_mib", "(train|val|test|test_chosen)/top5/[\\w.]+"}  # of GPUs, and of many classes
-    unseen = {each for each in metrics if not any(re.fullmatch(each, name) for name in found.trials.columns)}
-    assert unseen == rare
-
-
-def test_every_column_of_early_exits_is_told():
-    answers = torch.ones(2, 3), torch.ones(2, 3, dtype=torch.bool)
-    found = exit_metrics({"stage1": ExitCost(1, 1), "main": ExitCost(2, 3)}, answers, answers)
-    shown = {re.sub(r"/(stage1|main)$", "/NAME", re.sub(r"^budget/\d+/", "budget/WAY/", name)) for name in found}
-    assert shown == set(told("columns.md")["Early exits"]) - {"trial.exits", "WAY"}
 
 
 @pytest.mark.slow
 def test_every_file_is_told(results):
-    page = told("files.md")
+    page = pages.told("files.md")
     names = {name.removesuffix("/") for each in page.values() for name in each}
     study = results / "results/STUDY"
     trials = list((study / "trials").iterdir())
