@@ -110,6 +110,13 @@ def test_the_page_of_commands_has_them_all():
     assert set(re.findall(r"^\| `dks-study (\w+)", text, re.MULTILINE)) == set(cli.COMMANDS)
 
 
+def test_every_note_and_every_benchmark_that_is_told_of_is_there_and_linked():
+    index = (pages.ROOT / "docs/how-fast/index.md").read_text("utf-8")
+    assert re.findall(r"\[(\w+)\]\(\1\.md\)", index.partition("## The notes")[2]) == [note.stem for note in NOTES]
+    told = {name for row in next(pages.tables_in(index))[2:] for name in re.findall(r"`(\w+)`", row[-1])}
+    assert told <= {note.stem for note in NOTES}
+
+
 def page_name(page):
     return str(page.relative_to(pages.ROOT))
 
