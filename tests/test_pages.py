@@ -17,10 +17,11 @@ import torch
 import yaml
 from jsonschema import Draft7Validator
 
-from dks_study import branched, cli, load, read, run
+from dks_study import Problem, branched, cli, load, read, run
 from dks_study.spec.data import DataSpec
 from dks_study.spec.files import load_study
 from dks_study.spec.schema import schemas
+from dks_study.spec.study import arm_trial
 from dks_study.training.data.custom import read_callable
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -88,6 +89,42 @@ def test_a_space_or_a_profile_is_one_that_runs(name, tmp_path):
         assert load_study(str(tmp_path / name)).name == name.removesuffix(".yaml")
     else:
         assert load_study("does_it_help", str(tmp_path / name)).profile == name.removesuffix(".yaml")
+
+
+TEACHER = {"teacher.weights": "search_spaces/teachers/digits_resnet14.pt"}
+TEACHER |= {"teacher.backbone": {"name": "resnet", "depth": 14, "base_channels": 16}}
+PARTS = [block.text for _, block in BLOCKS if block.language == "yaml" and not block.title]
+
+
+def as_an_arm(part):
+    """Return a study of which an arm has `part` as its part of `trial`, beside a teacher."""
+    keys = {f"{section}.{key}": value for section, values in part.items() for key, value in values.items()}
+    arms = {"baseline": {"branches.taps": [], "loss.pairing": "none"}, "part": TEACHER | keys}
+    return load("against_the_family", set={"arms": arms})
+
+
+@pytest.mark.parametrize("text", PARTS)
+def test_a_part_of_a_file_is_one_that_a_study_takes_or_a_schema_that_ships(text):
+    part = yaml.safe_load(text)
+    if part is None:
+        (named,) = re.findall(r"^# yaml-language-server: \$schema=schemas/(\w+)\.json$", text, re.MULTILINE)
+        assert named in schemas()
+        return
+    trial = arm_trial(as_an_arm(part), "part", {}, epochs=1, phase="confirm", seed=0)
+    found = trial.model_dump(mode="json", by_alias=True)
+    for section, values in part.items():
+        for key, value in values.items():
+            assert within(value, found[section][key]), (section, key)
+            wrong = {section: {**values, f"{key}s": value}}
+            with pytest.raises(Problem, match=f"{section}.{key}s: unknown key"):
+                as_an_arm(wrong)
+
+
+def within(value, found):
+    """Return whether what a part says is what came of it; defaults may stand beside."""
+    if isinstance(value, dict):
+        return all(within(each, found[key]) for key, each in value.items())
+    return list(value) == list(found) if isinstance(value, list) else value == found
 
 
 def module_of(name, folder, monkeypatch):
