@@ -25,6 +25,7 @@ LOOKED_AT = {
     "index.html": "knowledge synergy",
     "reference/keys.html": "Keys",
 }
+LOOKED_AT |= {"reference/glossary.html": "interval of the procedure"}
 LOOKED_AT |= {"guides/watch.html": "Prometheus", "how-fast/page_cost.html": "page of a running"}
 PARTS = ("mkdocs", "material", "mkdocstrings", "latex2mathml")
 
