@@ -101,6 +101,11 @@ def test_the_report_is_given_out_when_the_study_is_complete(folder):
     (folder / "report.html").write_text(f"<p>{TEST}</p>")
     with serving(folder) as server:
         assert ask(server, "/study/small-1/report.html")[0] == 404
+        lock = (folder / "lock").read_text()
+        (folder / "lock").unlink()  # as a study leaves it that the clock has ended, with a table in its report
+        assert data(server, "/study/small-1/data")["state"] == "stopped"
+        assert ask(server, "/study/small-1/report.html")[0] == 404
+        (folder / "lock").write_text(lock)
         go_on(folder)
         assert data(server, "/study/small-1/data")["state"] == "complete"
         status, headers, text = ask(server, "/study/small-1/report.html")
