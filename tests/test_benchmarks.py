@@ -5,6 +5,7 @@ from itertools import islice
 
 import branch_throughput
 import input_pipeline
+import page_cost
 import pytest
 import seeds_together
 import synergy_loss
@@ -18,6 +19,7 @@ from PIL import Image
 from torchvision.transforms import functional
 
 from dks_study.training.data.moves import draw_moves, move
+from dks_study.watch.live.snapshot import snapshot
 
 SMALL = {**RESNET_8, "backbone": {"name": "resnet", "depth": 8, "base_channels": 2}}
 SMALL_COLOUR = {**SMALL, "data": {"name": "cifar100", "root": "none"}}
@@ -88,6 +90,18 @@ def test_branches_are_measured_against_the_backbone_alone(data):
 def test_seeds_trained_together_take_the_steps_that_they_take_apart():
     _, most = difference(seeds_together.seeds(2, torch.float64), steps=2)
     assert most < 1e-12
+
+
+def test_the_study_whose_page_is_timed_is_one_shortly_before_its_end(tmp_path):
+    trials = page_cost.make(tmp_path / "made_up-1", page_cost.study(searches=3, seeds=2))
+    seen = snapshot(tmp_path / "made_up-1")
+    parts = [part for arm in seen.arms for part in arm.parts]
+    assert sum(part.complete for part in parts) == trials == seen.trials - 2
+    assert sum(part.running for part in parts) == 1
+    assert {len(curve.errors) for curve in seen.curves} == {page_cost.EPOCHS, page_cost.EPOCHS // 2}
+    seconds = page_cost.measure(tmp_path / "made_up-1", rounds=1)
+    assert [len(each) for each in seconds.values()] == [1, 1, 1]
+    assert seconds["start"][0] > seconds["page"][0] > 0
 
 
 def test_seconds_are_those_of_the_clock_that_is_asked_for():

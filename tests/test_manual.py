@@ -19,6 +19,14 @@ from dks_study.spec.study import StudySpec
 ROOT = Path(__file__).resolve().parent.parent
 LOADED = {"src", "srcset", "data-src", "poster"}  # attributes that make a browser load what they name
 pytestmark = pytest.mark.slow
+# Pages of all kinds, and words that each shows: formulas, tables, code, a picture, what is generated.
+LOOKED_AT = {
+    "method/formulas.html": "Who teaches whom",
+    "index.html": "knowledge synergy",
+    "reference/keys.html": "Keys",
+}
+LOOKED_AT |= {"reference/glossary.html": "interval of the procedure"}
+LOOKED_AT |= {"guides/watch.html": "Prometheus", "how-fast/page_cost.html": "page of a running"}
 PARTS = ("mkdocs", "material", "mkdocstrings", "latex2mathml")
 
 
@@ -98,6 +106,31 @@ def test_the_page_of_keys_has_every_key_with_its_words(site):
     for spec in all_specs(StudySpec):
         for key, words in words_of(spec).items():
             assert f"{key} {' '.join(words.replace('`', '').split())}"[:60] in plain, (spec, key)
+
+
+def test_no_row_of_a_table_is_shown_as_text(site):
+    for path in site.rglob("*.html"):
+        text = re.sub(r"<pre.*?</pre>", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+        assert re.findall(r"^(?:<p>)?\|.*\|(?:</p>)?$", text, re.MULTILINE) == [], path
+
+
+@pytest.mark.skipif(PROGRAM is None, reason="no Chromium")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1200, 390])
+def test_pages_fit_and_can_be_read(site, tmp_path, width, scheme):
+    async def look():
+        async with browser_page(tmp_path / "profile", width=width, scheme=scheme) as page:
+            for name, word in LOOKED_AT.items():
+                await page.open((site / name).as_uri())
+                await page.text_with(word)
+                (tmp_path / f"{Path(name).stem}.png").write_bytes(await page.picture())
+                looks = await page.looks("article")
+                assert looks["width"] == width
+                assert looks["over"] <= 0, name
+                assert (looks["background"] < 0.1) == (scheme == "dark"), name
+                assert looks["contrast"] > 4, (name, looks)  # the theme's own
+
+    asyncio.run(look())
 
 
 @pytest.mark.skipif(PROGRAM is None, reason="no Chromium")

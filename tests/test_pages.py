@@ -17,15 +17,12 @@ import torch
 import yaml
 from jsonschema import Draft7Validator
 
-from dks_study import branched, cli, load, read, run
-from dks_study.__main__ import EXIT_OUR_ERROR
-from dks_study.engine.interrupts import EXIT_LOST, INTERRUPTED
+from dks_study import Problem, branched, cli, load, read, run
 from dks_study.spec.data import DataSpec
 from dks_study.spec.files import load_study
 from dks_study.spec.schema import schemas
-from dks_study.training.cost import ExitCost
+from dks_study.spec.study import arm_trial
 from dks_study.training.data.custom import read_callable
-from dks_study.training.early_exits import exit_metrics
 
 ROOT = Path(__file__).resolve().parent.parent
 BLOCKS = [(page, block) for page in pages.PAGES for block in pages.blocks_of(page)]
@@ -94,6 +91,42 @@ def test_a_space_or_a_profile_is_one_that_runs(name, tmp_path):
         assert load_study("does_it_help", str(tmp_path / name)).profile == name.removesuffix(".yaml")
 
 
+TEACHER = {"teacher.weights": "search_spaces/teachers/digits_resnet14.pt"}
+TEACHER |= {"teacher.backbone": {"name": "resnet", "depth": 14, "base_channels": 16}}
+PARTS = [block.text for _, block in BLOCKS if block.language == "yaml" and not block.title]
+
+
+def as_an_arm(part):
+    """Return a study of which an arm has `part` as its part of `trial`, beside a teacher."""
+    keys = {f"{section}.{key}": value for section, values in part.items() for key, value in values.items()}
+    arms = {"baseline": {"branches.taps": [], "loss.pairing": "none"}, "part": TEACHER | keys}
+    return load("against_the_family", set={"arms": arms})
+
+
+@pytest.mark.parametrize("text", PARTS)
+def test_a_part_of_a_file_is_one_that_a_study_takes_or_a_schema_that_ships(text):
+    part = yaml.safe_load(text)
+    if part is None:
+        (named,) = re.findall(r"^# yaml-language-server: \$schema=schemas/(\w+)\.json$", text, re.MULTILINE)
+        assert named in schemas()
+        return
+    trial = arm_trial(as_an_arm(part), "part", {}, epochs=1, phase="confirm", seed=0)
+    found = trial.model_dump(mode="json", by_alias=True)
+    for section, values in part.items():
+        for key, value in values.items():
+            assert within(value, found[section][key]), (section, key)
+            wrong = {section: {**values, f"{key}s": value}}
+            with pytest.raises(Problem, match=f"{section}.{key}s: unknown key"):
+                as_an_arm(wrong)
+
+
+def within(value, found):
+    """Return whether what a part says is what came of it; defaults may stand beside."""
+    if isinstance(value, dict):
+        return all(within(each, found[key]) for key, each in value.items())
+    return list(value) == list(found) if isinstance(value, list) else value == found
+
+
 def module_of(name, folder, monkeypatch):
     (folder / f"{name}.py").write_text(FILES[f"{name}.py"], encoding="utf-8")
     monkeypatch.syspath_prepend(folder)
@@ -114,17 +147,6 @@ def test_the_reader_s_own_network_grows_branches(tmp_path, monkeypatch):
     network = module_of("my_network", tmp_path, monkeypatch).build(in_channels=1, classes=10)
     net = branched(network, taps=["block1", "block2"], classes=10, example=torch.zeros(2, 1, 8, 8))
     assert list(net(torch.zeros(2, 1, 8, 8))) == ["block1", "block2", "main"]
-
-
-def test_the_exit_statuses_are_those_of_the_command():
-    text = (ROOT / "docs/reference/exit-statuses.md").read_text(encoding="utf-8")
-    known = {0, cli.EXIT_FAILED_TRIALS, cli.EXIT_BAD_INPUT, cli.EXIT_UNFINISHED, EXIT_LOST, EXIT_OUR_ERROR, INTERRUPTED}
-    assert {int(status) for status in re.findall(r"^\| (\d+) \|", text, re.MULTILINE)} == known
-
-
-def test_the_page_of_commands_has_them_all():
-    text = (ROOT / "docs/reference/commands.md").read_text(encoding="utf-8")
-    assert set(re.findall(r"^\| `dks-study (\w+)", text, re.MULTILINE)) == set(cli.COMMANDS)
 
 
 @pytest.fixture(scope="module")
@@ -172,44 +194,20 @@ def test_python_on_results_runs(name, results, monkeypatch):
     assert np.isfinite(namespace["results"].trials["val/top1/main"]).all()
 
 
-def told(page):
-    """Return what stands as `code` in the first column of a page's tables, by the headings above."""
-    parts = re.split(r"^## (.+)$", (ROOT / "docs/reference" / page).read_text(encoding="utf-8"), flags=re.MULTILINE)
-    sections = dict(zip(["", *parts[1::2]], parts[::2], strict=True))
-    rows = {title: re.findall(r"^\| (`.+?) \|", text, re.MULTILINE) for title, text in sections.items()}
-    return {title: re.findall("`([^`]+)`", " ".join(found)) for title, found in rows.items()}
-
-
 @pytest.mark.slow
 def test_every_column_is_told_and_every_one_that_is_told_is_there(results):
-    found, page = read(results / "results/STUDY"), told("columns.md")
-    standing_in = {"SPLIT": "(train|val|test|test_chosen)", "TEACHER>STUDENT": r"[\w.]+>[\w.]+", "NAME": r"[\w.]+"}
-    metrics = []
-    for name in page["Metrics"]:
-        for word, pattern in standing_in.items():
-            name = name.replace(word, pattern)
-        metrics.append(name)
+    found, page, metrics = read(results / "results/STUDY"), pages.told("columns.md"), pages.patterns_of_metrics()
     rows = {"Of a trial": found.trials, "Of an epoch": found.epochs}
     for title, frame in rows.items():
         own = set(page[title]) - {"setting/KEY", "plan_changed"}  # the latter is there where a plan was changed
         assert own <= set(frame.columns)
         rest = [name for name in frame.columns if name not in own and not name.startswith("setting/")]
         assert [name for name in rest if not any(re.fullmatch(each, name) for each in metrics)] == []
-    rare = {"cost/peak_memory_mib", "(train|val|test|test_chosen)/top5/[\\w.]+"}  # of GPUs, and of many classes
-    unseen = {each for each in metrics if not any(re.fullmatch(each, name) for name in found.trials.columns)}
-    assert unseen == rare
-
-
-def test_every_column_of_early_exits_is_told():
-    answers = torch.ones(2, 3), torch.ones(2, 3, dtype=torch.bool)
-    found = exit_metrics({"stage1": ExitCost(1, 1), "main": ExitCost(2, 3)}, answers, answers)
-    shown = {re.sub(r"/(stage1|main)$", "/NAME", re.sub(r"^budget/\d+/", "budget/WAY/", name)) for name in found}
-    assert shown == set(told("columns.md")["Early exits"]) - {"trial.exits", "WAY"}
 
 
 @pytest.mark.slow
 def test_every_file_is_told(results):
-    page = told("files.md")
+    page = pages.told("files.md")
     names = {name.removesuffix("/") for each in page.values() for name in each}
     study = results / "results/STUDY"
     trials = list((study / "trials").iterdir())

@@ -111,6 +111,15 @@ FAULTS: Mapping[str, Fault] = {
     "images are exported without their standard deviation": Fault(
         "study/export.py", "return (images / 255 - mean) / std", "return images / 255 - mean", "study/test_export.py"
     ),
+    "a page of a study that runs has the test errors of its trials": Fault(
+        "watch/live/snapshot.py", "100 - row[ACCURACY])", '100 - row["test/top1/main"])', "watch/live/test_snapshot.py"
+    ),
+    "it is drawn every hour": Fault(
+        "watch/live/drawing.py", "EVERY_S = 30.0", "EVERY_S = 3600.0", "watch/live/test_drawing.py"
+    ),
+    "a host that begins as this machine is this machine": Fault(
+        "watch/live/server.py", "_THIS_MACHINE.fullmatch(", "_THIS_MACHINE.match(", "watch/live/test_server.py"
+    ),
 }
 
 

@@ -11,6 +11,7 @@ from dks_study.study.ledger import Record, read_ledger
 from dks_study.study.provenance import flat, read_provenance
 from dks_study.study.results import load_study_of
 
+EXIT_DIFFERS = 1
 SHOWN = 10  # trials with other numbers
 
 
@@ -26,7 +27,7 @@ def main(words: Sequence[str]) -> int:
     options = parser.parse_args(list(words))
     found = list(differences(Path(options.one), Path(options.other)))
     print("\n".join(found) or "Nothing differs.")
-    return int(bool(found))
+    return EXIT_DIFFERS if found else 0
 
 
 def differences(one: Path, other: Path) -> Iterator[str]:

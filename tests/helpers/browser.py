@@ -15,6 +15,40 @@ import aiohttp
 PROGRAM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
+# How wide it is, and the least contrast of a text with what is behind it (WCAG), with that text.
+_LOOKS = """(() => {
+  const channels = (text) => {
+    const numbers = text.match(/[\\d.]+/g).map(Number), unit = text.startsWith("color(") ? 1 : 255;
+    return [...numbers.slice(0, 3).map((each) => each / unit), numbers[3] ?? 1];
+  };
+  const light = (colour) => colour.slice(0, 3)
+    .map((each) => (each <= 0.04045 ? each / 12.92 : ((each + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, each, at) => sum + each * [0.2126, 0.7152, 0.0722][at], 0);
+  const behind = (element) => {
+    const found = channels(getComputedStyle(element).backgroundColor);
+    if (found[3] > 0.9) return found;
+    return element.parentElement ? behind(element.parentElement) : channels(CANVAS);
+  };
+  const probe = document.body.appendChild(document.createElement("i"));
+  probe.style.backgroundColor = "Canvas";
+  const CANVAS = getComputedStyle(probe).backgroundColor;
+  probe.remove();
+  let worst = [21, ""];
+  for (const element of document.querySelectorAll("WITHIN *")) {
+    const text = [...element.childNodes].filter((node) => node.nodeType === 3).map((node) => node.data.trim()).join("");
+    const seen = element.checkVisibility({opacityProperty: true, visibilityProperty: true});
+    if (!text || !seen || element instanceof SVGElement) continue;
+    const back = behind(element), ink = channels(getComputedStyle(element).color);
+    const both = [light(back), light(back.map((each, at) => ink[3] * ink[at] + (1 - ink[3]) * each))];
+    const contrast = (Math.max(...both) + 0.05) / (Math.min(...both) + 0.05);
+    if (contrast < worst[0]) worst = [contrast, text];
+  }
+  const root = document.documentElement;
+  return {width: innerWidth, over: root.scrollWidth - root.clientWidth, contrast: worst[0], text: worst[1],
+    background: light(behind(document.body))};
+})()"""
+
+
 class Page:
     """One tab."""
 
@@ -57,13 +91,20 @@ class Page:
         button = f"[...document.querySelectorAll('button')].find(b => b.innerText.trim() === {json.dumps(label)})"
         await self.evaluate(f"{button}.click()")
 
+    async def looks(self, within="body"):
+        """Return its width, by how much its content is wider, how light it is, and the least contrast of its texts."""
+        return await self.evaluate(_LOOKS.replace("WITHIN", within))
+
     async def picture(self):
         return base64.b64decode((await self.command("Page.captureScreenshot", format="png"))["data"])
 
 
 @asynccontextmanager
-async def browser_page(profile: Path, width=1400, height=1000):
-    """Start a Chromium with an empty profile in a folder; give out its page; end it."""
+async def browser_page(profile: Path, width=1400, height=1000, scheme="light"):
+    """Start a Chromium with an empty profile in a folder; give out its page; end it.
+
+    The page is exactly so wide, as a window cannot be that is narrower than 500 pixels. `scheme`: light or dark.
+    """
     profile.mkdir()
     flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]
     where = [f"--user-data-dir={profile}", "--remote-debugging-port=0", f"--window-size={width},{height}"]
@@ -74,7 +115,11 @@ async def browser_page(profile: Path, width=1400, height=1000):
             async with session.get(f"http://127.0.0.1:{port}/json") as answer:
                 (tab,) = [tab for tab in await answer.json() if tab["type"] == "page"]
             async with session.ws_connect(tab["webSocketDebuggerUrl"], max_msg_size=0) as socket:
-                yield Page(socket)
+                page, wanted = Page(socket), [{"name": "prefers-color-scheme", "value": scheme}]
+                size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+                await page.command("Emulation.setDeviceMetricsOverride", **size)
+                await page.command("Emulation.setEmulatedMedia", features=wanted)
+                yield page
     finally:
         process.terminate()
         process.wait(timeout=20)

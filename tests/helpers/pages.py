@@ -47,6 +47,38 @@ def files_of(pages):
     return {block.title: block.text for page in pages for block in blocks_of(page) if block.title}
 
 
+def tables_in(text):
+    """Yield the tables of a page: rows of cells, the header first. A row that has no header is a table of its own."""
+    shown = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    for table in re.findall(r"(?:^\|.*\n?)+", shown, re.MULTILINE):
+        yield [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in table.splitlines()]
+
+
+def told(name):
+    """Return what stands as `code` in the first column of the tables of a page of the reference, by headings above."""
+    parts = re.split(r"^## (.+)$", (ROOT / "docs/reference" / name).read_text("utf-8"), flags=re.MULTILINE)
+    sections = dict(zip(["", *parts[1::2]], parts[::2], strict=True))
+    rows = {title: re.findall(r"^\| (`.+?) \|", text, re.MULTILINE) for title, text in sections.items()}
+    return {title: re.findall("`([^`]+)`", " ".join(found)) for title, found in rows.items()}
+
+
+def patterns_of_metrics():
+    """Return each metric of the page of columns as a pattern that its columns match."""
+    name, split = r"[\w.]+", "(train|val|test|test_chosen)"
+    features = rf"{name}(\+{name})?"  # of a term of kind `fsp` two taps
+    standing_in = {
+        "SPLIT": split, "TERM/TEACHER>STUDENT": rf"\w+/{features}>{features}", "TEACHER>STUDENT": rf"{name}>{name}",
+        "NAME": name, "WAY": r"\d+",
+    }  # fmt: skip
+    page = told("columns.md")
+    metrics = []
+    for metric in [*page["Metrics"], *set(page["Early exits"]) - {"trial.exits", "WAY"}]:
+        for word, pattern in standing_in.items():
+            metric = metric.replace(word, pattern)
+        metrics.append(metric)
+    return metrics
+
+
 def commands_in(path):
     """Yield each command of a page, as words: lines of its bash blocks, and what it shows as `code`."""
     text = path.read_text(encoding="utf-8")

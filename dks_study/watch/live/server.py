@@ -1,6 +1,7 @@
 """Serves the pages of studies, read-only and from their files alone: who may see them, and what is where."""
 
 import json
+import re
 import secrets
 import socket
 from collections.abc import Callable
@@ -16,8 +17,9 @@ from dks_study.watch.live.drawing import PAGE
 from dks_study.watch.live.page import served, side_by_side, studies_data, study_data
 from dks_study.watch.live.reading import Studies
 
-_COOKIE = "dks_study"
+_COOKIE, _NOTHING = "dks_study", "There is nothing here.\n"
 _COMMON = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer", "X-Content-Type-Options": "nosniff"}
+_THIS_MACHINE = re.compile(r"(127\.0\.0\.1|\[::1\]|localhost)(:\d+)?", re.IGNORECASE)  # any port: ssh may change it
 _SHOWN = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
@@ -58,7 +60,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answer who may see it with a page, its data, or a report."""
-        parts = urlsplit(self.path)
+        try:
+            parts = urlsplit(self.path)
+        except ValueError:  # http://[
+            self._send(HTTPStatus.NOT_FOUND, _NOTHING)
+            return
         given = parse_qs(parts.query).get("token", [""])[0]
         if self.server.token and given and secrets.compare_digest(given.encode(), self.server.token.encode()):
             cookie = f"{_COOKIE}={self.server.token}; HttpOnly; SameSite=Strict; Path=/"
@@ -70,7 +76,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _may_see(self) -> bool:
         if self.server.token is None:  # a page from elsewhere may have given this machine a name of its own
-            return urlsplit(f"//{self.headers.get('Host', '')}").hostname in ("127.0.0.1", "::1", "localhost")
+            return _THIS_MACHINE.fullmatch(self.headers.get("Host", "")) is not None
         try:
             cookie = SimpleCookie(self.headers.get("Cookie", "")).get(_COOKIE)
         except CookieError:
@@ -94,7 +100,7 @@ class _Handler(BaseHTTPRequestHandler):
             case ["study", name, "report.html"] if name in studies and studies[name][1].state == "complete":
                 self._file(studies[name][0] / PAGE)
             case _:
-                self._send(HTTPStatus.NOT_FOUND, "There is nothing here.\n")
+                self._send(HTTPStatus.NOT_FOUND, _NOTHING)
 
     def _page(self, drawn: Callable[[str], str]) -> None:
         nonce = secrets.token_urlsafe(12)

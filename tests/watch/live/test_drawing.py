@@ -1,6 +1,8 @@
 """The process that draws a study's page: it starts with the study, ends with it, and never harms it."""
 
+import io
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,6 +19,8 @@ from dks_study.watch.display import PlainDisplay
 from dks_study.watch.live import drawing
 from dks_study.watch.live.beside import PageBeside
 from dks_study.watch.live.drawing import PAGE
+from dks_study.watch.live.page import filed, served
+from dks_study.watch.live.snapshot import snapshot
 from dks_study.watch.observers import Observed
 from dks_study.watch.progress import Tracker
 
@@ -127,6 +131,26 @@ def test_it_is_drawn_again_and_again_and_survives_files_that_come_and_go(folder,
     (folder / "provenance.json").write_text("{")
     (folder / "provenance.json").write_text(text)
     assert end() in ([0], [1])
+
+
+@pytest.mark.parametrize(("took_s", "waits_s"), [(0.01, 30.0), (0.3, 30.0), (0.9, 90.0)])
+def test_it_is_drawn_every_half_minute_unless_that_takes_more_than_a_hundredth_of_a_cpu(
+    folder, monkeypatch, took_s, waits_s
+):
+    times, waited = iter([5.0, 5.0 + took_s]), []
+    monkeypatch.setattr(os, "nice", lambda _: None)
+    monkeypatch.setattr(drawing.time, "process_time", lambda: next(times))
+    monkeypatch.setattr(drawing.select, "select", lambda told, _out, _err, wait: waited.append(wait) or (told, [], []))
+    assert drawing.main(folder, io.StringIO("\n")) == 0
+    assert waited == [pytest.approx(waits_s)]
+
+
+def test_a_browser_loads_the_file_anew_every_half_minute_and_a_server_s_page_asks_every_two_seconds(folder):
+    seen = snapshot(folder)
+    assert re.findall(r'<meta http-equiv="refresh" content="(\d+)">', filed(seen)) == ["30"]
+    live = served(seen, "n", alone=True)
+    assert "http-equiv" not in live
+    assert re.findall(r'data-live="true" .*data-every="(\d+)"', live) == ["2"]
 
 
 def test_what_cannot_be_drawn_ends_it_with_one_line(folder, often, capsys):

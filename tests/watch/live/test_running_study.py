@@ -100,10 +100,9 @@ def trials_shown(text):
     return int(re.search(r"(\d+) of \d+ trials", text)[1])
 
 
-SIDE_SCROLL = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-
-
-def test_a_browser_shows_numbers_that_go_on_without_a_reload(study, url, tmp_path):
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1200, 390])
+def test_a_browser_shows_numbers_that_go_on_without_a_reload(study, url, tmp_path, width, scheme):
     async def look(page):
         await page.open(url)
         await page.text_with("1 study, 1 running", "trials")
@@ -118,9 +117,13 @@ def test_a_browser_shows_numbers_that_go_on_without_a_reload(study, url, tmp_pat
         assert await page.evaluate("window.stays"), "it was not loaded anew"
         assert await page.evaluate("document.querySelectorAll('figure > svg polyline').length") >= 1
         assert await page.evaluate("document.querySelectorAll('figure > svg circle').length") >= 2
-        return await page.evaluate(SIDE_SCROLL)
+        return await page.looks()
 
-    assert looked_at(look, tmp_path, width=500) <= 0, "it fits a narrow window"
+    looks = looked_at(look, tmp_path, width=width, scheme=scheme)
+    assert looks["width"] == width
+    assert looks["over"] <= 0, "it fits its window"
+    assert (looks["background"] < 0.1) == (scheme == "dark")
+    assert looks["contrast"] >= 4.5, looks
 
 
 def test_the_file_is_the_same_page_and_comes_from_no_server(study, tmp_path):

@@ -48,9 +48,9 @@ def serving(place, bind="127.0.0.1"):
             thread.join()
 
 
-def ask(server, path, method="GET", **headers):
+def ask(server, path, method="GET", at="127.0.0.1", **headers):
     """Return status, headers and content of an answer."""
-    connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=30)
+    connection = http.client.HTTPConnection(at, server.server_port, timeout=30)
     try:
         connection.request(method, path, headers={key.replace("_", "-"): value for key, value in headers.items()})
         answer = connection.getresponse()
@@ -101,6 +101,11 @@ def test_the_report_is_given_out_when_the_study_is_complete(folder):
     (folder / "report.html").write_text(f"<p>{TEST}</p>")
     with serving(folder) as server:
         assert ask(server, "/study/small-1/report.html")[0] == 404
+        lock = (folder / "lock").read_text()
+        (folder / "lock").unlink()  # as a study leaves it that the clock has ended, with a table in its report
+        assert data(server, "/study/small-1/data")["state"] == "stopped"
+        assert ask(server, "/study/small-1/report.html")[0] == 404
+        (folder / "lock").write_text(lock)
         go_on(folder)
         assert data(server, "/study/small-1/data")["state"] == "complete"
         status, headers, text = ask(server, "/study/small-1/report.html")
@@ -158,6 +163,31 @@ def test_a_page_of_another_site_that_gave_this_machine_its_name_gets_nothing(fol
         assert ask(server, "/data", Host="evil.example:80@localhost.evil.example")[0] == 403
         assert ask(server, "/data", Host=f"localhost:{server.server_port}")[0] == 200
         assert "token" not in server.url
+
+
+def test_it_listens_at_the_address_of_this_machine_by_ipv6_too(folder):
+    with serving(folder, "::1") as server:
+        assert server.url == f"http://[::1]:{server.server_port}/"
+        assert ask(server, "/data", at="::1")[0] == 200
+        assert ask(server, "/data", at="::1", Host="evil.example")[0] == 403
+
+
+def test_at_all_addresses_by_ipv6_a_token_is_needed(folder):
+    with serving(folder, "::") as server:
+        assert re.fullmatch(rf"http://[^:/]+:{server.server_port}/\?token=.{{32,}}", server.url)
+        token = server.url.partition("?token=")[2]
+        for at in ("::1", "127.0.0.1"):
+            assert ask(server, "/data", at=at)[0] == 403
+            assert ask(server, f"/data?token={token}", at=at)[0] == 303
+
+
+@pytest.mark.parametrize("host", ["[", "[::1", "]", "[::1]evil.example", ""])
+def test_a_host_that_is_none_is_refused_like_any_other(folder, host, capfd):
+    with serving(folder) as server:
+        assert ask(server, "/data", Host=host)[0] == 403
+        assert ask(server, "HTTP://[/data")[0] == 404
+        assert ask(server, "/data", Host="LocalHost:1")[0] == 200, "a port that ssh has made another one"
+    assert capfd.readouterr().err == ""
 
 
 def test_elsewhere_a_token_is_needed_once(folder):

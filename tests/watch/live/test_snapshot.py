@@ -3,15 +3,18 @@
 import itertools
 import json
 import math
+import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
-from half_done import EPOCHS, RUNNING, TEST, half_done, lose, train
+from half_done import AHEAD, EPOCHS, RUNNING, accuracy_of, half_done, lose, train
+from scipy.stats import ttest_1samp
 
 from dks_study.spec.objectives import ACCURACY
 from dks_study.study.cell import Cell
-from dks_study.watch.live.page import filed, side_by_side, studies_data, study_data
+from dks_study.watch.live.page import filed, served, side_by_side, studies_data, study_data
 from dks_study.watch.live.snapshot import CURVES, POINTS, snapshot
 
 OTHER = Cell("baseline", "confirm", 1, 1, EPOCHS, {})
@@ -75,13 +78,39 @@ def test_what_is_not_finite_is_not_drawn(folder):
     assert [epoch for epoch, _ in snapshot(folder).curves[0].errors] == [1, 2]
 
 
-def test_no_test_number_is_on_a_page_before_the_confirmation_is_complete(folder):
+def numbers_in(text):
+    """Return the numbers of a text to three digits, however they are written and rounded there."""
+    return {f"{float(each):.3g}" for each in re.findall(r"\d+(?:\.\d+)?(?:e-?\d+)?", text)}
+
+
+def sealed_numbers():
+    """Return what is to be seen nowhere: test accuracies and errors, their means, effects by seed, and mean, and p."""
+    cells = {(arm, seed): Cell(arm, "confirm", seed, seed, EPOCHS, {}) for arm in AHEAD for seed in (0, 1)}
+    tests = {key: accuracy_of(cell) for key, cell in cells.items()}
+    effects = [tests["dense", seed] - tests["baseline", seed] for seed in (0, 1)]
+    means = [sum(tests[arm, seed] for seed in (0, 1)) / 2 for arm in AHEAD]
+    found = [*tests.values(), *means, *effects, sum(effects) / 2]
+    return {f"{each:.3g}" for each in [*found, *(100 - each for each in found), ttest_1samp(effects, 0).pvalue]}
+
+
+def pages_of(seen):
+    drawn = [filed(seen), served(seen, "n", alone=True), side_by_side([seen], "n")]
+    return [*drawn, json.dumps(study_data(seen)), json.dumps(studies_data([seen]))]
+
+
+@pytest.mark.parametrize("confirmed", range(8))
+def test_no_test_number_or_effect_is_on_a_page_before_the_confirmation_is_complete(tmp_path, confirmed):
+    folder = half_done(tmp_path / "small-1", confirmed)
     train(folder)
-    seen = snapshot(folder)
-    pages = [filed(seen), side_by_side([seen], "n"), json.dumps(study_data(seen)), json.dumps(studies_data([seen]))]
-    assert all(str(value)[:6] not in page for page in pages for value in (TEST, 100 - TEST))
-    assert all(str(value)[:5] in (folder / "ledger.jsonl").read_text() for value in (TEST, 81.0))
-    assert "Sealed: test errors, effects and p-values" in pages[0]
+    seen = replace(snapshot(folder), taken=0.0, seconds_left=None)  # neither is of images, and both may be any number
+    seen = replace(seen, curves=tuple(replace(each, wrote=each.wrote and 0.0) for each in seen.curves))
+    assert seen.state == "running"
+    hidden = sealed_numbers()
+    assert [numbers_in(page) & hidden for page in pages_of(seen)] == [set()] * 5
+    assert "Sealed: test errors, effects and p-values" in filed(seen)
+    assert not confirmed or numbers_in((folder / "ledger.jsonl").read_text()) & hidden, "they are known to its files"
+    for leak in ("-3.57 points", "error 8.25 %", "dense 3.5718290 better", f"p = {min(hidden, key=float)}"):
+        assert all(numbers_in(page) & hidden for page in pages_of(replace(seen, question=leak))), "or nothing is held"
 
 
 def test_a_page_shows_words_of_a_study_as_text(folder):
