@@ -60,7 +60,8 @@ def finds_no_memory(network):
 
 @pytest.mark.parametrize("ends", [lambda network: None, fails, finds_no_memory], ids=["well", "fails", "no memory"])
 def test_a_network_is_gone_when_its_trial_has_ended_however_it_does(ends, tmp_path, monkeypatch):
-    alive, kept = [], []
+    alive, kept, frozen = [], [], []
+    cell._keep_what_is_imported.cache_clear()
 
     def run_trial(*_):
         network = Network()
@@ -85,8 +86,11 @@ def test_a_network_is_gone_when_its_trial_has_ended_however_it_does(ends, tmp_pa
                     kept.append(error)  # as who shows it may do
                     raise
             assert [each() for each in alive] == [None] * len(alive)
+            frozen.append(gc.get_freeze_count())
     finally:
         gc.enable()
+        gc.unfreeze()
+    assert frozen[0] == frozen[1] > 10_000, "once: what is imported is not looked through after every trial"
     assert given_back == [[None], [None, None]], "the GPU's memory is given back when nothing holds it"
     assert len(kept) == (2 if ends is fails else 0)
     assert place.outcomes == (["out_of_memory"] * 2 if ends is finds_no_memory else [])
