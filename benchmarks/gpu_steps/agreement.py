@@ -67,7 +67,7 @@ def distance(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> float:
     apart, size = (torch.cat([each.flatten() for each in many]) for many in (
         [one[name] - other[name] for name in names], [other[name] for name in names]
     ))  # fmt: skip
-    return (apart.norm() / size.norm()).item()
+    return float((apart.norm() / size.norm()).item())
 
 
 def of_logits(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:

@@ -4,6 +4,7 @@ Only of what Python brings: gpu_check.py is imported where nothing else is insta
 """
 
 import os
+import signal
 import subprocess
 import tempfile
 import time
@@ -13,6 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 UNTIL = "GPU_CHECK_UNTIL"  # in a step's environment: when it is cut, in seconds since 1970
+DYING_S = 10.0  # so long is waited for killed processes to be gone
 MOST_CHARACTERS = 4000  # of a traceback, or of what a command has said
 
 
@@ -60,12 +62,24 @@ def run(step: Step, limit_s: float) -> Done:
 
 def end_session(process: "subprocess.Popen[bytes]") -> None:
     """Kill all processes of the session that `process` leads: Ray's outlive who started them, and stay in it."""
+    end = time.monotonic() + DYING_S
+    # One that is about to die may still start another; and the next step needs the memory that they hold.
+    while (living := _living(process.pid)) and time.monotonic() < end:
+        for number in living:
+            with suppress(ProcessLookupError):
+                os.kill(number, signal.SIGKILL)
+        time.sleep(0.05)
+    with suppress(subprocess.TimeoutExpired):  # one that waits for a broken driver cannot be killed
+        process.wait(1)
+
+
+def _living(session: int) -> list[int]:
+    """Return the processes of a session but for those that have ended: while one is left, no other has its number."""
     import psutil
 
-    for _ in range(3):  # one that is about to die may still start another
-        for other in psutil.pids():
-            # As long as one of them lives, no other session can have this number.
-            with suppress(OSError, psutil.Error):
-                if os.getsid(other) == process.pid:
-                    psutil.Process(other).kill()
-    process.wait()
+    found = []
+    for number in psutil.pids():
+        with suppress(OSError, psutil.Error):
+            if os.getsid(number) == session and psutil.Process(number).status() != psutil.STATUS_ZOMBIE:
+                found.append(number)
+    return found
