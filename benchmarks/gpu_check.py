@@ -1,44 +1,37 @@
 """Everything that only a GPU can tell, in one dated note: python benchmarks/gpu_check.py.
 
 Each step is a command of its own (gpu_steps/) under its own limit, and the note is written anew after every one, so
-that a run that is cut still says what it found. At most 8 minutes with the install before it: what does not fit into
---within seconds is cut or left out, and said. --rehearse runs every step on the CPU with small networks: it shows that
-they run, its times mean nothing.
+that a run that is cut still says what it found. What says most comes first; what does not fit into --within seconds is
+cut or left out, and said. --install first installs the project into a fresh environment, which needs nothing but
+Python, and runs the steps there: 8 minutes with the install, which is the first row. --rehearse runs every step on the
+CPU with small networks: it shows that they run, its times mean nothing.
 
 Exit status: 0 all steps done, 1 some failed or were cut, 2 there is no GPU, or no folder for the note.
 """
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-import psutil
+from gpu_steps.installing import commands, install, python_in
+from gpu_steps.running import ROOT, Done, Step, run
 
-ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT))  # not only where dks_study is installed
 
-from dks_study.study.machine import processor, versions  # noqa: E402
+from dks_study.study.machine import processor, versions
 
-WITHIN_S = 360.0
+WITHIN_S, WITH_INSTALL_S = 360.0, 480.0
+INSTALL_SHARE = 0.75  # of all the time may an install take: after that the steps that say most still run
 PATIENCE = 5  # times as long may a rehearsal take: two busy cores are no GPU
 REHEARSE = "--rehearse"
-
-
-@dataclass(frozen=True)
-class Step:
-    """One command that prints Markdown, and how long it may take."""
-
-    title: str
-    words: tuple[str, ...]
-    limit_s: float
 
 
 def _module(title: str, words: str, limit_s: float) -> Step:
@@ -46,15 +39,16 @@ def _module(title: str, words: str, limit_s: float) -> Step:
     return Step(title, (sys.executable, "-m", f"gpu_steps.{name}", *options), limit_s)
 
 
-# What says most comes first, what takes longest last.
+# What says most comes first, what takes longest last: the limits together are more than there is time.
 STEPS = (
+    _module("What dks-study doctor says, and whether Ray sees the GPU", "doctoring", 60),
     _module("Loss and gradients against the CPU", "agreement", 40),
-    _module("Step time and memory, WRN-28-10", "precision --network wrn --ways steps", 80),
-    _module("Resume on the device", "resuming", 60),
     _module("Two trials share one GPU by fractions", "studies --kind shared", 70),
-    _module("Out of memory", "studies --kind too_small", 70),
     _module("Ray Train with one worker (NCCL)", "studies --kind group", 70),
-    _module("Step time and memory, ResNet-50", "precision --network resnet --ways steps", 80),
+    _module("Resume on the device", "resuming", 60),
+    _module("Out of memory", "studies --kind too_small", 70),
+    _module("Step time and memory, WRN-28-10", "precision --network wrn --ways steps", 60),
+    _module("Step time and memory, ResNet-50", "precision --network resnet --ways steps", 60),
     _module("Images per second", "feeding", 50),
     _module("Four seeds as one network", "seeds", 40),
     _module("Compiled, WRN-28-10", "precision --network wrn --ways compiled", 100),
@@ -62,13 +56,7 @@ STEPS = (
 )
 
 
-@dataclass(frozen=True)
-class Done:
-    """How a step ended, and what it printed until then."""
-
-    state: str = "not run"
-    seconds: float = 0.0
-    said: str = ""
+INSTALL = Step("Install into a fresh environment", (), INSTALL_SHARE * WITH_INSTALL_S)
 
 
 @dataclass
@@ -97,38 +85,6 @@ class Note:
         return "\n\n".join([self.title, table, *parts]) + "\n"
 
 
-def run(step: Step, limit_s: float) -> Done:
-    """Run `step` for at most `limit_s`, and end all that it has started."""
-    paths = [str(ROOT), str(ROOT / "benchmarks"), os.environ.get("PYTHONPATH", "")]
-    more = {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "RAY_USAGE_STATS_ENABLED": "0"}
-    started = time.monotonic()
-    with tempfile.TemporaryFile("w+", encoding="utf-8") as out, tempfile.TemporaryFile("w+", encoding="utf-8") as err:
-        process = subprocess.Popen(step.words, stdout=out, stderr=err, env={**os.environ, **more})
-        try:
-            status = process.wait(limit_s)
-            state = "done" if status == 0 else f"**failed** (status {status})"
-        except subprocess.TimeoutExpired:
-            state = f"**cut** after {limit_s:.0f} s"
-        finally:
-            _end(process)
-        out.seek(0)
-        err.seek(0)
-        said, complaints = out.read(), err.read()
-    if state != "done" and complaints.strip():
-        said += f"\n\nThe end of its standard error:\n\n```\n{complaints.strip()[-1500:]}\n```"
-    return Done(state, time.monotonic() - started, said)
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Kill a step that still runs, and what it has started: Ray's processes outlive their parents."""
-    if process.poll() is None:
-        tree = [process, *psutil.Process(process.pid).children(recursive=True)]
-        for each in tree:
-            with suppress(psutil.NoSuchProcess):
-                each.kill()
-        process.wait()
-
-
 def run_all(steps: Sequence[Step], note: Note, within_s: float) -> int:
     """Run every step that time is left for, keeping the note; return the exit status."""
     end = time.monotonic() + within_s
@@ -144,16 +100,17 @@ def run_all(steps: Sequence[Step], note: Note, within_s: float) -> int:
     return 0 if all(done.state == "done" for done in note.results.values()) else 1
 
 
-def heading(gpu: str | None) -> str:
+def heading(gpu: str | None, *, installed: bool = False) -> str:
     """Return the beginning of the note: date, machine, versions, and whether this is a rehearsal."""
     known = versions(("torch", "torchvision", "ray", "optuna", "triton", "nvidia-nccl-cu13"))
     software = ", ".join(f"{name} {version}" for name, version in known.items())
-    memory = psutil.virtual_memory().total / 2**30
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     on = gpu or "**a rehearsal on the CPU: small networks, its times mean nothing**"
     when = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    command = "`python benchmarks/gpu_check.py`" if gpu else "`python benchmarks/gpu_check.py --rehearse`"
-    return f"# What a GPU says\n\n{command}, {when}: {on}.\n{processor()}, {cores} cores, {memory:.1f} GiB; {software}."
+    words = ["python benchmarks/gpu_check.py", *(["--install"] if installed else []), *([] if gpu else [REHEARSE])]
+    machine = f"{processor()}, {cores} cores, {memory:.1f} GiB"
+    return f"# What a GPU says\n\n`{' '.join(words)}`, {when}: {on}.\n{machine}; {software}."
 
 
 def gpu_here() -> str | None:
@@ -169,21 +126,51 @@ def gpu_here() -> str | None:
 
 def main() -> int:
     """Run the command line; return the exit status."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # a step's session ends with us
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--note", type=Path, help="the file to write (benchmarks/gpu_check.md, or gpu_rehearsal.md)")
-    parser.add_argument("--within", type=float, metavar="SECONDS", help=f"for all steps together ({WITHIN_S:.0f})")
+    often = f"for all steps together ({WITHIN_S:.0f}; {WITH_INSTALL_S:.0f} with --install, which is part of it)"
+    parser.add_argument("--within", type=float, metavar="SECONDS", help=often)
+    parser.add_argument("--install", action="store_true", help="into a fresh environment first, and run there")
     parser.add_argument(REHEARSE, action="store_true", help="on the CPU, with small networks")
+    parser.add_argument("--installed", type=float, help=argparse.SUPPRESS)  # in so many seconds, by --install
     options = parser.parse_args()
     name = "gpu_rehearsal.md" if options.rehearse else "gpu_check.md"  # never in the place of a real one
     path = options.note or ROOT / "benchmarks" / name
     if not path.parent.is_dir():
         return refuse(f"--note: must be in a folder that is there, got {path}")
+    most_s = WITH_INSTALL_S if options.install else WITHIN_S
+    within_s = options.within or most_s * (PATIENCE if options.rehearse else 1)
+    if options.install:
+        return run_installed(path, within_s, rehearse=options.rehearse)
     gpu = None if options.rehearse else gpu_here()
     if gpu is None and not options.rehearse:
         return refuse("PyTorch sees no CUDA device here (see nvidia-smi); --rehearse runs on the CPU")
     steps = [rehearsed(step) for step in STEPS] if options.rehearse else STEPS
-    within_s = options.within or WITHIN_S * (PATIENCE if options.rehearse else 1)
-    return run_all(steps, Note(path, steps, heading(gpu)), within_s)
+    note = Note(path, steps, heading(gpu, installed=options.installed is not None))
+    if options.installed is not None:
+        note.steps = [INSTALL, *steps]
+        note.results[INSTALL.title] = Done("done", options.installed)
+    return run_all(steps, note, within_s)
+
+
+def run_installed(path: Path, within_s: float, *, rehearse: bool) -> int:
+    """Install the project into a fresh environment, and run all steps there; return the exit status."""
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="dks-", ignore_cleanup_errors=True) as folder:
+        done = install(commands(Path(folder)), INSTALL_SHARE * within_s)
+        print(f"{INSTALL.title}: {done.state}, {done.seconds:.0f} s", flush=True)
+        if done.state != "done":
+            Note(path, [INSTALL, *STEPS], heading("no GPU was looked for", installed=True)).keep(INSTALL, done)
+            return 1
+        left = within_s - (time.monotonic() - started)
+        words = [python_in(Path(folder)), __file__, "--note", str(path), "--within", str(left)]
+        words += ["--installed", str(done.seconds), *([REHEARSE] if rehearse else [])]
+        with subprocess.Popen(words) as steps:
+            try:
+                return steps.wait()
+            finally:
+                steps.terminate()
 
 
 def refuse(why: str) -> int:

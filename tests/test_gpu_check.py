@@ -10,9 +10,8 @@ import gpu_check
 import psutil
 import pytest
 import torch
-from gpu_check import STEPS, Note, Step, run_all
-from gpu_steps.networks import CASES
-from gpu_steps.saying import Verdicts
+from gpu_check import INSTALL, STEPS, Note, Step, run_all
+from gpu_steps.installing import install
 from whole_studies import ROOT, wait_until
 
 SCRIPT = [sys.executable, str(ROOT / "benchmarks" / "gpu_check.py")]
@@ -43,6 +42,37 @@ def test_a_step_that_hangs_is_cut_with_what_it_started_and_the_note_says_so(tmp_
     assert "still here" in text
     pid = int(text.split("begun")[1].split()[0])
     assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+def test_what_a_step_leaves_running_is_ended_with_it_though_the_step_has_ended_by_itself(tmp_path):
+    # As Ray's processes: in the session of who started them, in a group of their own, and children of nobody here.
+    leaves = """
+import os, subprocess
+left = subprocess.Popen(["sleep", "60"], preexec_fn=os.setpgrp)
+print("left", left.pid, flush=True)
+os._exit(0)
+"""
+    steps = [python("leaves", leaves)]
+    note = tmp_path / "note.md"
+    assert run_all(steps, Note(note, steps, "# Title"), within_s=60) == 0
+    pid = int(note.read_text().split("left")[1].split()[0])
+    assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_step_that_hangs_says_where_before_it_is_cut(tmp_path):
+    hangs = """
+import time
+from gpu_steps.saying import asked
+def waits_for_ever():
+    time.sleep(60)
+asked("A step.")
+waits_for_ever()
+"""
+    steps = [python("hangs", hangs, 12)]
+    note = tmp_path / "note.md"
+    assert run_all(steps, Note(note, steps, "# Title"), within_s=60) == 1
+    assert states(note) == {"hangs": "**cut** after 12 s"}
+    assert "in waits_for_ever" in note.read_text()
 
 
 def test_a_step_that_fails_leaves_its_last_words_and_the_others_run(tmp_path):
@@ -110,24 +140,42 @@ def test_a_note_that_has_no_folder_is_refused_before_anything_runs(tmp_path):
     assert done.stderr == f"gpu_check: --note: must be in a folder that is there, got {tmp_path}/nowhere/note.md\n"
 
 
-def test_what_does_not_hold_or_raises_fails_a_step_at_its_end(capsys):
-    verdicts = Verdicts()
-    assert verdicts.attempt(lambda: ["1.0 ms"]) == ["1.0 ms"]
-    assert verdicts.check(True, "one is one")
-    with pytest.raises(SystemExit, match="0"):
-        verdicts.end()
-    assert verdicts.attempt(lambda: 1 / 0) == ("**ZeroDivisionError** division by zero",)
-    with pytest.raises(SystemExit, match="1"):
-        verdicts.end()
-    assert "holds: one is one" in capsys.readouterr().out
+def test_the_command_needs_nothing_but_python_until_it_has_installed_the_rest():
+    paths = [str(ROOT), str(ROOT / "benchmarks")]
+    code = f"import sys; sys.path[:0] = {paths}; import gpu_check; print(len(gpu_check.STEPS))"
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=False)
+    assert (done.stdout.strip(), done.stderr) == (str(len(STEPS)), "")
 
 
-@pytest.mark.parametrize("name", CASES)
-@pytest.mark.parametrize("plain", [True, False])
-def test_the_real_networks_are_ones_that_can_be_described(name, plain):
-    trial = CASES[name].trial(plain=plain, compute={"precision": "float16", "channels_last": True})
-    assert len(trial.classifiers) == (1 if plain else 3)
-    assert trial.optimiser.batch_size == CASES[name].batch
+def test_an_install_that_fails_or_hangs_says_what_it_said(tmp_path):
+    words = [[sys.executable, "-c", "print('no such wheel'); raise SystemExit(3)"], ["never", "run"]]
+    done = install(words, 60)
+    assert done.state == "**failed** (status 3)"
+    assert "no such wheel" in done.said
+    assert install([[sys.executable, "-c", "import time; time.sleep(60)"]], 1).state == "**cut** after 1 s"
+
+
+def test_an_install_that_fails_is_the_first_row_and_nothing_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(gpu_check, "commands", lambda folder: [[sys.executable, "-c", "raise SystemExit('no wheel')"]])
+    note = tmp_path / "note.md"
+    monkeypatch.setattr(sys, "argv", ["gpu_check", "--install", "--note", str(note)])
+    assert gpu_check.main() == 1
+    wanted = {INSTALL.title: "**failed** (status 1)", **{step.title: "not run" for step in STEPS}}
+    assert states(note) == wanted
+    assert "no wheel" in note.read_text()
+
+
+def test_what_was_installed_runs_the_steps_in_the_time_that_is_left(tmp_path, monkeypatch):
+    monkeypatch.setattr(gpu_check, "commands", lambda folder: [[sys.executable, "-c", "import time; time.sleep(1)"]])
+    monkeypatch.setattr(gpu_check, "python_in", lambda folder: sys.executable)
+    note = tmp_path / "note.md"
+    monkeypatch.setattr(sys, "argv", ["gpu_check", "--install", "--rehearse", "--within", "3", "--note", str(note)])
+    assert gpu_check.main() == 1
+    first, doctor, *others = states(note).items()
+    assert first == (INSTALL.title, "done")
+    assert doctor[1] in {"**cut** after 1 s", "**cut** after 2 s"}
+    assert all(state.startswith("**not run**: ") for _, state in others)
+    assert "gpu_check.py --install --rehearse`" in note.read_text()
 
 
 def test_no_two_steps_have_one_row():

@@ -36,6 +36,15 @@ FAULTS: Mapping[str, Fault] = {
         "(own.detach() if detach_teacher else own) - cross.T",
         "method/test_synergy.py",
     ),
+    "a GPU may round the products of the loss": Fault(
+        "method/synergy.py", 'if first.device.type == "cpu":', "if first.ndim:", "method/test_synergy.py"
+    ),
+    "an ended trial's network stays": Fault(
+        "engine/cell.py", "            give_back_memory(own_device", "            (own_device", "engine/test_cell.py"
+    ),
+    "an error keeps its trial's network": Fault(
+        "engine/cell.py", "        _let_go(error)\n", "", "engine/test_cell.py"
+    ),
     "the temperature is left out of the teacher": Fault(
         "method/synergy.py", "exact / temperature, dim", "exact * temperature, dim", "method/test_synergy.py"
     ),

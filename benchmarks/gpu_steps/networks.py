@@ -17,13 +17,19 @@ PLAIN: dict[str, Any] = {"branches": {"taps": []}, "loss": {"pairing": "none"}}
 
 @dataclass(frozen=True)
 class Case:
-    """A network with two branches: its batches, the side of its images, and steps in an epoch of the measurement."""
+    """A network with two branches: its batches, the side of its images, and steps in an epoch of the measurement.
+
+    Attributes:
+        steps: in float32, whose products no tensor core computes.
+        fast_steps: in every other format.
+    """
 
     title: str
     values: dict[str, Any]
     batch: int
     side_pixels: int
     steps: int
+    fast_steps: int
 
     def trial(self, *, plain: bool, compute: dict[str, object]) -> TrialSpec:
         """Return the trial, `plain` without branches."""
@@ -36,8 +42,8 @@ class Case:
         )
 
 
-CASES = {"wrn": Case("WRN-28-10", WRN, 128, 32, 8), "resnet": Case("ResNet-50", RESNET_50, 64, 224, 8)}
-SMALL = {"wrn": Case("WRN-10-1", SMALL_WRN, 4, 8, 2), "resnet": Case("ResNet-8", SMALL_RESNET, 4, 8, 2)}
+CASES = {"wrn": Case("WRN-28-10", WRN, 128, 32, 4, 16), "resnet": Case("ResNet-50", RESNET_50, 64, 224, 4, 16)}
+SMALL = {"wrn": Case("WRN-10-1", SMALL_WRN, 4, 8, 1, 2), "resnet": Case("ResNet-8", SMALL_RESNET, 4, 8, 1, 2)}
 
 
 def case_of(name: str, *, rehearse: bool) -> Case:

@@ -1,13 +1,14 @@
 """A trial that ends in the middle and goes on from its checkpoint, on the device, against one that does not.
 
 Convolutions of a GPU may add up in any order unless they are told not to, so that two runs of the same trial need not
-be equal either: what a resume adds to that is what counts. Told to be deterministic, all three must be equal.
+be equal either: what they differ by is told. Told to be deterministic, all three must be equal, and that is judged.
 """
 
 import json
 import os
 import tempfile
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -20,7 +21,7 @@ from dks_study.training.checkpoint import load_state
 from gpu_steps.saying import Verdicts, asked, device_of, say
 
 EPOCHS, CUT_AFTER = 3, 2
-MORE = 10  # times as far as two runs of the same may a resumed one be
+FORMATS = "tf32", "float32", "bfloat16", "float16"
 TIMED = ("time/", "per_s", "cost/peak")
 
 
@@ -55,11 +56,16 @@ def apart(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> float:
     return max((one[name].double() - other[name].double()).abs().max().item() for name in one)
 
 
+def described(precision: str, device: torch.device) -> TrialSpec:
+    """Return what is trained on `device`; on a CPU less of it."""
+    small = {"backbone": {**RESNET_8["backbone"], "base_channels": 2}, "data": {"name": "digits", "train_images": 256}}
+    there = small if device.type == "cpu" else {"resources": {"gpus_per_worker": 1}}
+    return trial_of(RESNET_8, epochs=EPOCHS, phase="confirm", compute={"precision": precision}, **there)
+
+
 def compare(precision: str, device: torch.device, verdicts: Verdicts, *, deterministic: bool) -> None:
     """Train three times, once cut, and compare."""
-    small = {"backbone": {**RESNET_8["backbone"], "base_channels": 2}, "data": {"name": "digits", "train_images": 256}}
-    less = small if device.type == "cpu" else {}
-    trial = trial_of(RESNET_8, epochs=EPOCHS, phase="confirm", compute={"precision": precision}, **less)
+    trial = described(precision, device)
     torch.use_deterministic_algorithms(deterministic, warn_only=True)
     with tempfile.TemporaryDirectory(prefix="dks-") as folder:
         found = []
@@ -70,10 +76,10 @@ def compare(precision: str, device: torch.device, verdicts: Verdicts, *, determi
     chance, most = apart(whole, again), apart(whole, resumed)
     how = f"{precision}{', deterministic' if deterministic else ''}"
     far = f"weights differ by {most:.1e} at most (two uninterrupted runs: {chance:.1e})"
-    if deterministic or chance == 0:
+    if deterministic:
         verdicts.check(most == 0 and lines == resumed_lines, f"{how}: resumed, bit for bit the same; {far}")
     else:
-        verdicts.check(most <= MORE * chance, f"{how}: resumed, as near as another run; {far}")
+        say(f"- not judged, {how}: resumed, {far}")
 
 
 def main() -> None:
@@ -83,9 +89,10 @@ def main() -> None:
     device, verdicts = device_of(options), Verdicts()
     say(f"ResNet-8 on digits, two branches, dense: {EPOCHS} epochs, cut in the report of epoch {CUT_AFTER}.")
     say()
-    for precision in ("float16",) if options.rehearse else ("float32", "bfloat16", "float16"):
+    for precision in ("float16",) if options.rehearse else FORMATS:
         for deterministic in (False, True):
-            compare(precision, device, verdicts, deterministic=deterministic)
+            how = f"{precision}, {'deterministic' if deterministic else 'as it comes'}"
+            verdicts.attempt(how, partial(compare, precision, device, verdicts, deterministic=deterministic))
     verdicts.end()
 
 

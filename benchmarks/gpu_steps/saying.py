@@ -1,12 +1,20 @@
-"""What every step shares: on which device it runs, and how it says what it found."""
+"""What every step shares: on which device it runs, how long it may take, and how it says what it found."""
 
 import argparse
+import faulthandler
+import math
+import os
 import sys
+import time
+import traceback
 from collections.abc import Callable, Sequence
 
 import torch
 
+from gpu_steps.running import MOST_CHARACTERS, UNTIL
+
 REHEARSE = "--rehearse"
+STACK_S = 3.0  # so long before that it says where it hangs
 
 
 def asked(about: str | None, **choices: Sequence[str]) -> argparse.Namespace:
@@ -15,7 +23,14 @@ def asked(about: str | None, **choices: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(REHEARSE, action="store_true", help="on the CPU, with small networks")
     for name, values in choices.items():
         parser.add_argument(f"--{name}", choices=list(values), required=True)
+    if left_s() < math.inf:
+        faulthandler.dump_traceback_later(max(0.1, left_s() - STACK_S))
     return parser.parse_args()
+
+
+def left_s() -> float:
+    """Return how long this step may go on, in seconds; without a limit for ever."""
+    return max(0.0, float(os.environ[UNTIL]) - time.time()) if UNTIL in os.environ else math.inf
 
 
 def device_of(options: argparse.Namespace) -> torch.device:
@@ -43,28 +58,67 @@ def header(*cells: str) -> None:
     row(*("---" for _ in cells))
 
 
+def quote(about: str, text: str) -> None:
+    """Print the end of a longer text in a block of its own."""
+    say(f"\n{about}:\n\n```\n{text.strip()[-MOST_CHARACTERS:]}\n```\n")
+
+
 class Verdicts:
     """What was checked: every failure is said where it is found, and makes the step a failed one at its end."""
 
     def __init__(self) -> None:
         """Start with nothing found."""
-        self._failed = 0
+        self.failed = 0
 
     def check(self, holds: bool, what: str) -> bool:
         """Say whether `what` holds, in a line."""
         say(f"- {'holds' if holds else '**DOES NOT HOLD**'}: {what}")
-        self._failed += not holds
+        self.failed += not holds
         return holds
 
-    def attempt(self, action: Callable[[], Sequence[str]]) -> Sequence[str]:
-        """Return the cells of `action`, or what it raised: the rows after it are still measured."""
+    def attempt(self, what: str, action: Callable[[], object]) -> bool:
+        """Return whether `action` could be done; what it raised is said, and what comes after it is still tried."""
         try:
-            return action()
+            action()
         except Exception as error:  # whatever a device that was never tried comes up with
-            self._failed += 1
-            lines = str(error).strip().splitlines()
-            return (f"**{type(error).__name__}** {lines[0][:200] if lines else ''}".replace("|", "/"),)
+            say(f"- {what}: {self.raised(error)}")
+            quote("Its traceback", traceback.format_exc())
+            return False
+        return True
+
+    def raised(self, error: Exception) -> str:
+        """Count an error; return its type and its first line."""
+        self.failed += 1
+        lines = str(error).strip().splitlines()
+        return f"**{type(error).__name__}** {lines[0][:200] if lines else ''}".strip().replace("|", "/")
 
     def end(self) -> None:
         """End the process, with status 1 if anything failed."""
-        sys.exit(1 if self._failed else 0)
+        sys.exit(1 if self.failed else 0)
+
+
+class Table:
+    """A table that is said row by row; what a row raised stands below it, and then the table begins anew."""
+
+    def __init__(self, verdicts: Verdicts, *cells: str) -> None:
+        """Begin it with the first row."""
+        self._verdicts, self._cells, self._open = verdicts, cells, False
+
+    def add(self, *cells: str) -> None:
+        """Say a row."""
+        if not self._open:
+            header(*self._cells)
+            self._open = True
+        row(*cells)
+
+    def attempt(self, title: str, action: Callable[[], Sequence[str]]) -> bool:
+        """Say the row of `title` and the cells of `action`, or what it raised; return whether it could be measured."""
+        try:
+            cells = action()
+        except Exception as error:  # as above
+            self.add(title, self._verdicts.raised(error))
+            quote("Its traceback", traceback.format_exc())
+            self._open = False
+            return False
+        self.add(title, *cells)
+        return True

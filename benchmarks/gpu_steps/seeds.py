@@ -1,6 +1,7 @@
 """Four seeds as one stacked network against one after another, on the device: the question of seeds_together.py."""
 
 import statistics
+from functools import partial
 
 import torch
 from measuring.alternating import alternate, ratios
@@ -8,14 +9,14 @@ from measuring.on_device import forget_peak, peak_mib, seconds_on, use_tf32
 from measuring.setups import CLASSES, RESNET_8, WRN_16_2, trial_of
 from measuring.stacked import Apart, Seeds, Together, difference
 
-from gpu_steps.saying import Verdicts, asked, device_of, header, row, say
+from gpu_steps.saying import Table, Verdicts, asked, device_of, say
 
 SEEDS, ROUNDS, STEPS = 4, 5, 5
 TARGET = 0.67
 
 
 def peaks(seeds: Seeds) -> str:
-    """Return what either side takes, together first."""
+    """Return what either side takes while it is alone, together first."""
     found = []
     for side in (Together, Apart):
         forget_peak(seeds.device)
@@ -24,14 +25,16 @@ def peaks(seeds: Seeds) -> str:
     return ", ".join("not counted" if peak is None else f"{peak:,.0f} MiB" for peak in found)
 
 
+def timed(seeds: Seeds) -> dict[str, list[float]]:
+    """Return the seconds of a step of either side, in turn; both are gone afterwards."""
+    sides = {"together": Together(seeds).step, "apart": Apart(seeds).step}
+    measured = {name: (lambda step=step: seconds_on(seeds.device, step, STEPS)) for name, step in sides.items()}
+    return alternate(measured, ROUNDS)
+
+
 def cells(seeds: Seeds) -> list[str]:
     """Measure one network."""
-    sides = {"together": Together(seeds).step, "apart": Apart(seeds).step}
-    measured = {
-        name: (lambda step=step: seconds_on(seeds.device, step, STEPS))  # type: ignore[misc]
-        for name, step in sides.items()
-    }
-    seconds = alternate(measured, ROUNDS)
+    seconds = timed(seeds)
     each = ratios(seconds, "together", "apart")
     ms = [f"{1e3 * statistics.median(values):.2f}" for values in seconds.values()]
     return [*ms, f"**{statistics.median(each):.2f}** ({min(each):.2f} to {max(each):.2f})", peaks(seeds)]
@@ -49,9 +52,16 @@ def main() -> None:
     verdicts.check(difference(exact, steps=2)[1] < 1e-10, "float64: both ways take the same steps")
     say()
     say(f"{SEEDS} seeds, batch 128, float32, n {ROUNDS} of {STEPS} steps each; target {TARGET}.")
-    header("network", "together, ms", "one after another, ms", "ratio", "peak memory, together and one after another")
+    table = Table(
+        verdicts,
+        "network",
+        "together, ms",
+        "one after another, ms",
+        "ratio",
+        "peak memory, together and one after another",
+    )
     for title, seeds in cases.items():
-        row(title, *verdicts.attempt(lambda seeds=seeds: cells(seeds)))
+        table.attempt(title, partial(cells, seeds))
     verdicts.end()
 
 

@@ -4,7 +4,6 @@ One kind in each run of this step. What is judged is what the study left behind:
 """
 
 import json
-import subprocess
 import sys
 import tempfile
 from datetime import datetime
@@ -15,7 +14,8 @@ import psutil
 import torch
 
 from dks_study.study.ledger import Record, read_ledger
-from gpu_steps.saying import Verdicts, asked, device_of, say
+from gpu_steps.commands import run_command
+from gpu_steps.saying import Verdicts, asked, device_of, quote, say
 
 BATCH, SMALL_SHARE = 64, 0.25
 TRIAL: dict[str, Any] = {
@@ -27,20 +27,28 @@ DENSE = {"branches.taps": ["stage1", "stage2"], "loss.pairing": "dense"}
 NONE = {"branches.taps": [], "loss.pairing": "none"}
 
 
-def run(folder: Path, trial: dict[str, Any], arms: dict[str, Any], seeds: int, **study: object) -> list[Record]:
-    """Run a study in `folder` by the command; return its ledger. What it said is shown if it did not end well."""
+def run(
+    folder: Path, verdicts: Verdicts, trial: dict[str, Any], arms: dict[str, Any], seeds: int, **study: object
+) -> list[Record]:
+    """Run a study in `folder` by the command; return its ledger. How it did not end well is shown."""
     profile = {"about": "seconds", "trial": trial, "search": {"trials": 0}, "report_seeds": list(range(seeds)), **study}
     table = {"title": "Nothing", "reference": next(iter(arms))}
     space = {"question": "Does it run here?", "profile": str(folder / "tiny.yaml"), "arms": arms, "table": table}
     (folder / "tiny.yaml").write_text(json.dumps(profile), encoding="utf-8")  # JSON is YAML
     (folder / "small.yaml").write_text(json.dumps(space), encoding="utf-8")
     words = ["--space", str(folder / "small.yaml"), "--results", str(folder / "results")]
-    command = [sys.executable, "-m", "dks_study", *words]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-    if done.returncode:
-        say(f"The command ended with status {done.returncode}:\n\n```\n{done.stdout[-2000:]}\n```\n")
+    ended = run_command([sys.executable, "-m", "dks_study", *words])
+    verdicts.check(ended.status == 0, f"the study's command {ended}")
     ledgers = list(folder.glob("results/*/ledger.jsonl"))
     return [record for ledger in ledgers for record in read_ledger(ledger)]
+
+
+def show_trials(folder: Path) -> None:
+    """Show what trials that did not end well have left: errors, and what happened when."""
+    for trial in sorted(folder.glob("results/*/trials/*")):
+        for path in (trial / "error.txt", trial / "log.txt"):
+            if path.exists():
+                quote(f"{trial.name}/{path.name}", path.read_text(encoding="utf-8", errors="replace"))
 
 
 def logs(folder: Path) -> list[list[tuple[datetime, str]]]:
@@ -59,7 +67,7 @@ def shared(folder: Path, device: torch.device, verdicts: Verdicts) -> None:
     """Two trials at a time, each with half of the GPU."""
     half = {"gpus_per_worker": 0.5} if device.type == "cuda" else {}
     epochs = 60 if half else 20
-    records = run(folder, {**TRIAL, "epochs": epochs, "resources": half}, {"dense": DENSE}, seeds=2)
+    records = run(folder, verdicts, {**TRIAL, "epochs": epochs, "resources": half}, {"dense": DENSE}, seeds=2)
     judge(records, 2, folder, device, verdicts)
     times = [(lines[0][0], lines[-1][0]) for lines in logs(folder) if lines]
     at_once = len(times) == 2 and max(start for start, _ in times) <= min(end for _, end in times)
@@ -69,7 +77,7 @@ def shared(folder: Path, device: torch.device, verdicts: Verdicts) -> None:
 def group(folder: Path, device: torch.device, verdicts: Verdicts) -> None:
     """Ray Train with one worker: NCCL on a GPU, Gloo on a CPU."""
     resources = {"workers": 1, **({"gpus_per_worker": 1} if device.type == "cuda" else {})}
-    records = run(folder, {**TRIAL, "epochs": 3, "resources": resources}, {"dense": DENSE}, seeds=1)
+    records = run(folder, verdicts, {**TRIAL, "epochs": 3, "resources": resources}, {"dense": DENSE}, seeds=1)
     judge(records, 1, folder, device, verdicts)
 
 
@@ -83,7 +91,7 @@ def too_small(folder: Path, device: torch.device, verdicts: Verdicts) -> None:
     each = int(1.5 * room / BATCH)
     trial = {**TRIAL, "backbone": {"name": "gpu_steps.greedy:Greedy"}, "epochs": 2, "resources": resources}
     arms = {"modest": NONE, "greedy": {**NONE, "backbone.options": {"bytes_per_image": each}}}
-    records = run(folder, trial, arms, seeds=1, out_of_memory="accumulate")
+    records = run(folder, verdicts, trial, arms, seeds=1, out_of_memory="accumulate")
     judge(records, 2, folder, device, verdicts)
     parts = {record.cell.arm: record.outcome.accumulate for record in records}
     wanted = {"modest": None, "greedy": 2}
@@ -111,8 +119,11 @@ def main() -> None:
     """Run the studies of one kind."""
     options = asked(__doc__, kind=list(KINDS))
     verdicts = Verdicts()
-    with tempfile.TemporaryDirectory(prefix="dks-", ignore_cleanup_errors=True) as folder:
-        KINDS[options.kind](Path(folder), device_of(options), verdicts)
+    with tempfile.TemporaryDirectory(prefix="dks-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        verdicts.attempt(options.kind, lambda: KINDS[options.kind](folder, device_of(options), verdicts))
+        if verdicts.failed:
+            show_trials(folder)
     verdicts.end()
 
 

@@ -1,6 +1,5 @@
 """What each worker of a group does: trains the trials that it is ordered to, one after another."""
 
-import gc
 import os
 import random
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from dks_study.engine.sharing import SharedData
 from dks_study.spec.trial import TrialSpec
 from dks_study.study.stopping import Watch
 from dks_study.study.trial import run_trial
+from dks_study.training.compute import give_back_memory
 
 PACKED = "packed"
 
@@ -75,6 +75,4 @@ def _left_as_found(device: torch.device) -> Iterator[None]:
     if environment != dict(os.environ):
         os.environ.clear()
         os.environ.update(environment)
-    gc.collect()  # a network refers to itself, and holds memory until it is found
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
+    give_back_memory(device)

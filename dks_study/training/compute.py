@@ -1,5 +1,6 @@
 """Number format, memory layout and compilation of a network, as a Computation describes them; a trial's share."""
 
+import gc
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TypeVar
@@ -81,6 +82,13 @@ def keep_to_share(trial: TrialSpec, device: torch.device) -> None:
     torch.set_num_threads(max(1, trial.resources.cpus_per_worker - trial.data.decode_workers))
     if device.type == "cuda" and 0 < trial.resources.gpus_per_worker < 1:
         torch.cuda.set_per_process_memory_fraction(trial.resources.gpus_per_worker, device)
+
+
+def give_back_memory(device: torch.device) -> None:
+    """Free what an ended trial has left in this process: the next one, or one beside it on `device`, may need it."""
+    gc.collect()  # a network refers to itself, and holds memory until it is found
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
 
 
 def peak_memory(device: torch.device) -> dict[str, float]:
