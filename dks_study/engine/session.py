@@ -20,7 +20,7 @@ from dks_study.engine.interrupts import AGAIN, ending_on_interrupt
 from dks_study.engine.joining import ending_ray, is_lost, join
 from dks_study.engine.sharing import SharedData
 from dks_study.engine.tuning import PlannedSearch, tune_study
-from dks_study.spec.base import LostError, Problem
+from dks_study.spec.base import LostError
 from dks_study.spec.study import StudySpec
 from dks_study.study import provenance
 from dks_study.study.began_with import CONTENTS, StudyData, data_of, keep_contents, look_at_data
@@ -242,14 +242,20 @@ def _leaving_nothing(folder: Path) -> Iterator[None]:
     is_new = [path.name for path in folder.iterdir()] == [LOCK]
     try:
         yield
-    except (Problem, OSError):
-        if is_new and not any(folder.glob("trials/*")):
+    except (Exception, SystemExit):  # of ours, or of somebody's code that is called before a trial begins
+        if is_new and not any(folder.glob("trials/*")) and not _has_records(folder):
             for path in folder.iterdir():
                 if path.is_dir():
                     shutil.rmtree(path)
                 else:
                     path.unlink()
         raise
+
+
+def _has_records(folder: Path) -> bool:
+    """Has a trial ended? With --storage it has left nothing else here."""
+    ledger = folder / "ledger.jsonl"
+    return ledger.exists() and ledger.stat().st_size > 0
 
 
 def _refuse_other_code(folder: Path, note: Callable[[str], None]) -> None:

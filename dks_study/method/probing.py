@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from dks_study.method.backbones.staged import Tap
 from dks_study.method.tapping import run_tapped
+from dks_study.spec.base import in_one_line
 
 SHOWN = 12  # names in a message
 POOLING = 2  # a map that shrinks to one pixel by more than this was pooled away, which is no stage
-
+_OF_SHAPES = (RuntimeError, ValueError, TypeError, IndexError, NotImplementedError)  # as PyTorch words them
 
 # map: [B, C, H, W]; map_last: [B, H, W, C]; tokens: [B, N, C].
 Arrangement = Literal["map", "map_last", "tokens"]
@@ -106,8 +107,8 @@ def probe(model: nn.Module, images: Tensor) -> Probed:
     try:
         with _untouched(model, device), torch.no_grad():
             result, outputs = run_tapped(model, images, names)
-    except (RuntimeError, ValueError, TypeError, IndexError, NotImplementedError) as error:
-        first = (str(error).splitlines() or [""])[0]
+    except (Exception, SystemExit) as error:  # whatever somebody's code may raise
+        first = (str(error).splitlines() or [""])[0] if isinstance(error, _OF_SHAPES) else in_one_line(error)
         raise ValueError(f"it does not run on images {list(images.shape)}: {first}") from error
     twins: dict[int, set[str]] = {}
     for name, output in outputs.items():

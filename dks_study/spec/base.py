@@ -24,6 +24,11 @@ class LostError(Problem, RuntimeError):
     """What a study ran on was lost: the same command goes on where it stopped."""
 
 
+def in_one_line(error: BaseException) -> str:
+    """Return the type and the message of an error of somebody's code on one line, for the end of a message of ours."""
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
 class Spec(BaseModel):
     """Base of all descriptions: frozen, strict, unknown keys refused, hashable by content."""
 

@@ -31,7 +31,7 @@ def check_arms(study: StudySpec) -> dict[str, int]:
     for arm in study.arms:
         run = arm_run(study, arm, {})
         data, optimiser = load(run.data), run.optimiser
-        batch_sizes(len(data.train), optimiser.batch_size, optimiser.keep_partial_batch, max(1, run.resources.workers))
+        check_batches(run, data)
         if run.loss.teacher_signal == "wrong_classes" and data.classes == 2:
             rule = "must not be wrong_classes with two classes, of which one is wrong and nothing is permuted"
             raise StudyError(f"arms.{arm}: trial.loss.teacher_signal: {rule}, got 'wrong_classes'")
@@ -39,6 +39,16 @@ def check_arms(study: StudySpec) -> dict[str, int]:
         copies = 1 + _MOMENTS[optimiser.name] + bool(optimiser.ema_decay)
         sizes[arm] = copies * sum(tensor.nbytes for tensor in network.state_dict().values())
     return sizes
+
+
+def check_batches(run: RunSpec, data: DataSet) -> None:
+    """Check that the training images make a batch.
+
+    Raises:
+        DataError: if they do not.
+    """
+    optimiser = run.optimiser
+    batch_sizes(len(data.train), optimiser.batch_size, optimiser.keep_partial_batch, max(1, run.resources.workers))
 
 
 def prediction_sizes(study: StudySpec) -> dict[str, int]:

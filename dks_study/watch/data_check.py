@@ -10,6 +10,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from dks_study.spec.study import StudySpec, arm_run
+from dks_study.training.arm_checks import check_batches
 from dks_study.training.data import DataError, load
 from dks_study.training.data.checking import Found
 from dks_study.training.data.examining import Examination, examine
@@ -23,7 +24,8 @@ def check_data(study: StudySpec, console: Console) -> None:
     Raises:
         DataError: what the study would be refused for.
     """
-    specs = [arm_run(study, arm, {}).data for arm in study.arms]
+    runs = [arm_run(study, arm, {}) for arm in study.arms]
+    specs = [run.data for run in runs]
     _say(console, f"{specs[0].name} {specs[0].root or ''}".strip())
     with _progress(console) as told:
         examination = examine(specs[0], told)
@@ -31,8 +33,8 @@ def check_data(study: StudySpec, console: Console) -> None:
     if examination.complaints:
         rest = len(examination.complaints) - 1
         raise DataError(examination.complaints[0] + (f", and {rest:,} more are of no use" if rest else ""))
-    for spec in specs:
-        load(spec)
+    for run in runs:
+        check_batches(run, load(run.data))
     _say(console, "Nothing would be refused.")
 
 

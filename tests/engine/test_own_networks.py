@@ -7,7 +7,9 @@ from faulty import group_of
 from whole_studies import PROFILE, SPACE, command, finish, records, write_study
 
 from dks_study.cli import main
+from dks_study.engine.session import _leaving_nothing
 from dks_study.study.export import export
+from dks_study.study.holder import LOCK
 
 NETWORK = "backbone: {name: 'own_networks:TupleOut'}"
 
@@ -23,6 +25,34 @@ def space(tmp_path_factory):
 def test_the_plan_says_what_auto_comes_to(space, tmp_path, capfd):
     assert main([*command(space, tmp_path / "results")[2:], "--dry-run"]) == 0
     assert "recipe auto: bottleneck at a, b (dense)" in capfd.readouterr().out
+
+
+def refused_at(folder, recorded=""):
+    with _leaving_nothing(folder):
+        (folder / "contents").mkdir()
+        (folder / "ledger.jsonl").write_text(recorded)
+        raise SystemExit(0)
+
+
+def test_whatever_ends_a_study_before_a_trial_leaves_an_empty_folder_and_no_results_are_deleted(tmp_path):
+    new, begun = tmp_path / "new", tmp_path / "begun"
+    for folder in (new, begun):
+        folder.mkdir()
+        (folder / LOCK).touch()
+    with pytest.raises(SystemExit):
+        refused_at(new)
+    assert not list(new.iterdir())
+    with pytest.raises(SystemExit):
+        refused_at(begun, recorded="{}\n")  # with --storage, trials leave nothing else here
+    assert (begun / "ledger.jsonl").read_text() == "{}\n"
+
+
+def test_check_data_refuses_a_batch_that_the_study_would_refuse(space, tmp_path, capfd):
+    run = [*command(space, tmp_path / "results")[2:], "--set", "trial.data.train_images=12", "--check-data"]
+    assert main(run) == 2
+    out, err = capfd.readouterr()
+    assert "optimiser.batch_size: must be at most the 12 training images" in err
+    assert "Nothing would be refused" not in out
 
 
 @pytest.mark.slow

@@ -201,3 +201,38 @@ def tiny_swin(in_channels: int, classes: int) -> nn.Module:
     net = SwinTransformer([2, 2], 8, [2, 2], [1, 2], [2, 2], stochastic_depth_prob=0.0, num_classes=classes)
     net.features[0][0] = nn.Conv2d(in_channels, 8, 2, 2)
     return net
+
+
+def exits(in_channels: int, classes: int) -> nn.Module:
+    raise SystemExit(0)
+
+
+def forgets(in_channels: int, classes: int) -> nn.Module:
+    raise KeyError("two\nlines")
+
+
+def asks_for_too_much(in_channels: int, classes: int) -> nn.Module:
+    raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory:\nyou tried to allocate 4 PiB")
+
+
+def wants_more(in_channels: int, classes: int) -> nn.Module:
+    raise TypeError("two\nlines")
+
+
+def never_implemented(in_channels: int, classes: int) -> nn.Module:
+    raise NotImplementedError("two\nlines")
+
+
+def without_weights(in_channels: int, classes: int) -> nn.Module:
+    return nn.Flatten()
+
+
+def lazy(in_channels: int, classes: int) -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.LazyLinear(classes))
+
+
+class ExitsLater(Plain):
+    """Ends the process when it is run."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        raise SystemExit(0)

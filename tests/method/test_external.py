@@ -230,6 +230,13 @@ def test_a_shallower_tail_keeps_what_changes_the_shape():
         ("nowhere.at_all:Net", {}, "backbone.name: must be an importable package.module:callable"),
         ("own_networks:Nothing", {}, "backbone.name: must be an importable package.module:callable"),
         ("own_networks:not_a_network", {}, "must return a torch.nn.Module, got str"),
+        ("own_networks:exits", {}, "backbone.name: must be a network that can be made, .*: SystemExit: 0$"),
+        ("own_networks:forgets", {}, "backbone.name: must be a network that can be made, .*: KeyError: 'two"),
+        ("own_networks:asks_for_too_much", {}, "backbone.name: must be a network .*: can't allocate memory: you tried"),
+        ("own_networks:wants_more", {}, "backbone.options: must be what .* TypeError: two lines$"),
+        ("own_networks:never_implemented", {}, "backbone.name: must be a .*: NotImplementedError: two lines$"),
+        ("own_networks:without_weights", {}, "backbone.name: must have weights to train, got none"),
+        ("own_networks:lazy", {}, r"backbone.name: must have weights of known shapes, got lazy 1\.weight"),
     ],
 )
 def test_what_cannot_be_made_is_refused_in_one_line(name, options, message):
@@ -252,6 +259,25 @@ def test_a_stage_of_what_cannot_be_walked_is_refused_with_the_way_out(name, mess
     way = r"; name modules as taps, or give it `stages` and a `head` \(and perhaps a `stem`\) that run in turn$"
     with pytest.raises(ValueError, match=rf"^backbone\.name: must be a network with stages .*: .*{message}.*{way}"):
         network(name, ("stage1",))
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [("def net(:\n", "SyntaxError: invalid syntax"), ("import sys\nsys.exit(3)\n", "SystemExit: 3$")],
+)
+def test_a_module_that_cannot_be_imported_is_refused_in_one_line(tmp_path, monkeypatch, code, reason):
+    (tmp_path / "broken_network.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(
+        ValueError, match=r"^backbone\.name: must be an importable .*'broken_network:net': " + reason
+    ) as error:
+        backbone("broken_network:net")
+    assert "\n" not in str(error.value)
+
+
+def test_a_network_that_ends_the_process_when_it_runs_is_refused():
+    with pytest.raises(ValueError, match=r"^backbone\.name: must run on the data's images, .*: SystemExit: 0$"):
+        network("own_networks:ExitsLater", ())
 
 
 def test_branches_that_cannot_grow_are_refused():

@@ -96,7 +96,11 @@ def test_other_answers_and_failures_name_the_function(returning):
     def failing():
         raise KeyError("two\nlines")
 
+    def leaving():
+        raise SystemExit(0)
+
     for content, message in [
+        (leaving, r"cannot be called \(SystemExit: 0\)"),
         ([1], r"must return a mapping, got list"),
         ({"train_images": PIXELS}, r"must return train_labels, got train_images"),
         (failing, r"cannot be called \(KeyError: .*\)"),

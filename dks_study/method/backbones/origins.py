@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 from torchvision import models
 
 from dks_study.method.backbones.discover import discover
@@ -20,6 +21,7 @@ from dks_study.method.backbones.layout import PROBE_PIXELS, Layout, LayoutError,
 from dks_study.method.hollow import hollow
 from dks_study.method.streams import seeded
 from dks_study.spec.backbone import ExternalSpec
+from dks_study.spec.base import in_one_line
 
 # torchvision's name begins with -> (stem, what holds the blocks, head)
 _TORCHVISION: Mapping[str, tuple[str, str, str]] = {
@@ -81,10 +83,11 @@ def make(spec: ExternalSpec, in_channels: int, classes: int) -> nn.Module:
     try:
         return _construct(spec, in_channels, classes)
     except NotImplementedError:  # a constructor that computes with tensors cannot do so on the meta device
-        with torch.device("cpu"):
-            return hollow(_construct(spec, in_channels, classes)).train()
-    except TypeError as error:
-        raise ValueError(f"backbone.options: must be what {spec.name} takes, got {spec.options}: {error}") from error
+        try:
+            with torch.device("cpu"):
+                return hollow(_construct(spec, in_channels, classes)).train()
+        except NotImplementedError as error:
+            raise _not_made(spec, error) from error
 
 
 def _construct(spec: ExternalSpec, in_channels: int, classes: int) -> nn.Module:
@@ -167,8 +170,10 @@ def _found(model: nn.Module, in_channels: int) -> Layout:
         everything = (*layout.stem, *(step for block in blocks for step in block), *layout.head)
         with torch.no_grad():
             same = torch.equal(run(watched, everything, images), watched(images))
-    except (RuntimeError, AssertionError, IndexError, TypeError) as error:
-        raise LayoutError(str(error).splitlines()[0]) from error
+    except LayoutError:
+        raise
+    except (Exception, SystemExit) as error:  # whatever somebody's code may raise
+        raise LayoutError(in_one_line(error)) from error
     if not same:
         raise LayoutError("the modules that were seen do not compute what the network computes")
     return layout
@@ -204,8 +209,7 @@ def _from_torchvision(name: str, spec: ExternalSpec, classes: int) -> nn.Module:
         )
     # Auxiliary outputs of GoogLeNet and Inception are branches of their own: ours take their place.
     plain = {"aux_logits": False, "init_weights": True} if name in ("googlenet", "inception_v3") else {}
-    network: nn.Module = models.get_model(name, weights=None, num_classes=classes, **plain, **spec.options)
-    return network
+    return _called(spec, models.get_model, name, weights=None, num_classes=classes, **plain)
 
 
 def _from_timm(name: str, spec: ExternalSpec, in_channels: int, classes: int) -> nn.Module:
@@ -219,23 +223,45 @@ def _from_timm(name: str, spec: ExternalSpec, in_channels: int, classes: int) ->
         )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of its own deprecated parts
-        network: nn.Module = timm.create_model(
-            name, pretrained=False, num_classes=classes, in_chans=in_channels, **spec.options
-        )
-    return network
+        return _called(spec, timm.create_model, name, pretrained=False, num_classes=classes, in_chans=in_channels)
 
 
 def _from_module(module: str, name: str, spec: ExternalSpec, in_channels: int, classes: int) -> nn.Module:
     try:
         factory = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(
-            f"backbone.name: must be an importable package.module:callable, got {spec.name!r}: {error}"
-        ) from error
-    network = factory(in_channels=in_channels, classes=classes, **spec.options)
+    except (Exception, SystemExit) as error:  # whatever somebody's code may raise
+        rule = "must be an importable package.module:callable"
+        raise ValueError(f"backbone.name: {rule}, got {spec.name!r}: {in_one_line(error)}") from error
+    return _called(spec, factory, in_channels=in_channels, classes=classes)
+
+
+def _called(spec: ExternalSpec, factory: Callable[..., object], *names: str, **arguments: object) -> nn.Module:
+    """Return what a constructor makes of `arguments` and the options.
+
+    Raises:
+        NotImplementedError: if it cannot be called on the device that is set.
+        ValueError: one line that names the key, if it fails or makes no network that can be trained.
+    """
+    try:
+        network = factory(*names, **arguments, **spec.options)
+    except NotImplementedError:
+        raise
+    except TypeError as error:
+        rule = f"must be what {spec.name} takes, got {spec.options}"
+        raise ValueError(f"backbone.options: {rule}: {in_one_line(error)}") from error
+    except (Exception, SystemExit) as error:  # whatever somebody's code may raise
+        raise _not_made(spec, error) from error
     if not isinstance(network, nn.Module):
         raise ValueError(f"backbone.name: must return a torch.nn.Module, got {type(network).__name__} of {spec.name!r}")
+    if lazy := next((name for name, each in network.named_parameters() if is_lazy(each)), None):
+        raise ValueError(f"backbone.name: must have weights of known shapes, got lazy {lazy} of {spec.name!r}")
+    if next(network.parameters(), None) is None:
+        raise ValueError(f"backbone.name: must have weights to train, got none of {spec.name!r}")
     return network
+
+
+def _not_made(spec: ExternalSpec, error: BaseException) -> ValueError:
+    return ValueError(f"backbone.name: must be a network that can be made, got {spec.name!r}: {in_one_line(error)}")
 
 
 def _near(name: str, known: list[str]) -> str:

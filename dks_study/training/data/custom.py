@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from dks_study.spec.base import in_one_line
 from dks_study.spec.data import DataSpec
 from dks_study.training.data.error import DataError
 from dks_study.training.data.sets import Source, Split
@@ -54,9 +55,8 @@ def _called(key: str, function: str, *arguments: str) -> Mapping[str, Any]:
     module, _, name = function.partition(":")
     try:
         content = getattr(importlib.import_module(module), name)(*arguments)
-    except Exception as error:  # whatever somebody's code may raise
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise DataError(f"{key}: {function} cannot be called ({reason})") from error
+    except (Exception, SystemExit) as error:  # whatever somebody's code may raise
+        raise DataError(f"{key}: {function} cannot be called ({in_one_line(error)})") from error
     if not isinstance(content, Mapping):
         raise DataError(f"{key}: {function} must return a mapping, got {type(content).__name__}")
     return content
