@@ -21,6 +21,16 @@ from dks_study.spec.compute import ComputeSpec
 CPU = torch.device("cpu")
 
 
+@pytest.fixture(autouse=True)
+def rounding_as_it_was():
+    """Steps set how the process rounds on GPUs."""
+    parts = torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.cudnn.rnn
+    before = [part.fp32_precision for part in parts]
+    yield
+    for part, as_it_was in zip(parts, before, strict=True):
+        part.fp32_precision = as_it_was
+
+
 class Held:
     """Something that refers to itself, as a network does."""
 
