@@ -22,11 +22,16 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture(autouse=True)
-def rounding_as_it_was():
-    """Steps set how the process rounds on GPUs."""
+def process_as_it_was():
+    """Steps, which have processes of their own, set how theirs rounds on GPUs and whether it is deterministic."""
     parts = torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.cudnn.rnn
     before = [part.fp32_precision for part in parts]
+    strict, warn_only = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
     yield
+    torch.use_deterministic_algorithms(strict, warn_only=warn_only)
     for part, as_it_was in zip(parts, before, strict=True):
         part.fp32_precision = as_it_was
 
