@@ -31,6 +31,7 @@ FOLDER = "trial.data.name=image_folder"
         (["merge", LONG, "other"], LONG),
         (["checklist", LONG], LONG),
         (["report", LONG], LONG),
+        (["verify", LONG, "--number", "5"], LONG),
     ],
     ids=lambda value: " ".join(value).replace(LONG, "LONG") if isinstance(value, list) else "",
 )
@@ -105,3 +106,16 @@ def test_the_help_says_what_becomes_of_a_section(capsys, monkeypatch):
         cli.main(["--help"])
     told = " ".join(capsys.readouterr().out.split())
     assert "in place of what stands there, be it a section: arms.ds={} leaves none of it" in told
+
+
+def test_a_machine_that_cannot_be_named_so_is_told_in_our_words(capsys, tmp_path):
+    (tmp_path / "lock").write_text("process 1 on here since 2026-01-01 00:00:00")
+    assert cli.main(["watch", str(tmp_path), "--bind", "a..b", "--port", "0"]) == 2
+    assert "got a..b and 0: that is no name of a machine" in capsys.readouterr().err
+
+
+def test_a_head_that_cannot_be_named_so_is_told_in_our_words():
+    from dks_study.engine.joining import _answering
+
+    with pytest.raises(ValueError, match=r"^a\.\.b is no name of a machine$"):
+        _answering("a..b:6379")
