@@ -17,7 +17,7 @@ from rich.text import Text
 from dks_study.describing import print_plan, print_proposal
 from dks_study.engine.interrupts import AGAIN, EXIT_LOST, INTERRUPTED
 from dks_study.engine.notifying import MESSAGE
-from dks_study.spec.base import LostError, Problem
+from dks_study.spec.base import LostError, Problem, printable
 from dks_study.spec.files import load_study
 from dks_study.spec.options import OptionParser, above_0, next_time, some_text
 from dks_study.spec.shipped import SPACES
@@ -74,7 +74,7 @@ def main(arguments: Sequence[str] | None = None, program: str = "dks-study") -> 
             return print_proposal(study, folder.parent, options.plan_for)
         return print_plan(study, folder) if options.dry_run else run_and_print(study, options)
     except Problem as error:
-        print(f"{program}: {error}", file=sys.stderr)
+        print(f"{program}: {printable(str(error))}", file=sys.stderr)
         return EXIT_LOST if isinstance(error, LostError) else EXIT_BAD_INPUT
 
 
@@ -110,7 +110,7 @@ def add_where(parser: argparse.ArgumentParser) -> None:
     storage = "database that shows the search to optuna-dashboard, instead of optuna.journal in the study's folder"
     parser.add_argument("--optuna-storage", metavar="URL", help=storage)
     home = "keep the study there, too, and let trials write there: needed where nodes do not share --results"
-    parser.add_argument("--storage", metavar="FOLDER|URL", help=home)
+    parser.add_argument("--storage", metavar="FOLDER|URL", type=some_text("a folder or a URL"), help=home)
     parser.add_argument(
         "--disk-gib", metavar="GIB", type=above_0("GiB"), help="what checkpoints and predictions may take (all free)"
     )
@@ -150,14 +150,20 @@ def _status(path: Path) -> int:
     from dks_study.watch.status import find_studies, line, read_status, render
 
     console = Console(soft_wrap=True, highlight=False)
-    studies = [read_status(folder) for folder in find_studies(path)]
-    if len(studies) == 1:
-        console.print(Text(str(studies[0].folder)))
-        console.print(render(studies[0]))
-    else:
-        for study in studies:
-            console.print(Text(line(study)))
-    return 0
+    folders = find_studies(path)
+    if len(folders) == 1:
+        study = read_status(folders[0])
+        console.print(Text(str(study.folder)))
+        console.print(render(study))
+        return 0
+    status = 0
+    for folder in folders:
+        try:
+            console.print(Text(line(read_status(folder))))
+        except Problem as error:  # the others are told all the same
+            print(f"--status: {printable(str(error))}", file=sys.stderr)
+            status = EXIT_BAD_INPUT
+    return status
 
 
 def _check_data(study: StudySpec) -> int:

@@ -121,11 +121,14 @@ def print_proposal(study: StudySpec, results: Path, half_width: float) -> int:
     """Print the seeds, searches and trials that an interval of +-`half_width` points takes; return 0.
 
     Raises:
-        SpecError: if no earlier study says how much its differences spread.
+        SpecError: if no earlier study says how much its differences spread, or `half_width` is below any use.
     """
     from dks_study.analysis.report.detect import read_earlier
     from dks_study.analysis.report.plan import plan_notes, proposal_table
+    from dks_study.analysis.statistics.planning import LEAST_HALF_WIDTH
 
+    if half_width < LEAST_HALF_WIDTH:
+        raise SpecError(f"--plan-for: must be at least {LEAST_HALF_WIDTH} points of error, got {half_width:g}")
     earlier = read_earlier(same_question(study, [results, KEPT]))
     if earlier is None:
         rule = "needs the results of an earlier study of this question on these data and this backbone"

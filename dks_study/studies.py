@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from dks_study.spec.base import Problem
 from dks_study.spec.files import load_study
+from dks_study.spec.reaching import reached
 from dks_study.spec.study import StudySpec
 from dks_study.spec.trial import Setting
 from dks_study.spec.yamldoc import SpecError
@@ -142,8 +143,12 @@ def read(folder: str | Path) -> "StudyResults":
 
 
 def folder_of(study: StudySpec, results: str | Path) -> Path:
-    """Return the folder in `results` that belongs to a study: its name, and a hash of its whole description."""
-    return Path(results) / f"{study.name}-{study.content_hash()}"
+    """Return the folder in `results` that belongs to a study: its name, and a hash of its whole description.
+
+    Raises:
+        SpecError: if `results` is where nobody may look.
+    """
+    return reached(Path(results), "--results ") / f"{study.name}-{study.content_hash()}"
 
 
 @dataclass(frozen=True, repr=False)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from dks_study.spec.data import DataSpec
 from dks_study.spec.options import OptionParser
+from dks_study.spec.reaching import reached
 from dks_study.spec.study import StudySpec
 from dks_study.spec.yamldoc import SpecError
 from dks_study.studies import read
@@ -61,7 +62,7 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--certificate", metavar="FILE", help="what is written (certificate-N.json in FOLDER)")
     options = parser.parse_args(list(words))
     number, share, within = _number(options.number), _share(options.share), _points(options.within)
-    path = Path(options.folder)
+    path = reached(Path(options.folder))
     beside = path.with_name(f"{path.stem}-certificate-{number}.json") if path.is_file() else None
     with opened(path) as folder:
         certificate = Path(options.certificate or beside or folder / f"certificate-{number}.json")

@@ -48,6 +48,7 @@ def _server(studies: Studies, bind: str, port: str) -> Server:
         raise SpecError(f"--port: must be a whole number of 0 to 65535, got {port!r}")
     try:
         return Server(studies, bind, int(port))
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         rule = "must be an address of this machine, and the port free (--port 0 takes any that is)"
-        raise SpecError(f"--bind and --port: {rule}, got {bind} and {port}: {error.strerror or error}") from error
+        why = "that is no name of a machine" if isinstance(error, UnicodeError) else error.strerror or error
+        raise SpecError(f"--bind and --port: {rule}, got {bind} and {port}: {why}") from error

@@ -187,7 +187,10 @@ def _answering(address: str) -> str:
     host, _, port = found.rpartition(":")
     if not host or "//" in host or not port.isdecimal():
         raise ValueError(f"must be auto or HOST:PORT; the driver runs on a node of its own, got {found}")
-    socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_TIMEOUT_S).close()
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_TIMEOUT_S).close()
+    except UnicodeError:  # of a part that is empty or too long, in words about codecs
+        raise ValueError(f"{host} is no name of a machine") from None
     return found
 
 

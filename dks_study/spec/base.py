@@ -20,6 +20,11 @@ class Problem(Exception):
     """
 
 
+def printable(text: str) -> str:
+    """Return `text` with everything escaped that is not for printing: newlines, and bytes that are no UTF-8."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
 class LostError(Problem, RuntimeError):
     """What a study ran on was lost: the same command goes on where it stopped."""
 

@@ -1,6 +1,5 @@
 """From a space file, a profile file and `--set` overrides to a validated StudySpec, or one clear line of error."""
 
-import contextlib
 import json
 import re
 import unicodedata
@@ -99,11 +98,14 @@ def find_file(name: str, folder: Path, kind: str, asked: str = "") -> Path:
     shipped = sorted(path.stem for path in folder.glob("*.yaml"))
     if stem in shipped:
         return folder / f"{stem}.yaml"
-    with contextlib.suppress(OSError):
+    printed, where = name if name.isprintable() else repr(name), asked or f"--{kind}"
+    try:
         if Path(name).is_file():
             return Path(name)
-    printed = name if name.isprintable() else repr(name)
-    where = asked or f"--{kind}"
+    except PermissionError as error:
+        raise SpecError(f"{where} {printed}: {error.strerror}") from error
+    except OSError:  # a name that is too long is that of no file
+        pass
     raise SpecError(f"{where} {printed}: no such {kind}{did_you_mean(stem, shipped)}; there are: {', '.join(shipped)}")
 
 

@@ -93,7 +93,7 @@ def _first_problem(errors: Sequence[ErrorDetails], model: type[Spec], document: 
     where = document.where((*place, *inner.split("."))) if place else document.where(split_key(key))
     known = _known_keys(model, problem["loc"][:-1])
     known = sorted({*known, "recipe"}) if model is StudySpec and not place[1:] else known
-    others = len({_plain(error) for error in errors}) - 1
+    others = len({_plain(error) for error in errors if not _lacks_what_is_wrong(error, errors)}) - 1
     more = f" (and {others} more)" if others else ""
     return f"{where or file}: {_sentence(key, value, problem, known, errors)}{more}"
 
@@ -168,6 +168,13 @@ def _rule(problem: ErrorDetails, errors: Sequence[ErrorDetails]) -> str:
     if _of_a_union(problem):
         return "must be text, a number, true or false"
     return RULES[problem["type"]](problem.get("ctx", {})) if problem["type"] in RULES else "cannot be used here"
+
+
+def _lacks_what_is_wrong(problem: ErrorDetails, errors: Sequence[ErrorDetails]) -> bool:
+    """Whether a list is too short only because what is in it is wrong, which is told by itself."""
+    place = problem["loc"]
+    inner = (error["loc"] for error in errors if error is not problem)
+    return problem["type"] == "too_short" and any(each[: len(place)] == place for each in inner)
 
 
 def _lacks_values(problem: ErrorDetails) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 from yaml.composer import Composer, ComposerError
 from yaml.parser import Parser
-from yaml.reader import Reader
+from yaml.reader import Reader, ReaderError
 from yaml.resolver import BaseResolver
 from yaml.scanner import Scanner
 
@@ -42,10 +42,15 @@ class Document:
         return self.marks.get(key, "")
 
 
+_TOO_LARGE = "whole numbers have at most 64 bits here"
+
+
 def _whole(text: str) -> int:
+    if len(text.lstrip("+-0ox")) > 64:  # not even read: Python refuses thousands of digits in words of its own
+        raise ValueError(_TOO_LARGE)
     number = int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
     if abs(number) >= 2**63:
-        raise ValueError("whole numbers have at most 64 bits here")
+        raise ValueError(_TOO_LARGE)
     return number
 
 
@@ -95,8 +100,10 @@ def load_document(path: Path) -> Document:
     """
     try:
         node = _Loader(path.read_text(encoding="utf-8")).get_single_node()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    except OSError as error:
+        raise SpecError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise SpecError(f"{path}: cannot be read: it must be text in UTF-8") from error
     except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
         raise SpecError(f"{path}{_line_of(error)}: not valid YAML: {_problem(error)}") from error
     if not isinstance(node, yaml.MappingNode):
@@ -140,7 +147,8 @@ def _read(node: yaml.Node, key: Key, file: str, marks: dict[Key, str]) -> Any:  
         name = key_node.value
         line = f"{file}:{key_node.start_mark.line + 1}" if file != SET else file
         if not isinstance(name, str) or not name.isprintable() or key_node.tag not in _PLAIN:
-            raise SpecError(f"{line}: a key must be plain text")
+            got = repr(name) if isinstance(name, str) else "a list or a section"
+            raise SpecError(f"{line}: a key must be plain text, got {got}")
         if name in values:
             raise SpecError(f"{line}: {'.'.join(map(str, (*key, name)))}: the key is written twice")
         values[name] = _read(value_node, (*key, name), file, marks)
@@ -168,4 +176,8 @@ def _line_of(error: Exception) -> str:
 
 
 def _problem(error: Exception) -> str:
+    if isinstance(error, ReaderError):
+        return f"U+{error.character:04X} is no character of a text"
+    if isinstance(error, UnicodeEncodeError):
+        return f"U+{ord(error.object[error.start]):04X} is no character of a text"
     return " ".join(str(getattr(error, "problem", None) or error).split())

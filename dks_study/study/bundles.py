@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from dks_study.spec.base import Problem
+from dks_study.spec.reaching import reached
 from dks_study.study.crate import METADATA, SHA256
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the first time that a zip can hold
@@ -46,8 +47,9 @@ def opened(path: Path) -> Iterator[Path]:
 
     Raises:
         BundleError: if it is no bundle, or damaged.
+        SpecError: if nobody may look there.
     """
-    if not path.is_file():
+    if not reached(path).is_file():
         yield path
         return
     with tempfile.TemporaryDirectory(prefix="dks_study-") as scratch:

@@ -19,6 +19,7 @@ from dks_study.method.backbones import build_backbone
 from dks_study.method.branches import BranchedNet, build_branched
 from dks_study.method.exits import EarlyExit, Shipped
 from dks_study.method.networks import own_weights
+from dks_study.spec.base import printable
 from dks_study.spec.options import OptionParser
 from dks_study.spec.pairing import MAIN
 from dks_study.spec.trial import TrialSpec
@@ -44,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         print(export(given.trial, given.to, given.out, given.exit))
     except ExportError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         return 2
     return 0
 

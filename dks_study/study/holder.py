@@ -12,11 +12,17 @@ from typing import Any
 
 import psutil
 
+from dks_study.spec.base import Problem
+
 LOCK, HOLDER = "lock", "holder.json"
 BEAT_S = 30.0  # a holder on another machine that was not heard of for three of these is dead
 _LOCKED = re.compile(
     r"process (?P<pid>\d+) on (?P<host>\S+) since (?P<since>[\d-]+ [\d:]+)(?: UTC\nidentity (?P<identity>\S+))?"
 )
+
+
+class HolderError(Problem, ValueError):
+    """What says who runs a study is damaged; the message is one line."""
 
 
 def lock_text() -> str:
@@ -48,11 +54,24 @@ def holder_of(folder: Path) -> tuple[str, bool | None]:
     """Return who ran the study in `folder` last, and whether that process is alive.
 
     None: it is on another machine, and this folder is not a home, where it would say every half a minute that it is.
+
+    Raises:
+        HolderError: if the file that says so is damaged, or cannot be read.
     """
-    if not (folder / LOCK).exists() and (folder / HOLDER).exists():
-        holder = json.loads((folder / HOLDER).read_text(encoding="utf-8"))
-        return named(holder), is_alive(holder)
-    text = (folder / LOCK).read_text(encoding="utf-8").strip() if (folder / LOCK).exists() else ""
+    path = folder / (HOLDER if not (folder / LOCK).exists() and (folder / HOLDER).exists() else LOCK)
+    try:
+        return _said_in(path)
+    except OSError as error:
+        raise HolderError(f"{path}: cannot be read: {error.strerror}") from error
+    except (ValueError, LookupError, TypeError) as error:
+        raise HolderError(f"{path}: is damaged: delete it, if nobody runs this study") from error
+
+
+def _said_in(path: Path) -> tuple[str, bool | None]:
+    if path.name == HOLDER:
+        known = json.loads(path.read_text(encoding="utf-8"))
+        return named(known), is_alive(known)
+    text = path.read_text(encoding="utf-8").strip() if path.exists() else ""
     name, holder = text.partition("\n")[0], _LOCKED.match(text)
     if holder is None:
         return name, False

@@ -103,12 +103,14 @@ def read_provenance(folder: Path) -> dict[str, Any]:
     """Return what provenance.json of a results folder holds.
 
     Raises:
-        ProvenanceError: if the file is damaged.
+        ProvenanceError: if the file is damaged, or cannot be read.
     """
     path = folder / PROVENANCE
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         _known = content["study"], content["sessions"]
+    except OSError as error:
+        raise ProvenanceError(f"{path}: cannot be read: {error.strerror}") from error
     except (ValueError, KeyError, TypeError) as error:
         advice = "put a copy back; or delete it, if the code has not changed since the study began"
         raise ProvenanceError(f"{path}: is damaged: {advice}") from error

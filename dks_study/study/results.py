@@ -9,6 +9,7 @@ import pandas as pd
 from pyarrow import ArrowException
 
 from dks_study.spec.base import Problem
+from dks_study.spec.reaching import reached
 from dks_study.spec.study import StudySpec
 from dks_study.study.bundles import opened
 from dks_study.study.ledger import Record, read_epochs, read_ledger, read_seal
@@ -64,8 +65,9 @@ def load_study_of(folder: Path) -> StudySpec:
 
     Raises:
         ResultsError: if the folder has no provenance.json, or it is damaged.
+        SpecError: if nobody may look there.
     """
-    if not (folder / PROVENANCE).is_file():
+    if not (reached(folder) / PROVENANCE).is_file():
         raise ResultsError(f"{folder}: not the results of a study: {PROVENANCE} is missing")
     try:
         return StudySpec.model_validate_json(json.dumps(read_provenance(folder)["study"]))

@@ -14,8 +14,10 @@ from rich.table import Table
 from rich.text import Text
 
 from dks_study.spec.base import Problem
+from dks_study.spec.reaching import reached
 from dks_study.spec.study import StudySpec
 from dks_study.spec.trial import Setting
+from dks_study.spec.wording import values_problem
 from dks_study.study.cell import Cell
 from dks_study.study.choosing import Tried
 from dks_study.study.holder import HOLDER, LOCK, holder_of
@@ -80,8 +82,9 @@ def find_studies(path: Path, asked: str = "--status ") -> list[Path]:
 
     Raises:
         StatusError: if there are none.
+        SpecError: if nobody may look there.
     """
-    if _is_study(path):
+    if _is_study(reached(path, asked)):
         return [path]
     studies = sorted(filter(_is_study, path.glob("*/")))
     if not studies:
@@ -105,6 +108,7 @@ def read_status(folder: Path) -> Status | Starting:
     Raises:
         StatusError: if its description cannot be read.
         LedgerError: if its ledger is damaged.
+        HolderError: if it is not told who runs it.
     """
     holder, alive = holder_of(folder)
     if not (folder / "provenance.json").exists():
@@ -112,9 +116,12 @@ def read_status(folder: Path) -> Status | Starting:
     try:
         provenance = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
         study = StudySpec.model_validate_json(json.dumps(provenance["study"]))
-    except (OSError, ValueError, LookupError, TypeError, ValidationError) as error:
-        line = str(error).splitlines()[0]
-        raise StatusError(f"{folder}: provenance.json is not that of a study: {line}") from error
+    except ValidationError as error:
+        told = values_problem(error.errors(), StudySpec, f"{folder}: provenance.json is not that of a study")
+        raise StatusError(told) from error
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is damaged: put a copy back"
+        raise StatusError(f"{folder}: provenance.json is not that of a study: {why}") from error
     records = list(read_ledger(folder / "ledger.jsonl"))
     tracker = Tracker(study, earlier_pace(study, folder))
     for record in records:
@@ -199,8 +206,11 @@ def who(status: Status) -> str:
 
 def _running(folder: Path, study: StudySpec, settled: Iterable[str]) -> Iterator[Running]:
     for path in sorted(folder.glob("trials/*/trial.json")):
-        trial = json.loads(path.read_text(encoding="utf-8"))
-        cell = cell_of(path.parent.name, trial["seed"], trial["epochs"], study.report_seeds)
+        try:
+            trial = json.loads(path.read_text(encoding="utf-8"))
+            cell = cell_of(path.parent.name, trial["seed"], trial["epochs"], study.report_seeds)
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            raise StatusError(f"{path}: is damaged: the command that began the study writes it anew") from error
         if cell is None or cell.arm not in study.arms or cell.id in settled:
             continue
         epochs = sum(1 for _ in read_epochs(path.parent))
@@ -220,7 +230,7 @@ def _epoch_times(folder: Path) -> list[tuple[int, float]]:
     Nothing while they tell of less than a dozen seconds: a log has whole ones.
     """
     path, times = folder / "log.txt", list[tuple[int, float]]()
-    for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+    for text in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else ():
         if match := _LOGGED.match(text):
             when = datetime.fromisoformat(match["when"]).timestamp()
             if match["epoch"]:

@@ -1,7 +1,9 @@
 """What optuna-dashboard sees: read back with Optuna itself, after every kind of ending and of damage."""
 
+import contextlib
 import os
 import shutil
+import sqlite3
 import subprocess
 import tempfile
 from pathlib import Path
@@ -228,3 +230,11 @@ def test_a_journal_that_cannot_be_written_at_the_end_takes_nothing_with_it(folde
     mirror.settled(RECORDS[1].cell, RECORDS[1].outcome)
     assert len(notes) == 1
     assert "Optuna's storage cannot be written" in notes[0]
+
+
+def test_a_database_that_somebody_else_has_locked_is_refused_in_one_line(tmp_path):
+    with contextlib.closing(sqlite3.connect(tmp_path / "shown.db", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(MirrorError, match=r"^--optuna-storage sqlite:///.*locked") as caught:
+            open_storage(f"sqlite:///{tmp_path / 'shown.db'}?timeout=0.01", tmp_path)
+    assert len(str(caught.value).splitlines()) == 1

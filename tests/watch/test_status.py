@@ -225,3 +225,38 @@ def test_it_imports_neither_torch_nor_ray_nor_pandas_and_changes_nothing(folder)
     done = subprocess.run([sys.executable, "-c", code, str(folder)], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("holder.json", b"{bad"),
+        ("holder.json", b"[]"),
+        ("lock", b"process \xff"),
+        ("lock", f"process 1 on {socket.gethostname()} since 2026-99-99 00:00:00".encode()),
+        ("lock", None),
+        ("trials/dense-confirm-seed0/trial.json", b"{bad"),
+        ("trials/dense-confirm-seed0/trial.json", b"[]"),
+        ("provenance.json", b"{bad"),
+        ("provenance.json", b"null"),
+        ("provenance.json", b'{"study": {"arms": 3}, "sessions": []}'),
+    ],
+)
+def test_a_damaged_study_is_one_line_that_names_the_file_and_hides_no_other(folder, name, content, capsys):
+    shutil.copytree(folder, folder.with_name("small-2"))
+    if name in ("holder.json", "lock"):
+        (folder / "lock").unlink()
+    if content is None:
+        (folder / name).mkdir()
+    else:
+        (folder / name).write_bytes(content)
+    assert run_study.main(["--status", str(folder)]) == 2
+    out, err = capsys.readouterr()
+    assert (out, len(err.splitlines())) == ("", 1)
+    assert Path(name).name in err
+    assert "validation error" not in err
+    assert "subscriptable" not in err
+    assert run_study.main(["--status", str(folder.parent)]) == 2
+    out, err = capsys.readouterr()
+    assert [row.partition(":")[0] for row in out.splitlines()] == ["small-2"]
+    assert len(err.splitlines()) == 1

@@ -12,6 +12,8 @@ from dks_study.analysis.kept import SHIPPED
 from dks_study.analysis.rows import table_rows
 from dks_study.analysis.tables.comparisons import comparisons, errors_by_seed, interval_text
 from dks_study.analysis.tables.grid import Cell, Grid, markdown, number
+from dks_study.spec.base import Problem, printable
+from dks_study.spec.reaching import reached
 from dks_study.study.results import Results, ResultsError, load_results
 
 HEADER = ("study", "arm", "n", "test error (%)", "against", "difference", "95 % interval", "of the", "p (Holm)")
@@ -69,13 +71,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return 0 if words in (["-h"], ["--help"]) else 2
     folder = Path(words[0]) if words else SHIPPED
-    paths = sorted(path.parent for path in folder.glob("*/trials.parquet"))
     try:
+        paths = sorted(path.parent for path in reached(folder).glob("*/trials.parquet"))
         if not paths:
             raise ResultsError(f"{folder}: holds no study with trials.parquet")
         print(markdown(overview([(path.name, load_results(path)) for path in paths])), end="")
-    except ResultsError as error:
-        print(f"overview: {error}", file=sys.stderr)
+    except Problem as error:
+        print(f"overview: {printable(str(error))}", file=sys.stderr)
         return 2
     return 0
 

@@ -28,7 +28,7 @@ from dks_study.analysis.tables.pareto import pareto_grid, pareto_table
 from dks_study.analysis.tables.predictions import class_grid, quality_grid
 from dks_study.analysis.tables.settings import setting_grid
 from dks_study.analysis.tables.study import ArmTable, arm_table, table_grid
-from dks_study.spec.base import Problem
+from dks_study.spec.base import Problem, printable
 from dks_study.study.bundles import opened
 from dks_study.study.ledger import write_whole
 from dks_study.study.provenance import recorded_of
@@ -117,11 +117,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         print(f"report: {_report_of(Path(words[0]))}")
     except Problem as error:
-        print(f"report: {error}", file=sys.stderr)
+        print(f"report: {printable(str(error))}", file=sys.stderr)
         return 2
     except (OSError, ValueError, KeyError) as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-        print(f"report: {words[0]}: cannot be read or written: {reason}", file=sys.stderr)
+        print(f"report: {printable(words[0])}: cannot be read or written: {reason}", file=sys.stderr)
         return 2
     return 0
 

@@ -19,6 +19,7 @@ from dks_study.spec.table import LEVEL
 
 SIMULATED_PAIRS = 10  # up to here the sign-flip test is simulated; above, it is as powerful as a t test
 MOST_SEEDS = 400
+LEAST_HALF_WIDTH = 0.01  # points: a finer one takes more seeds than anybody trains, and minutes to count
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,7 @@ def list_folder(folder: str, key: str) -> tuple[Path, Part]:
         DataError: names what is missing, or may not be there.
     """
     path = Path(os.path.abspath(folder))
-    if not path.is_dir():
+    if not _is_there(path, key):
         raise DataError(printable(f"{key}: must be a folder with images in folders of the classes, got {folder!r}"))
     try:
         part = _part(path.parent, path.name)
@@ -95,7 +95,7 @@ def list_images(spec: DataSpec) -> Listing:
         DataError: names what is missing, or may not be there.
     """
     root = Path(os.path.abspath(spec.root or ""))
-    tests = [name for name in TEST_FOLDERS[spec.name] if (root / name).is_dir()]
+    tests = [name for name in TEST_FOLDERS[spec.name] if _is_there(root / name)]
     if not tests:
         wanted = " or ".join(f"{name}/CLASS" for name in TEST_FOLDERS[spec.name])
         raise _refusal(f"must hold folders train/CLASS and {wanted}, got {spec.root!r}")
@@ -107,6 +107,16 @@ def list_images(spec: DataSpec) -> Listing:
         raise _refusal(f"must have two classes at least, got {pool.classes[0]!r} alone in {spec.root!r}")
     _refuse_one_folder_twice(root, pool, test)
     return Listing(root, pool, test, tuple(tests[1:]))
+
+
+def _is_there(folder: Path, key: str = "data.root") -> bool:
+    """Whether there is such a folder; refuse one at which nobody may look, or whose name is too long."""
+    try:
+        return folder.is_dir()
+    except OSError as error:
+        raise DataError(
+            printable(f"{key}: must be a folder that can be read, got {str(folder)!r}: {error.strerror}")
+        ) from error
 
 
 def _refusal(rule: str) -> DataError:

@@ -1,0 +1,121 @@
+"""Paths at which nobody may look, names that are too long, words that are not for printing: one line, status 2."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+import run_study
+from dks_study import cli
+from dks_study.spec.reaching import reached
+from dks_study.spec.yamldoc import SpecError
+from dks_study.training.data.error import DataError
+from dks_study.training.data.listing import list_folder
+
+LONG = "n" * 300
+SPACE = ("--space", "dense_vs_oneway")
+FOLDER = "trial.data.name=image_folder"
+
+
+@pytest.mark.parametrize(
+    ("words", "asked"),
+    [
+        ([*SPACE, "--dry-run", "--results", LONG], f"--results {LONG}"),
+        ([*SPACE, "--results", LONG], f"--results {LONG}"),
+        (["--status", LONG], f"--status {LONG}"),
+        ([*SPACE, "--check-data", "--set", FOLDER, "--set", f"trial.data.root={LONG}"], "data.root: must be a folder"),
+        (["overview", LONG], LONG),
+        (["grow", LONG, "--seeds", "6"], LONG),
+        (["diff", LONG, LONG], LONG),
+        (["clean", LONG], LONG),
+        (["merge", LONG, "other"], LONG),
+        (["checklist", LONG], LONG),
+        (["report", LONG], LONG),
+        (["verify", LONG, "--number", "5"], LONG),
+    ],
+    ids=lambda value: " ".join(value).replace(LONG, "LONG") if isinstance(value, list) else "",
+)
+def test_a_name_that_is_too_long_is_refused_in_one_line(words, asked, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run_study.main(words) == 2
+    _, err = capsys.readouterr()
+    assert asked in err
+    assert "File name too long" in err
+    assert len(err.splitlines()) == 1
+    assert os.listdir(tmp_path) == []
+
+
+def test_the_tests_of_the_data_are_named_by_their_key():
+    with pytest.raises(
+        DataError, match=r"data\.tests\.blur: must be a folder that can be read, .*: File name too long"
+    ):
+        list_folder(LONG, "data.tests.blur")
+
+
+@pytest.fixture
+def shut(monkeypatch):
+    """Refuse to look at anything below a folder `shut`, whoever asks: rights do not hold for everybody."""
+    known = os.stat
+
+    def stat(path, *rest, **more):
+        if "shut" in os.fspath(path).split(os.sep):
+            raise PermissionError(13, "Permission denied", path)
+        return known(path, *rest, **more)
+
+    monkeypatch.setattr(os, "stat", stat)
+
+
+@pytest.mark.parametrize("path", ["shut", "shut/in/crlf.yaml"])
+def test_a_folder_without_rights_is_told_as_such(path, shut):
+    with pytest.raises(SpecError, match=f"^--space {path}: Permission denied$"):
+        reached(Path(path), "--space ")
+
+
+def test_a_space_in_a_folder_without_rights_is_not_said_to_be_missing(shut, capsys):
+    assert run_study.main(["--space", "shut/in/crlf.yaml"]) == 2
+    assert capsys.readouterr().err == "run_study: --space shut/in/crlf.yaml: Permission denied\n"
+
+
+def test_what_is_not_there_is_not_out_of_reach(tmp_path):
+    (tmp_path / "file").touch()
+    for path in (tmp_path, tmp_path / "file", tmp_path / "file" / "in", tmp_path / "nothing"):
+        assert reached(path) == path
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--spaces\nx"],
+        ["two\nlines"],
+        ["--status", "a\nb"],
+        ["report", "a\nb"],
+        ["diff", "a\nb", "c"],
+        ["merge", "a\nb"],
+    ],
+)
+def test_a_newline_in_what_was_given_makes_no_second_line(words, capsys):
+    assert cli.main(words) == 2
+    out, err = capsys.readouterr()
+    assert (out, len(err.splitlines())) == ("", 1)
+    assert "\\n" in err
+
+
+def test_the_help_says_what_becomes_of_a_section(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    assert "in place of what stands there, be it a section: arms.ds={} leaves none of it" in told
+
+
+def test_a_machine_that_cannot_be_named_so_is_told_in_our_words(capsys, tmp_path):
+    (tmp_path / "lock").write_text("process 1 on here since 2026-01-01 00:00:00")
+    assert cli.main(["watch", str(tmp_path), "--bind", "a..b", "--port", "0"]) == 2
+    assert "got a..b and 0: that is no name of a machine" in capsys.readouterr().err
+
+
+def test_a_head_that_cannot_be_named_so_is_told_in_our_words():
+    from dks_study.engine.joining import _answering
+
+    with pytest.raises(ValueError, match=r"^a\.\.b is no name of a machine$"):
+        _answering("a..b:6379")
