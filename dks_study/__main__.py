@@ -17,7 +17,7 @@ from dks_study.engine.notifying import notify
 from dks_study.watch.output import outlive_the_reader
 
 EXIT_OUR_ERROR = 70
-MERGED_S = 0.05  # `timeout` sends one signal twice: to the process, and to its group
+MERGED_S = 0.2  # `timeout` sends one signal twice, to the process and to its group; a busy machine delays the second
 PATIENCE_S = 5  # with a process that was killed and has not ended: it waits for a disk
 _DIE_WITH_PARENT, _ADOPT_ORPHANS = 1, 36  # PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER
 _OURS = "This is an error of dks_study: please report it with the lines above. Nothing that finished is lost."
