@@ -37,7 +37,7 @@ FAULTS: Mapping[str, Fault] = {
         "method/test_synergy.py",
     ),
     "a GPU may round the products of the loss": Fault(
-        "method/synergy.py", 'if first.device.type == "cpu":', "if first.ndim:", "method/test_synergy.py"
+        "method/synergy.py", 'if first.device.type == "cpu":', "if first.ndim:", "method/test_exact_products.py"
     ),
     "an ended trial's network stays": Fault(
         "engine/cell.py", "            give_back_memory(own_device", "            (own_device", "engine/test_cell.py"

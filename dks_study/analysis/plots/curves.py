@@ -17,6 +17,7 @@ from dks_study.analysis.plots.style import (
     blank,
     legend_below,
     legend_beside,
+    named,
     row_looks,
     styled,
 )
@@ -56,11 +57,10 @@ def draw_learning_curves(results: Results) -> Figure:
             axes.plot(fitted["epoch"], fitted["mean"], ":", color=look.colour, linewidth=0.9)
         axes.set(xlabel="epoch", ylabel="error of main (%)", ylim=(0, None))
         title = "validation (dotted: training)"
-        handles, labels = axes.get_legend_handles_labels()
-        if len(labels) <= 8:
+        if len(arms := named([axes])) <= 8:
             axes.legend(loc="upper right", title=title, title_fontsize=7, ncols=2)
         else:  # it would lie on the curves
-            legend_below(figure, dict(zip(labels, handles, strict=True)), title)
+            legend_below(figure, arms, title)
     return figure
 
 
@@ -145,7 +145,7 @@ def draw_kl_over_training(results: Results) -> Figure:
                 axes.grid(visible=False)
         figure.suptitle("student", fontsize=8)
         figure.supylabel("teacher; KL (nats)", fontsize=8)
-        lines = {line.get_label(): line for axes in panels for line in axes.lines}
+        lines = named(panels)
         legend_below(figure, {arm: lines[arm] for arm in row_looks(results) if arm in lines})
     return figure
 

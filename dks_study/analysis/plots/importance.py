@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
 from dks_study.analysis.plots.searches import parallel_coordinates
-from dks_study.analysis.plots.style import DOUBLE_COLUMN_IN, blank, legend_below, styled
+from dks_study.analysis.plots.style import DOUBLE_COLUMN_IN, blank, legend_below, named, styled
 from dks_study.study.results import Results
 
 FEWEST_TRIALS = 10  # of an arm; below, an importance would be noise with a bar around it
@@ -65,8 +65,7 @@ def draw_importances(frame: pd.DataFrame) -> Figure:
             axes.grid(axis="y", visible=False)
         panels[0].set_yticks(range(len(keys)), keys)
         panels[0].set_ylim(len(keys) - 0.5, -0.5)
-        handles, labels = panels[0].get_legend_handles_labels()
-        legend_below(figure, dict(zip(labels, handles, strict=True)))
+        legend_below(figure, named(panels[:1]))
     return figure
 
 

@@ -2,7 +2,7 @@
 
 import io
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,12 @@ def blank(
     return figure, list(figure.subplots(rows, columns, squeeze=False, sharex=shared, sharey=shared).flat)
 
 
+def named(panels: Iterable[Axes]) -> dict[str, Artist]:
+    """Return what is drawn in panels under a name, each name once."""
+    pairs = (axes.get_legend_handles_labels() for axes in panels)
+    return {name: handle for handles, names_ in pairs for handle, name in zip(handles, names_, strict=True)}
+
+
 def legend_below(figure: Figure, handles: Mapping[str, Artist], title: str | None = None) -> None:
     """Put a legend of these names below the panels, in as many columns as fit; further lines make the figure higher."""
     size_pt = _RC["legend.fontsize"]
@@ -70,7 +76,7 @@ def legend_below(figure: Figure, handles: Mapping[str, Artist], title: str | Non
 
 def legend_beside(figure: Figure, axes: Axes) -> None:
     """Put the legend of a figure's one panel to its right; the figure is made as high as the legend."""
-    lines = len(axes.get_legend_handles_labels()[1]) + 1
+    lines = len(named([axes])) + 1
     width_in, height_in = figure.get_size_inches()
     figure.set_size_inches(width_in, max(height_in, lines * _LINE_EM * _RC["legend.fontsize"] / 72))
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))

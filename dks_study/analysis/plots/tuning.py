@@ -18,6 +18,7 @@ from dks_study.analysis.plots.style import (
     blank,
     legend_below,
     legend_beside,
+    named,
     styled,
 )
 from dks_study.analysis.rows import repeat_of
@@ -101,8 +102,7 @@ def _draw_profiles(results: Results, frame: pd.DataFrame, axes: dict[str, AxisSp
                 panel.scatter(picked[key], picked["error"], s=70, facecolors="none", edgecolors=look.colour)
             _scales(panel, axis)
             panel.set(xlabel=key, ylabel="validation error (%)" if panel is panels[0] else "", ylim=(0, None))
-        handles, labels = panels[0].get_legend_handles_labels()
-        legend_below(figure, dict(zip(labels, handles, strict=True)))
+        legend_below(figure, named(panels[:1]))
     return figure
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dks_study.analysis.plots.style import DOUBLE_COLUMN_IN, blank, legend_below, styled
+from dks_study.analysis.plots.style import DOUBLE_COLUMN_IN, blank, legend_below, named, styled
 from dks_study.analysis.statistics.estimands import PROCEDURE, SETTINGS
 from dks_study.analysis.tables.where import DRAWN
 from dks_study.spec.looks import looks
@@ -36,9 +36,7 @@ def draw_where(panels: Mapping[str, pd.DataFrame], arm: str, base: str) -> Figur
             axes.set(xlabel=against, ylim=limits)
         for axes in every[::COLUMNS]:
             axes.set_ylabel(f"error, {arm} - {base}\n(points); lower is better")
-        keys = [axes.get_legend_handles_labels() for axes in every]
-        shown = {label: handle for handles, labels in keys for handle, label in zip(handles, labels, strict=True)}
-        legend_below(figure, shown)
+        legend_below(figure, named(every))
     return figure
 
 

@@ -28,7 +28,7 @@ from dks_study.analysis.tables.pareto import pareto_grid, pareto_table
 from dks_study.analysis.tables.predictions import class_grid, quality_grid
 from dks_study.analysis.tables.settings import setting_grid
 from dks_study.analysis.tables.study import ArmTable, arm_table, table_grid
-from dks_study.spec.base import Problem, printable
+from dks_study.spec.base import Problem, in_one_line, printable
 from dks_study.study.bundles import opened
 from dks_study.study.ledger import write_whole
 from dks_study.study.provenance import recorded_of
@@ -120,8 +120,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"report: {printable(str(error))}", file=sys.stderr)
         return 2
     except (OSError, ValueError, KeyError) as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        print(f"report: {printable(words[0])}: cannot be read or written: {reason}", file=sys.stderr)
+        why = in_one_line(error)
+        print(f"report: {printable(words[0])}: cannot be read or written: {why}", file=sys.stderr)
         return 2
     return 0
 

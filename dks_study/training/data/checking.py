@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dks_study.spec.base import printable
 from dks_study.spec.data import DataSpec
-from dks_study.training.data.error import printable
 from dks_study.training.data.fingerprint import Contents
 from dks_study.training.data.further import Further
 from dks_study.training.data.listing import Listing

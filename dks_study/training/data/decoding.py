@@ -16,7 +16,8 @@ from io import BytesIO
 import numpy as np
 from PIL import Image, ImageOps
 
-from dks_study.training.data.error import DataError, printable
+from dks_study.spec.base import printable
+from dks_study.training.data.error import DataError
 
 BACKGROUND = (255, 255, 255)  # white, as the page behind a picture
 SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")

@@ -1,8 +1,6 @@
 """The one error of everything that has to do with data."""
 
-from dks_study.spec.base import Problem, printable
-
-__all__ = ["DataError", "printable"]
+from dks_study.spec.base import Problem
 
 
 class DataError(Problem, ValueError):

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
+from dks_study.spec.base import printable
 from dks_study.spec.data import FOLDERS, DataSpec
 from dks_study.training.data.decoding import complaint_about
-from dks_study.training.data.error import DataError, printable
+from dks_study.training.data.error import DataError
 from dks_study.training.data.further import folders_of
 from dks_study.training.data.listing import list_images
 from dks_study.training.data.loading import array_contents, further_contents

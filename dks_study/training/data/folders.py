@@ -10,9 +10,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from dks_study.spec.base import printable
 from dks_study.spec.data import DataSpec
 from dks_study.training.data.decoding import read_picture
-from dks_study.training.data.error import DataError, printable
+from dks_study.training.data.error import DataError
 from dks_study.training.data.files import Decoder, Files, View
 from dks_study.training.data.listing import list_images
 from dks_study.training.data.sets import Source, Split

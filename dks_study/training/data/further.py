@@ -14,9 +14,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from dks_study.spec.base import printable
 from dks_study.spec.data import DataSpec, is_callable
 from dks_study.training.data.custom import read_further
-from dks_study.training.data.error import DataError, printable
+from dks_study.training.data.error import DataError
 from dks_study.training.data.folders import Samples, Shape, decoded, on_disk
 from dks_study.training.data.listing import Part, list_folder
 from dks_study.training.data.sets import AnySplit, Source

@@ -15,8 +15,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from dks_study.spec.base import printable
 from dks_study.spec.data import DataSpec
-from dks_study.training.data.error import DataError, printable
+from dks_study.training.data.error import DataError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 SYSTEM_FOLDERS = ("__MACOSX", "@eaDir", "lost+found")
