@@ -24,8 +24,8 @@ CPU = torch.device("cpu")
 @pytest.fixture(autouse=True)
 def process_as_it_was():
     """Steps, which have processes of their own, set how theirs rounds on GPUs and whether it is deterministic."""
-    parts = torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.cudnn.rnn
-    before = [part.fp32_precision for part in parts]
+    parts = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = [part.allow_tf32 for part in parts]
     strict, warn_only = (
         torch.are_deterministic_algorithms_enabled(),
         torch.is_deterministic_algorithms_warn_only_enabled(),
@@ -33,7 +33,7 @@ def process_as_it_was():
     yield
     torch.use_deterministic_algorithms(strict, warn_only=warn_only)
     for part, as_it_was in zip(parts, before, strict=True):
-        part.fp32_precision = as_it_was
+        part.allow_tf32 = as_it_was
 
 
 class Held:

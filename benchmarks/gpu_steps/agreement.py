@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from dks_study.method.networks import build_network
 from dks_study.method.synergy import objective_for
 from dks_study.spec.compute import Computation, Precision
-from dks_study.training.compute import place, precision
+from dks_study.training.compute import place, precision, round_products
 from gpu_steps.saying import Table, Verdicts, asked, device_of, say
 
 TRIAL = trial_of(WRN_16_2)
@@ -84,7 +84,7 @@ def of_logits(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]
 
 def check_loss_alone(device: torch.device, verdicts: Verdicts) -> None:
     """Compare the loss of the same logits where the products of networks are rounded to TF32."""
-    place(nn.Linear(1, 1), Computation("tf32", channels_last=False), device)
+    round_products(True)
     pairs = zip(of_logits(device, torch.float32), of_logits(torch.device("cpu"), torch.float64), strict=True)
     most = [((one - other).abs().max() / other.abs().max()).item() for one, other in pairs]
     far = " and ".join(f"{each:.1e}" for each in most)

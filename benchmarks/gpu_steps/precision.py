@@ -15,9 +15,10 @@ from functools import partial
 import torch
 from measuring.alternating import alternate, ratios
 from measuring.loops import ours, published
-from measuring.on_device import forget_peak, peak_mib, seconds_on, taken_mib, use_tf32
+from measuring.on_device import forget_peak, peak_mib, seconds_on, taken_mib
 from measuring.setups import made_up
 
+from dks_study.training.compute import round_products
 from dks_study.training.data import DataSet
 from gpu_steps.networks import CASES, Case, case_of
 from gpu_steps.saying import Table, Verdicts, asked, device_of, left_s, say
@@ -65,7 +66,7 @@ def builders(case: Case, way: Way, data: DataSet, device: torch.device) -> dict[
     if way in FULL:
 
         def theirs() -> Epoch:
-            use_tf32(way.precision == "tf32")
+            round_products(way.precision == "tf32")
             return published(case.trial(plain=False, compute={}), data, device)
 
         sides["published"] = theirs

@@ -5,10 +5,11 @@ from functools import partial
 
 import torch
 from measuring.alternating import alternate, ratios
-from measuring.on_device import forget_peak, peak_mib, seconds_on, use_tf32
+from measuring.on_device import forget_peak, peak_mib, seconds_on
 from measuring.setups import CLASSES, RESNET_8, WRN_16_2, trial_of
 from measuring.stacked import Apart, Seeds, Together, difference
 
+from dks_study.training.compute import round_products
 from gpu_steps.saying import Table, Verdicts, asked, device_of, say
 
 SEEDS, ROUNDS, STEPS = 4, 5, 5
@@ -44,7 +45,7 @@ def main() -> None:
     """Measure both networks."""
     options = asked(__doc__)
     device, verdicts = device_of(options), Verdicts()
-    use_tf32(False)
+    round_products(False)
     cases = {"ResNet-8, 1x8x8": Seeds(trial_of(RESNET_8), SEEDS, (1, 8, 8), 10, device=device)}
     if not options.rehearse:
         cases["WRN-16-2, 3x32x32"] = Seeds(trial_of(WRN_16_2), SEEDS, (3, 32, 32), CLASSES, device=device)

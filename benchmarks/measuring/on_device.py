@@ -49,9 +49,3 @@ def peak_mib(device: torch.device, beside: float = 0.0) -> float | None:
         beside: MiB of it that something else has taken all the while.
     """
     return torch.cuda.max_memory_allocated(device) / MIB - beside if device.type == "cuda" else None
-
-
-def use_tf32(on: bool) -> None:
-    """Let float32 products and convolutions on GPUs be computed in TF32 or not: PyTorch's convolutions are unasked."""
-    for part in (torch.backends.cuda.matmul, torch.backends.cudnn.conv):
-        part.fp32_precision = "tf32" if on else "ieee"

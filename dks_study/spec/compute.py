@@ -27,10 +27,10 @@ class ComputeSpec(Spec):
 
     `precision`: of the network's forward pass (autocast), in training and in evaluation; weights, losses and batch-norm
     statistics stay float32. float16 scales the loss while training. tf32, on GPUs only, is float32 whose products are
-    rounded to 10 bits; with float32 none are. `channels_last`: memory layout of images and weights. `compile`: the
-    network of the training step is compiled by torch.compile (minutes at first, a C++ compiler on CPUs); its dropout
-    then draws other numbers than without, and not the same in every arm. `sync_batch_norm`: statistics over the batches
-    of all workers; on GPUs only.
+    rounded to 10 bits, in the loss those of the fsp term and of the class_means placebo alone; with float32 none are.
+    `channels_last`: memory layout of images and weights. `compile`: the network of the training step is compiled by
+    torch.compile (minutes at first, a C++ compiler on CPUs); its dropout then draws other numbers than without, and not
+    the same in every arm. `sync_batch_norm`: statistics over the batches of all workers; on GPUs only.
 
     `auto` is what `chosen` says: by rule, not by a stopwatch, as two runs of a study must not differ by what else ran
     on the machine.

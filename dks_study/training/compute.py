@@ -23,13 +23,19 @@ def place(network: Network, how: Computation, device: torch.device) -> Network:
     """
     network = network.to(device)
     if device.type == "cuda":
-        for part in (torch.backends.cuda.matmul, torch.backends.cudnn.conv):  # type: ignore[attr-defined]
-            part.fp32_precision = "ieee" if how.precision == "float32" else "tf32"
+        round_products(how.precision != "float32")
     if how.channels_last:
         network = network.to(memory_format=torch.channels_last)
     if how.sync_batch_norm:
         network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
     return network
+
+
+def round_products(to_tf32: bool) -> None:
+    """Let this process round products of float32 on GPUs to TF32, in convolutions too, or not."""
+    # By the older of PyTorch's two settings: after the newer alone its export, its compiler and others that read the
+    # older are refused ("mix of the legacy and new APIs").
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = to_tf32
 
 
 def lay_out(images: Tensor, how: Computation) -> Tensor:

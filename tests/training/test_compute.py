@@ -10,6 +10,7 @@ import torch
 from studies import small_study
 from test_trainer import lasting, reports, trial_of
 from torch import nn
+from torch.export import export
 
 from dks_study.method.networks import build_network
 from dks_study.method.synergy import objective_for
@@ -60,17 +61,21 @@ def test_what_is_left_to_auto_follows_from_the_device_and_explicit_keys_win(writ
     assert trial_of(compute=written, resources={"gpus_per_worker": 0.5}).computation == Computation(*on_gpus)
 
 
-@pytest.mark.parametrize(("precision", "rounded"), [("float32", "ieee"), ("tf32", "tf32"), ("float16", "tf32")])
+@pytest.mark.parametrize(("precision", "rounded"), [("float32", False), ("tf32", True), ("float16", True)])
 def test_on_a_gpu_products_are_rounded_as_asked(monkeypatch, precision, rounded):
-    parts = torch.backends.cuda.matmul, torch.backends.cudnn.conv
-    before = [part.fp32_precision for part in parts]
+    parts = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = [part.allow_tf32 for part in parts]
     monkeypatch.setattr(nn.Module, "to", lambda model, *_, **__: model)  # there is no GPU to go to
     try:
         place(small_model(), Computation(precision, channels_last=True), torch.device("cuda"))
-        assert [part.fp32_precision for part in parts] == [rounded, rounded]
+        assert [part.allow_tf32 for part in parts] == [rounded, rounded]
+        assert (torch.backends.cudnn.conv.fp32_precision == "tf32") == rounded
+        images = torch.rand(2, 2, 4, 4)
+        export(small_model().eval(), (images,))  # it reads the setting, and what it reads must be one
+        torch.compile(small_model(), backend="eager")(images)
     finally:
         for part, as_it_was in zip(parts, before, strict=True):
-            part.fp32_precision = as_it_was
+            part.allow_tf32 = as_it_was
 
 
 @pytest.mark.parametrize("name", ["bfloat16", "float16"])
