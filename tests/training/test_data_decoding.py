@@ -1,9 +1,22 @@
 """What becomes of each image mode and of EXIF orientation, in memory and on the fly alike."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
-from odd_pictures import ORIENTATION, SIDE, colours, cut_in_half, sixteen_bit, turned, write_plain
+from odd_pictures import (
+    ORIENTATION,
+    SIDE,
+    colours,
+    cut_in_half,
+    damaged_exif,
+    damaged_lzw,
+    sixteen_bit,
+    turned,
+    write_plain,
+)
 from PIL import Image, TiffImagePlugin
 from raw_files import png, tiff
 
@@ -238,3 +251,43 @@ def test_what_is_no_picture_is_named(tmp_path, content):
     with pytest.raises(DataError, match=f"^data.root: must hold images that can be read, got {path}$"):
         read_picture(str(path))
     assert complaint_about(str(path), content)
+
+
+READS = """
+import sys
+from dks_study.training.data.decoding import complaint_about, read_picture
+for path in sys.argv[1:]:
+    read_picture(path)
+    assert complaint_about(path, open(path, "rb").read()) is None
+"""
+
+
+def test_what_pillow_and_libtiff_have_to_say_is_not_printed(tmp_path):
+    damaged_exif(tmp_path / "read")
+    damaged_lzw(tmp_path / "refused")
+    paths = [tmp_path / "read/train/cat/photo.jpg", tmp_path / "read/train/cat/icon.png"]
+    read = subprocess.run([sys.executable, "-c", READS, *paths], capture_output=True, text=True)
+    assert (read.returncode, read.stdout, read.stderr) == (0, "", "")
+    scan = tmp_path / "refused/train/cat/scan.tif"
+    refused = subprocess.run([sys.executable, "-c", READS, scan], capture_output=True, text=True)
+    assert refused.stderr.startswith("Traceback")
+    assert refused.stderr.endswith(f"data.root: must hold images that can be read, got {scan}\n")
+
+
+def test_a_picture_too_large_for_pillow_is_named(tmp_path, monkeypatch):
+    path = saved(tmp_path / "wall.png", Image.new("1", (40, 40)))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 700)
+    with pytest.raises(DataError) as caught:
+        read_picture(str(path))
+    rule = f"data.root: must hold images that are not too large for Pillow, got {path}"
+    assert str(caught.value) == complaint_about(str(path), path.read_bytes())
+    assert str(caught.value).startswith(
+        f"{rule} (DecompressionBombError: Image size (1600 pixels) exceeds limit of 1400"
+    )
+
+
+def test_a_file_that_has_vanished_is_named_with_the_systems_word(tmp_path):
+    with pytest.raises(DataError) as caught:
+        read_picture(str(tmp_path / "gone.png"))
+    message = f"data.root: must hold images that may be read, got {tmp_path}/gone.png (No such file or directory)"
+    assert str(caught.value) == message

@@ -3,7 +3,7 @@
 import io
 
 import pytest
-from odd_pictures import cut_in_half, leak, one_class, sixteen_bit, write_plain
+from odd_pictures import cut_in_half, damaged_exif, leak, one_class, sixteen_bit, write_plain
 from rich.console import Console
 from whole_studies import write_study
 
@@ -84,6 +84,15 @@ def test_all_unreadable_files_are_listed_and_one_line_says_that_it_would_be_refu
     assert len(err.splitlines()) == 1
     assert err.startswith("dks-study: data.root: must hold images that can be read, got ")
     assert err.endswith("train/cat/000.png, and 2 more are of no use\n")
+
+
+def test_files_of_which_pillow_warns_are_named_and_its_words_are_not_printed(check, tmp_path):
+    status, out, err = check(damaged_exif, ON_THE_FLY)
+    assert (status, err) == (0, "")
+    lines = out.splitlines()
+    told = lines[lines.index("To look at, though read: 1 files") + 1]
+    assert told.startswith(f"  {tmp_path}/data/train/cat/photo.jpg (Tag data larger than file. Skipping tag 274; ")
+    assert lines[-1] == "Nothing would be refused."
 
 
 def test_what_is_refused_at_once_is_refused_here(check):

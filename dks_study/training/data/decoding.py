@@ -11,16 +11,22 @@
 
 A picture is turned as its EXIF orientation says. Colour profiles are not applied; of several pictures in a file the
 first is taken.
+
+What Pillow warns of, and libtiff prints, stays unsaid: such a picture is read all the same or refused by name, and
+`--check-data` names it (examining.py).
 """
 
+import ctypes
 import re
+import warnings
+from contextlib import suppress
 from io import BytesIO
 
 import numpy as np
-from PIL import Image, ImageFile, ImageOps
+from PIL import Image, ImageFile, ImageOps, _imaging
 from PIL.TiffImagePlugin import PHOTOMETRIC_INTERPRETATION, SAMPLEFORMAT, TiffImageFile
 
-from dks_study.spec.base import printable
+from dks_study.spec.base import in_one_line, printable
 from dks_study.training.data.error import DataError
 
 BACKGROUND = (255, 255, 255)  # white, as the page behind a picture
@@ -29,6 +35,10 @@ MODES = ("1", "L", "P", "RGB", "RGBX", "YCbCr", "HSV", "CMYK", "LA", "PA", "La",
 _JPEG_END, _PNG_END, _END_BYTES = b"\xff\xd9", b"IEND", 32
 _RAW_BITS = re.compile(r";(\d+)")
 _SIGNED = 2  # TIFF's SampleFormat
+
+warnings.filterwarnings("ignore", module=r"PIL\.")  # once: catch_warnings is not for the threads that decode
+with suppress(OSError, AttributeError):  # a Pillow without libtiff, or that hides it
+    ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler(None)
 
 
 class _ModeError(ValueError):
@@ -71,7 +81,9 @@ def _complaint(file: str, error: Exception) -> str:
     path = printable(file)
     if isinstance(error, _ModeError):
         return f"data.root: must hold images of 8 or 16 bits a channel, got mode {error} in {path}"
-    if isinstance(error, PermissionError):
+    if isinstance(error, Image.DecompressionBombError):
+        return f"data.root: must hold images that are not too large for Pillow, got {path} ({in_one_line(error)})"
+    if isinstance(error, OSError) and error.strerror:  # the system's word, not Pillow's
         return f"data.root: must hold images that may be read, got {path} ({error.strerror})"
     return f"data.root: must hold images that can be read, got {path}"
 
