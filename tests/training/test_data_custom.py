@@ -1,6 +1,7 @@
 """Data from anybody's own function: what it may return, and one line for what it may not."""
 
 import sys
+from collections.abc import Mapping
 from types import ModuleType
 
 import numpy as np
@@ -125,6 +126,26 @@ def test_classes_that_cannot_be_told_apart_or_cut_are_refused(returning, labels,
     assert str(caught.value) == f"data.name: {message}"
 
 
+class Speechless(Exception):
+    """An error that cannot be printed."""
+
+    def __str__(self):
+        raise ValueError("no words")
+
+
+class Broken(Mapping):
+    """A mapping that reads only when asked, and cannot."""
+
+    def __getitem__(self, key):
+        raise RuntimeError("no\nfile")
+
+    def __iter__(self):
+        return iter(GOOD)
+
+    def __len__(self):
+        return len(GOOD)
+
+
 def test_other_answers_and_failures_name_the_function(returning):
     def failing():
         raise KeyError("two\nlines")
@@ -132,7 +153,12 @@ def test_other_answers_and_failures_name_the_function(returning):
     def leaving():
         raise SystemExit(0)
 
+    def speechless():
+        raise Speechless
+
     for content, message in [
+        (speechless, r"cannot be called \(Speechless\)"),
+        (Broken(), r"cannot be called \(RuntimeError: no file\)"),
         (leaving, r"cannot be called \(SystemExit: 0\)"),
         ([1], r"must return a mapping, got list"),
         ({"train_images": PIXELS}, r"must return train_labels, got train_images"),

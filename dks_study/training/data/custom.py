@@ -60,11 +60,11 @@ def _called(key: str, function: str, *arguments: str) -> Mapping[str, Any]:
     module, _, name = function.partition(":")
     try:
         content = getattr(importlib.import_module(module), name)(*arguments)
+        if isinstance(content, Mapping):
+            return dict(content)  # a mapping may be somebody's code, too
     except (Exception, SystemExit) as error:  # whatever somebody's code may raise
         raise DataError(f"{key}: {function} cannot be called ({in_one_line(error)})") from error
-    if not isinstance(content, Mapping):
-        raise DataError(f"{key}: {function} must return a mapping, got {type(content).__name__}")
-    return content
+    raise DataError(f"{key}: {function} must return a mapping, got {type(content).__name__}")
 
 
 def _split(where: str, content: Mapping[str, Any], part: str) -> Split:
