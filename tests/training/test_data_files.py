@@ -165,7 +165,7 @@ def test_without_a_network_nothing_is_left_of_a_download(tmp_path, monkeypatch, 
     for root in ("mine", "new/folder"):
         with pytest.raises(DataError) as caught:
             load(DataSpec(name=name, root=str(tmp_path / root), download=True))
-        rule = f"must be false where they cannot be fetched: fetch the files of {name} where there is a network"
+        rule = f"must be false where files cannot be fetched: fetch those of {name} where there is a network"
         assert str(caught.value).startswith(f"data.download: {rule}, and give their folder as data.root; got true (")
         assert len(str(caught.value).splitlines()) == 1
     assert sorted(tmp_path.rglob("*")) == [tmp_path / "mine", tmp_path / "mine/empty"]

@@ -94,8 +94,8 @@ def _torchvision(kind: str, spec: DataSpec, **part: str | bool) -> tuple[Split, 
     except (RuntimeError, OSError, ValueError, AssertionError, EOFError, HTTPException) as error:
         _remove_empty_folders(root, there)
         if spec.download:
-            hint = f"fetch the files of {spec.name} where there is a network, and give their folder as data.root"
-            rule = f"must be false where they cannot be fetched: {hint}"
+            hint = f"fetch those of {spec.name} where there is a network, and give their folder as data.root"
+            rule = f"must be false where files cannot be fetched: {hint}"
             raise DataError(f"data.download: {rule}; got true ({in_one_line(error)})") from error
         hint = "give the folder that holds the files, or set data.download: true"
         raise DataError(f"data.root: {hint}; {spec.name} is not in {spec.root!r}") from error
