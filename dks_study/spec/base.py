@@ -31,7 +31,11 @@ class LostError(Problem, RuntimeError):
 
 def in_one_line(error: BaseException) -> str:
     """Return the type and the message of an error of somebody's code on one line, for the end of a message of ours."""
-    return " ".join(f"{type(error).__name__}: {error}".split())
+    try:
+        said = f"{type(error).__name__}: {error}"
+    except Exception:  # its words are somebody's code, too
+        said = type(error).__name__
+    return " ".join(said.split())
 
 
 class Spec(BaseModel):

@@ -53,6 +53,9 @@ def _print(examination: Examination, console: Console) -> None:
     _list(console, [" = ".join(group) for group in found.copies.groups])
     for sentence in found.aside:
         _say(console, sentence)
+    if examination.doubtful:
+        _say(console, f"To look at, though read: {len(examination.doubtful):,} files")
+        _list(console, examination.doubtful)
     if examination.complaints:
         _say(console, f"Of no use: {len(examination.complaints):,} files")
         _list(console, examination.complaints)

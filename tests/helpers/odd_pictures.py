@@ -1,6 +1,7 @@
 """Folders of pictures with one oddity each, and pictures of every mode that a file can have."""
 
 import shutil
+import struct
 
 import numpy as np
 from PIL import Image
@@ -8,6 +9,7 @@ from PIL import Image
 CLASSES = ("cat", "dog", "owl")
 SIDE = 16
 ORIENTATION = 0x0112  # EXIF
+STRIP_OFFSETS, STRIP_BYTES = 273, 279  # TIFF
 
 
 def colours(seed=0, side=SIDE):
@@ -71,6 +73,24 @@ def cut_in_half(path):
     """Lose the second half of a file."""
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
+
+
+def damaged_exif(root):
+    """Pictures that are read though Pillow warns: a tag that goes beyond the file; and a palette with alphas."""
+    write_plain(root)
+    beyond = b"Exif\0\0II*\0" + struct.pack("<IHHHII", 8, 5, ORIENTATION, 3, 65535, 16)
+    Image.fromarray(colours(1)).save(root / "train/cat/photo.jpg", exif=beyond)
+    Image.fromarray(colours(2)).quantize(16).save(root / "train/cat/icon.png", transparency=bytes(range(16)))
+
+
+def damaged_lzw(root):
+    """Pictures of which libtiff itself prints a line: what it is to unpack makes no sense."""
+    path = write_plain(root) / "train/cat/scan.tif"
+    Image.fromarray(colours(1)).save(path, compression="tiff_lzw")
+    with Image.open(path) as picture:
+        first, count = picture.tag_v2[STRIP_OFFSETS][0], picture.tag_v2[STRIP_BYTES][0]
+    content = path.read_bytes()
+    path.write_bytes(content[: first + count // 2] + b"\xff" * (count - count // 2) + content[first + count :])
 
 
 def turned(root):

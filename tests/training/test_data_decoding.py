@@ -1,10 +1,24 @@
 """What becomes of each image mode and of EXIF orientation, in memory and on the fly alike."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
-from odd_pictures import ORIENTATION, SIDE, colours, cut_in_half, sixteen_bit, turned, write_plain
+from odd_pictures import (
+    ORIENTATION,
+    SIDE,
+    colours,
+    cut_in_half,
+    damaged_exif,
+    damaged_lzw,
+    sixteen_bit,
+    turned,
+    write_plain,
+)
 from PIL import Image, TiffImagePlugin
+from raw_files import png, tiff
 
 from dks_study.spec.data import DataSpec
 from dks_study.training.data import DataError, evaluation_batches, load
@@ -99,6 +113,58 @@ def test_lab_which_pillow_cannot_convert_is_refused_by_name(tmp_path):
         read_picture(str(path))
 
 
+def values_of(bits):
+    """Grey values of so many bits, the lowest and the highest among them, and some twice."""
+    values = np.random.default_rng(bits).integers(0, 2**bits, (SIDE, SIDE))
+    values[0, :4] = 0, 1, 2**bits - 1, values[1, 0]
+    return values
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8, 12, 16])
+@pytest.mark.parametrize("white_is_zero", [False, True])
+@pytest.mark.parametrize("endian", ["<", ">"])
+@pytest.mark.parametrize("deflated", [False, True])
+def test_grey_tiffs_of_all_bits_are_right_within_rounding_or_refused(tmp_path, bits, white_is_zero, endian, deflated):
+    values, path = values_of(bits), tmp_path / "scan.tif"
+    path.write_bytes(tiff(values, bits, white_is_zero, endian, deflated))
+    complaint = complaint_about(str(path), path.read_bytes())
+    if (bits, white_is_zero, endian) in ((12, True, "<"), (12, True, ">"), (12, False, ">"), (16, True, ">")):
+        assert complaint == f"data.root: must hold images that can be read, got {path}", "Pillow opens none"
+        return
+    assert complaint is None
+    level = values / (2**bits - 1)
+    expected = three(255 * (1 - level if white_is_zero else level))
+    assert np.abs(np.asarray(read_picture(str(path)), dtype=float) - expected).max() <= 1
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
+@pytest.mark.parametrize("which", [0, 1, 2, 3])
+def test_a_transparent_grey_of_any_bits_is_white(tmp_path, bits, which):
+    values, path = values_of(bits), tmp_path / "drawing.png"
+    transparent = values[0, which]
+    path.write_bytes(png(values, bits, transparent))
+    expected = three(np.where(values == transparent, 255, 255 * values / (2**bits - 1)))
+    assert np.abs(np.asarray(read_picture(str(path)), dtype=float) - expected).max() <= 1
+
+
+UNKNOWN = {
+    "RGB of 16 bits with a transparent colour": ("png", png(DEEP[..., None].repeat(3, 2), 16, DEEP[0, :3])),
+    "L with signed values": ("tif", tiff(GREY, 8, signed=True)),
+}
+
+
+@pytest.mark.parametrize("mode", list(UNKNOWN))
+def test_values_that_pillow_reads_as_others_are_refused_by_name(tmp_path, mode):
+    """A colour is known by 16 bits a channel, of which Pillow keeps 8; signed values it takes for unsigned ones."""
+    suffix, content = UNKNOWN[mode]
+    path = tmp_path / f"scan.{suffix}"
+    path.write_bytes(content)
+    message = f"data.root: must hold images of 8 or 16 bits a channel, got mode {mode} in {path}"
+    with pytest.raises(DataError) as caught:
+        read_picture(str(path))
+    assert str(caught.value) == complaint_about(str(path), content) == message
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("suffix", ["png", "jpg", "tif", "webp"])
 def test_pictures_are_turned_as_exif_says(tmp_path, orientation, suffix):
@@ -185,3 +251,43 @@ def test_what_is_no_picture_is_named(tmp_path, content):
     with pytest.raises(DataError, match=f"^data.root: must hold images that can be read, got {path}$"):
         read_picture(str(path))
     assert complaint_about(str(path), content)
+
+
+READS = """
+import sys
+from dks_study.training.data.decoding import complaint_about, read_picture
+for path in sys.argv[1:]:
+    read_picture(path)
+    assert complaint_about(path, open(path, "rb").read()) is None
+"""
+
+
+def test_what_pillow_and_libtiff_have_to_say_is_not_printed(tmp_path):
+    damaged_exif(tmp_path / "read")
+    damaged_lzw(tmp_path / "refused")
+    paths = [tmp_path / "read/train/cat/photo.jpg", tmp_path / "read/train/cat/icon.png"]
+    read = subprocess.run([sys.executable, "-c", READS, *paths], capture_output=True, text=True)
+    assert (read.returncode, read.stdout, read.stderr) == (0, "", "")
+    scan = tmp_path / "refused/train/cat/scan.tif"
+    refused = subprocess.run([sys.executable, "-c", READS, scan], capture_output=True, text=True)
+    assert refused.stderr.startswith("Traceback")
+    assert refused.stderr.endswith(f"data.root: must hold images that can be read, got {scan}\n")
+
+
+def test_a_picture_too_large_for_pillow_is_named(tmp_path, monkeypatch):
+    path = saved(tmp_path / "wall.png", Image.new("1", (40, 40)))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 700)
+    with pytest.raises(DataError) as caught:
+        read_picture(str(path))
+    rule = f"data.root: must hold images that are not too large for Pillow, got {path}"
+    assert str(caught.value) == complaint_about(str(path), path.read_bytes())
+    assert str(caught.value).startswith(
+        f"{rule} (DecompressionBombError: Image size (1600 pixels) exceeds limit of 1400"
+    )
+
+
+def test_a_file_that_has_vanished_is_named_with_the_systems_word(tmp_path):
+    with pytest.raises(DataError) as caught:
+        read_picture(str(tmp_path / "gone.png"))
+    message = f"data.root: must hold images that may be read, got {tmp_path}/gone.png (No such file or directory)"
+    assert str(caught.value) == message

@@ -2,6 +2,8 @@
 
 import pickle
 import struct
+from http.client import IncompleteRead
+from urllib.error import URLError
 
 import numpy as np
 import pytest
@@ -150,6 +152,23 @@ def test_missing_files_name_the_key(tmp_path, name):
         load(DataSpec(name=name, root=str(tmp_path)))
     assert len(str(caught.value).splitlines()) == 1
     assert list(tmp_path.iterdir()) == [], "nothing is fetched unasked"
+
+
+@pytest.mark.parametrize("name", [*FILES, *FLAT])
+@pytest.mark.parametrize("error", [URLError("Connection refused"), IncompleteRead(b"")])
+def test_without_a_network_nothing_is_left_of_a_download(tmp_path, monkeypatch, name, error):
+    def refuse(*_args, **_options):
+        raise error
+
+    monkeypatch.setattr("urllib.request.urlopen", refuse)
+    (tmp_path / "mine/empty").mkdir(parents=True)
+    for root in ("mine", "new/folder"):
+        with pytest.raises(DataError) as caught:
+            load(DataSpec(name=name, root=str(tmp_path / root), download=True))
+        rule = f"must be false where files cannot be fetched: fetch those of {name} where there is a network"
+        assert str(caught.value).startswith(f"data.download: {rule}, and give their folder as data.root; got true (")
+        assert len(str(caught.value).splitlines()) == 1
+    assert sorted(tmp_path.rglob("*")) == [tmp_path / "mine", tmp_path / "mine/empty"]
 
 
 def test_a_root_that_is_a_file_names_the_key(tmp_path):

@@ -147,6 +147,15 @@ def pipe(root):
     os.mkfifo(root / "test/dog/pipe.png")
 
 
+def device(root):
+    (root / "train/owl/zero.png").symlink_to("/dev/zero")
+
+
+def only_unreadable(root):
+    for picture in (root / "train/dog").iterdir():
+        picture.write_bytes(b"no picture")
+
+
 def no_classes(root):
     shutil.rmtree(root / "train")
     shutil.copytree(root / "test/cat", root / "train")
@@ -194,6 +203,8 @@ WRONG = {
     link_to_itself: "must hold image files, got train/owl/more.png, which is a link to nothing",
     class_that_is_a_link_to_nothing: "must hold images in train/CLASS, got train/yak, which is a link to nothing",
     pipe: "must hold image files, got test/dog/pipe.png, which is no file",
+    device: "must hold image files, got train/owl/zero.png, which is no file",
+    only_unreadable: "must hold images that can be read, got .*train/dog/000.png",
     no_classes: "must hold images in train/CLASS, got no folder of a class in train",
     archive: "must hold images in train/CLASS, got train: Not a directory",
     no_training_pictures: "must hold images in train/CLASS, got none in train/dog",

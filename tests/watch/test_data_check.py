@@ -3,11 +3,12 @@
 import io
 
 import pytest
-from odd_pictures import cut_in_half, leak, one_class, sixteen_bit, write_plain
+from odd_pictures import cut_in_half, damaged_exif, leak, one_class, sixteen_bit, write_plain
 from rich.console import Console
 from whole_studies import write_study
 
 from dks_study.cli import main
+from dks_study.spec.base import printable
 from dks_study.training.data.loading import read_and_split
 from dks_study.watch import data_check
 
@@ -24,8 +25,9 @@ report_seeds: [0, 1]
 
 
 @pytest.fixture
-def check(tmp_path, capsys):
+def check(tmp_path, capsys, monkeypatch):
     """Check the data of a study whose pictures something writes; return exit status, what was printed, errors."""
+    monkeypatch.setattr(data_check, "TOLD_EVERY_S", float("inf"))  # imports alone may take ten seconds
 
     def run(write, *overrides):
         read_and_split.cache_clear()
@@ -84,6 +86,27 @@ def test_all_unreadable_files_are_listed_and_one_line_says_that_it_would_be_refu
     assert len(err.splitlines()) == 1
     assert err.startswith("dks-study: data.root: must hold images that can be read, got ")
     assert err.endswith("train/cat/000.png, and 2 more are of no use\n")
+
+
+def test_files_of_which_pillow_warns_are_named_and_its_words_are_not_printed(check, tmp_path):
+    status, out, err = check(damaged_exif, ON_THE_FLY)
+    assert (status, err) == (0, "")
+    lines = out.splitlines()
+    told = lines[lines.index("To look at, though read: 1 files") + 1]
+    assert told.startswith(f"  {tmp_path}/data/train/cat/photo.jpg (Tag data larger than file. Skipping tag 274; ")
+    assert lines[-1] == "Nothing would be refused."
+
+
+@pytest.mark.parametrize("name", ["a\nb", "\x1b[31mred", "[red]cat[bold]", " ", "c" * 255])
+def test_odd_names_of_classes_are_told_as_they_are_in_one_line(check, name):
+    def write(root):
+        write_plain(root)
+        for part in ("train", "test"):
+            (root / part / "cat").rename(root / part / name)
+
+    status, out, err = check(write, ON_THE_FLY)
+    assert (status, err) == (0, "")
+    assert f"{printable(name)} (4 in train)" in out
 
 
 def test_what_is_refused_at_once_is_refused_here(check):

@@ -35,10 +35,15 @@ def read_callable(spec: DataSpec) -> Source:
     if pool.image_shape != test.image_shape:
         shapes = f"{pool.image_shape} and {test.image_shape}"
         raise DataError(f"data.name: {spec.name} must return train and test images of one shape, got {shapes}")
+    for part, split in (("train", pool), ("test", test)):
+        if (label := int(split.labels.max())) >= len(pool):  # else what is counted by class would fill the memory
+            rule = f"{part}_labels must be below the {len(pool)} training images"
+            raise DataError(f"data.name: {spec.name}: {rule}, got {label}")
     largest = int(max(pool.labels.max(), test.labels.max()))
     classes = content.get("classes", largest + 1)
-    if not isinstance(classes, int | np.integer) or classes <= max(1, largest):
-        raise DataError(f"data.name: {spec.name}: classes must be above label {max(1, largest)}, got {classes!r}")
+    if not isinstance(classes, int | np.integer) or not max(1, largest) < classes <= len(pool):
+        rule = f"classes must be above label {max(1, largest)} and at most the {len(pool)} training images"
+        raise DataError(f"data.name: {spec.name}: {rule}, got {classes!r}")
     return Source(pool, test, int(classes))
 
 
@@ -55,11 +60,11 @@ def _called(key: str, function: str, *arguments: str) -> Mapping[str, Any]:
     module, _, name = function.partition(":")
     try:
         content = getattr(importlib.import_module(module), name)(*arguments)
+        if isinstance(content, Mapping):
+            return dict(content)  # a mapping may be somebody's code, too
     except (Exception, SystemExit) as error:  # whatever somebody's code may raise
         raise DataError(f"{key}: {function} cannot be called ({in_one_line(error)})") from error
-    if not isinstance(content, Mapping):
-        raise DataError(f"{key}: {function} must return a mapping, got {type(content).__name__}")
-    return content
+    raise DataError(f"{key}: {function} must return a mapping, got {type(content).__name__}")
 
 
 def _split(where: str, content: Mapping[str, Any], part: str) -> Split:
@@ -68,15 +73,24 @@ def _split(where: str, content: Mapping[str, Any], part: str) -> Split:
     if images.dtype != np.uint8 or images.ndim != 4 or not {images.shape[1], images.shape[3]} & {1, 3}:
         rule = "must be uint8 [N, C, H, W] or [N, H, W, C] with 1 or 3 channels"
         raise DataError(f"{where}: {part}_images {rule}, got {images.dtype} {list(images.shape)}")
-    if labels.dtype.kind not in "iu" or labels.shape != images.shape[:1] or not labels.size or labels.min() < 0:
-        rule = f"must be {len(images)} integers from 0, one for each image"
+    if not images.size:
+        raise DataError(f"{where}: {part}_images must hold an image, and images a pixel, got {list(images.shape)}")
+    rule = f"must be {len(images)} integers from 0, one for each image"
+    if labels.dtype.kind not in "iu" or labels.shape != images.shape[:1]:
         raise DataError(f"{where}: {part}_labels {rule}, got {labels.dtype} {list(labels.shape)}")
+    numbers = labels.astype(np.int64)
+    if (odd := labels[numbers < 0]).size:  # or above what int64 holds
+        raise DataError(f"{where}: {part}_labels {rule}, got {odd[0]}")
     if images.shape[1] not in (1, 3):
         images = images.transpose(0, 3, 1, 2)
-    return Split(torch.from_numpy(images.copy()), torch.from_numpy(labels.astype(np.int64)))
+    return Split(torch.from_numpy(images.copy()), torch.from_numpy(numbers))
 
 
 def _array(where: str, content: Mapping[str, Any], key: str) -> np.ndarray[Any, Any]:
     if key not in content:
         raise DataError(f"{where} must return {key}, got {', '.join(map(str, content)) or 'nothing'}")
-    return np.asarray(content[key])
+    try:
+        return np.asarray(content[key])
+    except Exception as error:  # whatever somebody's objects may raise
+        got = f"{type(content[key]).__name__} ({in_one_line(error)})"
+        raise DataError(f"{where}: {key} must be one array, of pictures of one size, got {got}") from error

@@ -99,9 +99,9 @@ def read_and_split(spec: DataSpec) -> Read:
     _check_classes(pool.labels, source.listing, spec)
     validation_images = round(len(pool) * spec.validation_fraction)
     if validation_images < classes:
-        raise DataError(
-            f"data.validation_fraction: must leave an image of each of {classes} classes, got {validation_images}"
-        )
+        rule = f"must leave an image of each of {classes} classes"
+        makes = f"which makes {validation_images} of {len(pool)} training images"
+        raise DataError(f"data.validation_fraction: {rule}, got {spec.validation_fraction:g}, {makes}")
     kept, cut = stratified(pool.labels, validation_images, spec.split_seed)
     train = _thin(pool.take(kept), classes, spec)
     numbers = _Statistics(IMAGENET_MEAN, IMAGENET_STD) if isinstance(train, Files) else _statistics(train.images)

@@ -1,12 +1,16 @@
 """Where images come from: one loader for each name; anything else is somebody's own function."""
 
+import os
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from http.client import HTTPException
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from dks_study.spec.base import in_one_line
 from dks_study.spec.data import DIGITS_TEST, DataSpec
 from dks_study.training.data.custom import read_callable
 from dks_study.training.data.error import DataError
@@ -83,9 +87,16 @@ LOADERS: dict[str, Callable[[DataSpec], Source]] = {
 def _torchvision(kind: str, spec: DataSpec, **part: str | bool) -> tuple[Split, int]:
     from torchvision import datasets  # takes a second
 
+    root = Path(spec.root or "")
+    there = {each for each in (root, *root.parents, *root.glob("*")) if each.exists()}
     try:
         source = getattr(datasets, kind)(root=spec.root, download=spec.download, **part)
-    except (RuntimeError, OSError, ValueError, AssertionError, EOFError) as error:
+    except (RuntimeError, OSError, ValueError, AssertionError, EOFError, HTTPException) as error:
+        _remove_empty_folders(root, there)
+        if spec.download:
+            hint = f"fetch those of {spec.name} where there is a network, and give their folder as data.root"
+            rule = f"must be false where files cannot be fetched: {hint}"
+            raise DataError(f"data.download: {rule}; got true ({in_one_line(error)})") from error
         hint = "give the folder that holds the files, or set data.download: true"
         raise DataError(f"data.root: {hint}; {spec.name} is not in {spec.root!r}") from error
     images = torch.as_tensor(source.data)
@@ -96,6 +107,16 @@ def _torchvision(kind: str, spec: DataSpec, **part: str | bool) -> tuple[Split, 
     labels = source.targets if hasattr(source, "targets") else source.labels
     classes = len(source.classes) if hasattr(source, "classes") else 0
     return Split(images.contiguous(), torch.as_tensor(labels, dtype=torch.int64)), classes
+
+
+def _remove_empty_folders(root: Path, there: Collection[Path]) -> None:
+    """Remove what torchvision has made in vain: `there` is what there was of `root`, above it and right in it."""
+    new = [each for each in root.glob("*") if each not in there]
+    inside = [Path(folder) for each in new for folder, _, _ in os.walk(each, topdown=False)]
+    for folder in (*inside, root, *root.parents):
+        if folder not in there:
+            with suppress(OSError):  # something is in it
+                folder.rmdir()
 
 
 def _cifar100_confusions(spec: DataSpec) -> tuple[int, ...]:
