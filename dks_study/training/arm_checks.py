@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import psutil
 import torch
 from torch.overrides import TorchFunctionMode
 
@@ -13,6 +14,7 @@ from dks_study.spec.trial import KeepPredictions, RunSpec
 from dks_study.training.data import DataSet, batch_sizes, load
 from dks_study.training.predicting import predicted_bytes
 
+GIB = 2**30
 _MOMENTS = {"sgd": 1, "adamw": 2}  # what the optimiser keeps of each weight
 
 
@@ -39,6 +41,21 @@ def check_arms(study: StudySpec) -> dict[str, int]:
         copies = 1 + _MOMENTS[optimiser.name] + bool(optimiser.ema_decay)
         sizes[arm] = copies * sum(tensor.nbytes for tensor in network.state_dict().values())
     return sizes
+
+
+def check_memory(study: StudySpec, sizes: Mapping[str, int]) -> None:
+    """Check that the networks fit in this machine's memory, in which all of a study's trials run.
+
+    Each takes more than its checkpoint, `sizes` in bytes by arm: gradients and feature maps are not among that.
+
+    Raises:
+        StudyError: if that of an arm does not.
+    """
+    total = psutil.virtual_memory().total
+    for arm, size in sizes.items():
+        if size > total and not study.trial.resources.gpus:
+            rule = f"must be a network that fits in this machine's memory ({total / GIB:.1f} GiB)"
+            raise StudyError(f"arms.{arm}: trial.backbone: {rule}, got weights and moments of {size / GIB:.1f} GiB")
 
 
 def check_batches(run: RunSpec, data: DataSet) -> None:
