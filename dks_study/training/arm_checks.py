@@ -8,7 +8,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from dks_study.method.networks import Network, build_network
-from dks_study.spec.base import Problem
+from dks_study.spec.base import Problem, in_one_line
 from dks_study.spec.study import StudySpec, arm_run
 from dks_study.spec.trial import KeepPredictions, RunSpec
 from dks_study.training.data import DataSet, batch_sizes, load
@@ -38,8 +38,12 @@ def check_arms(study: StudySpec) -> dict[str, int]:
             rule = "must not be wrong_classes with two classes, of which one is wrong and nothing is permuted"
             raise StudyError(f"arms.{arm}: trial.loss.teacher_signal: {rule}, got 'wrong_classes'")
         network = hollow_network(arm, run, data)
+        try:
+            weights = sum(tensor.nbytes for tensor in network.state_dict().values())
+        except (Exception, SystemExit) as error:  # whatever somebody's code may raise
+            raise _not_usable(arm, run, error) from error
         copies = 1 + _MOMENTS[optimiser.name] + bool(optimiser.ema_decay)
-        sizes[arm] = copies * sum(tensor.nbytes for tensor in network.state_dict().values())
+        sizes[arm] = copies * weights
     return sizes
 
 
@@ -93,6 +97,13 @@ def hollow_network(arm: str, run: RunSpec, data: DataSet) -> Network:
             return build_network(run, data.image_shape[0], data.classes, 0, data.image_shape[1:])
     except ValueError as error:
         raise StudyError(f"arms.{arm}: trial.{error}") from error
+    except SystemExit as error:  # of a network of one's own, at any place
+        raise _not_usable(arm, run, error) from error
+
+
+def _not_usable(arm: str, run: RunSpec, error: BaseException) -> StudyError:
+    rule = "must be a network that can be built and read"
+    return StudyError(f"arms.{arm}: trial.backbone.name: {rule}, got {run.backbone.name!r}: {in_one_line(error)}")
 
 
 class _Undrawn(TorchFunctionMode):
