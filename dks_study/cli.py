@@ -5,6 +5,7 @@ Nothing heavy is imported until a study starts.
 
 import argparse
 import importlib
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -54,6 +55,7 @@ def main(arguments: Sequence[str] | None = None, program: str = "dks-study") -> 
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
     try:
+        _check_current_folder()
         if words and words[0] in COMMANDS:
             command: Callable[[list[str]], int] = importlib.import_module(COMMANDS[words[0]]).main
             return command(words[1:])
@@ -63,7 +65,7 @@ def main(arguments: Sequence[str] | None = None, program: str = "dks-study") -> 
         if options.list:
             return _list()
         if options.status is not None:
-            return _status(Path(options.status))
+            return _status(Path(options.status), program)
         if options.space is None:
             raise SpecError("--space must name a question: see --list")
         study = matched(load_study(options.space, options.profile, options.set))
@@ -76,6 +78,20 @@ def main(arguments: Sequence[str] | None = None, program: str = "dks-study") -> 
     except Problem as error:
         print(f"{program}: {printable(str(error))}", file=sys.stderr)
         return EXIT_LOST if isinstance(error, LostError) else EXIT_BAD_INPUT
+
+
+def _check_current_folder() -> None:
+    """Refuse to work from a folder that is gone: libraries that are loaded from there end the process without a word.
+
+    Raises:
+        SpecError: one line.
+    """
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise SpecError(
+            f"the current folder must be there, got one that is gone ({error.strerror}): cd to one"
+        ) from error
 
 
 def _parser(program: str) -> argparse.ArgumentParser:
@@ -146,7 +162,7 @@ def _list() -> int:
     return 0
 
 
-def _status(path: Path) -> int:
+def _status(path: Path, program: str) -> int:
     from dks_study.watch.status import find_studies, line, read_status, render
 
     console = Console(soft_wrap=True, highlight=False)
@@ -161,7 +177,7 @@ def _status(path: Path) -> int:
         try:
             console.print(Text(line(read_status(folder))))
         except Problem as error:  # the others are told all the same
-            print(f"--status: {printable(str(error))}", file=sys.stderr)
+            print(f"{program}: --status: {printable(str(error))}", file=sys.stderr)
             status = EXIT_BAD_INPUT
     return status
 

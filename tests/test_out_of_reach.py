@@ -1,6 +1,8 @@
 """Paths at which nobody may look, names that are too long, words that are not for printing: one line, status 2."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from dks_study.spec.yamldoc import SpecError
 from dks_study.training.data.error import DataError
 from dks_study.training.data.listing import list_folder
 
+ROOT = Path(run_study.__file__).parent
 LONG = "n" * 300
 SPACE = ("--space", "dense_vs_oneway")
 FOLDER = "trial.data.name=image_folder"
@@ -119,3 +122,19 @@ def test_a_head_that_cannot_be_named_so_is_told_in_our_words():
 
     with pytest.raises(ValueError, match=r"^a\.\.b is no name of a machine$"):
         _answering("a..b:6379")
+
+
+@pytest.mark.parametrize("words", [["--list"], ["--space", "dense_vs_oneway"], ["doctor"]])
+def test_a_current_folder_that_is_gone_is_one_line(words, tmp_path):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    line = 'rmdir "$PWD"; exec "$@"'
+    command = ["bash", "-c", line, "bash", sys.executable, str(ROOT / "run_study.py"), *words]
+    done = subprocess.run(command, cwd=gone, capture_output=True, text=True, check=False)
+    rule = "the current folder must be there, got one that is gone (No such file or directory): cd to one"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"run_study: {rule}\n")
+
+
+def test_a_name_that_is_too_long_for_a_file_is_told_so(capsys):
+    assert cli.main(["--space", LONG]) == 2
+    assert capsys.readouterr().err == f"dks-study: --space {LONG}: File name too long\n"
