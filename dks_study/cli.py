@@ -106,10 +106,16 @@ def _parser(program: str) -> argparse.ArgumentParser:
         "put a value at a dotted key in place of what stands there, be it a section: arms.ds={} leaves none of it"
     )
     parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help=override)
-    parser.add_argument("--results", metavar="FOLDER", default="results", help="where studies are kept (results)")
+    parser.add_argument(
+        "--results",
+        metavar="FOLDER",
+        type=some_text("a folder"),
+        default="results",
+        help="where studies are kept (results)",
+    )
     add_where(parser)
     status = "print what the study in this folder is doing, or each study in a folder of studies, and start nothing"
-    parser.add_argument("--status", metavar="FOLDER", help=status)
+    parser.add_argument("--status", metavar="FOLDER", type=some_text("a folder"), help=status)
     parser.add_argument("--dry-run", action="store_true", help="print the plan and its size, start nothing")
     precision = "print how many seeds, searches and trials a 95 %% interval of +-POINTS takes, and start nothing"
     parser.add_argument("--plan-for", metavar="POINTS", type=above_0("points of error"), help=precision)
@@ -122,9 +128,9 @@ def _parser(program: str) -> argparse.ArgumentParser:
 def add_where(parser: argparse.ArgumentParser) -> None:
     """Add the options that change no number: where a study runs, is kept and is shown, and what it adopts."""
     address = "join the Ray cluster at this address instead of starting Ray on this machine"
-    parser.add_argument("--address", metavar="auto|HOST:PORT", help=address)
+    parser.add_argument("--address", metavar="auto|HOST:PORT", type=some_text("auto or HOST:PORT"), help=address)
     storage = "database that shows the search to optuna-dashboard, instead of optuna.journal in the study's folder"
-    parser.add_argument("--optuna-storage", metavar="URL", help=storage)
+    parser.add_argument("--optuna-storage", metavar="URL", type=some_text("a URL"), help=storage)
     home = "keep the study there, too, and let trials write there: needed where nodes do not share --results"
     parser.add_argument("--storage", metavar="FOLDER|URL", type=some_text("a folder or a URL"), help=home)
     parser.add_argument(
@@ -132,7 +138,7 @@ def add_where(parser: argparse.ArgumentParser) -> None:
     )
     reuse = parser.add_mutually_exclusive_group()
     there = "adopt finished trials from the studies there, too: by default from those in --results alone"
-    reuse.add_argument("--reuse", metavar="FOLDER|URL", default=True, help=there)
+    reuse.add_argument("--reuse", metavar="FOLDER|URL", type=some_text("a folder or a URL"), default=True, help=there)
     reuse.add_argument("--no-reuse", dest="reuse", action="store_false", help="adopt no trial: train them all")
     again = (
         "let lost trials run again: failed, diverged, out_of_memory, timed_out, or one by its name; may be given again"
@@ -145,9 +151,9 @@ def add_where(parser: argparse.ArgumentParser) -> None:
     notify = f"run this by the shell when the command ends, however it ends; ${MESSAGE} says how, in one line"
     parser.add_argument("--notify", metavar="COMMAND", type=some_text("a command"), help=notify)
     mlflow = "show every trial as a run in the MLflow at this URI, such as sqlite:///mlflow.db"
-    parser.add_argument("--mlflow", metavar="URI", help=mlflow)
+    parser.add_argument("--mlflow", metavar="URI", type=some_text("a URI"), help=mlflow)
     wandb = "show every trial as a run in this project of Weights & Biases; WANDB_MODE=offline keeps them here"
-    parser.add_argument("--wandb", metavar="PROJECT", help=wandb)
+    parser.add_argument("--wandb", metavar="PROJECT", type=some_text("a project"), help=wandb)
 
 
 def _list() -> int:
