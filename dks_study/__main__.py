@@ -16,7 +16,7 @@ from dks_study.engine.interrupts import AGAIN, DIRECT, EXIT_LOST, FORWARDED, INT
 from dks_study.engine.notifying import notify
 from dks_study.watch.output import outlive_the_reader
 
-EXIT_OUR_ERROR = 70
+EXIT_BAD_INPUT, EXIT_OUR_ERROR = 2, 70
 MERGED_S = 0.2  # `timeout` sends one signal twice, to the process and to its group; a busy machine delays the second
 PATIENCE_S = 5  # with a process that was killed and has not ended: it waits for a disk
 _DIE_WITH_PARENT, _ADOPT_ORPHANS = 1, 36  # PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER
@@ -53,8 +53,13 @@ def _work(program: str) -> int:
         from dks_study import cli  # no sooner: it takes long enough to be interrupted
 
         return cli.main(program=program)
-    except SystemExit as end:  # --help
-        return end.code if isinstance(end.code, int) else 0
+    except SystemExit as end:  # --help, or somebody's code
+        if end.code is None or isinstance(end.code, int):
+            return end.code or 0
+        from dks_study.spec.base import in_one_line
+
+        print(f"{program}: code that was called ended the process: {in_one_line(end)}", file=sys.stderr)
+        return EXIT_BAD_INPUT
     except Exception:
         import traceback
 

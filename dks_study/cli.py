@@ -5,6 +5,7 @@ Nothing heavy is imported until a study starts.
 
 import argparse
 import importlib
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -54,6 +55,7 @@ def main(arguments: Sequence[str] | None = None, program: str = "dks-study") -> 
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
     try:
+        _check_current_folder()
         if words and words[0] in COMMANDS:
             command: Callable[[list[str]], int] = importlib.import_module(COMMANDS[words[0]]).main
             return command(words[1:])
@@ -63,7 +65,7 @@ def main(arguments: Sequence[str] | None = None, program: str = "dks-study") -> 
         if options.list:
             return _list()
         if options.status is not None:
-            return _status(Path(options.status))
+            return _status(Path(options.status), program)
         if options.space is None:
             raise SpecError("--space must name a question: see --list")
         study = matched(load_study(options.space, options.profile, options.set))
@@ -78,6 +80,20 @@ def main(arguments: Sequence[str] | None = None, program: str = "dks-study") -> 
         return EXIT_LOST if isinstance(error, LostError) else EXIT_BAD_INPUT
 
 
+def _check_current_folder() -> None:
+    """Refuse to work from a folder that is gone: libraries that are loaded from there end the process without a word.
+
+    Raises:
+        SpecError: one line.
+    """
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise SpecError(
+            f"the current folder must be there, got one that is gone ({error.strerror}): cd to one"
+        ) from error
+
+
 def _parser(program: str) -> argparse.ArgumentParser:
     parser = OptionParser(
         prog=program,
@@ -90,10 +106,16 @@ def _parser(program: str) -> argparse.ArgumentParser:
         "put a value at a dotted key in place of what stands there, be it a section: arms.ds={} leaves none of it"
     )
     parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help=override)
-    parser.add_argument("--results", metavar="FOLDER", default="results", help="where studies are kept (results)")
+    parser.add_argument(
+        "--results",
+        metavar="FOLDER",
+        type=some_text("a folder"),
+        default="results",
+        help="where studies are kept (results)",
+    )
     add_where(parser)
     status = "print what the study in this folder is doing, or each study in a folder of studies, and start nothing"
-    parser.add_argument("--status", metavar="FOLDER", help=status)
+    parser.add_argument("--status", metavar="FOLDER", type=some_text("a folder"), help=status)
     parser.add_argument("--dry-run", action="store_true", help="print the plan and its size, start nothing")
     precision = "print how many seeds, searches and trials a 95 %% interval of +-POINTS takes, and start nothing"
     parser.add_argument("--plan-for", metavar="POINTS", type=above_0("points of error"), help=precision)
@@ -106,9 +128,9 @@ def _parser(program: str) -> argparse.ArgumentParser:
 def add_where(parser: argparse.ArgumentParser) -> None:
     """Add the options that change no number: where a study runs, is kept and is shown, and what it adopts."""
     address = "join the Ray cluster at this address instead of starting Ray on this machine"
-    parser.add_argument("--address", metavar="auto|HOST:PORT", help=address)
+    parser.add_argument("--address", metavar="auto|HOST:PORT", type=some_text("auto or HOST:PORT"), help=address)
     storage = "database that shows the search to optuna-dashboard, instead of optuna.journal in the study's folder"
-    parser.add_argument("--optuna-storage", metavar="URL", help=storage)
+    parser.add_argument("--optuna-storage", metavar="URL", type=some_text("a URL"), help=storage)
     home = "keep the study there, too, and let trials write there: needed where nodes do not share --results"
     parser.add_argument("--storage", metavar="FOLDER|URL", type=some_text("a folder or a URL"), help=home)
     parser.add_argument(
@@ -116,7 +138,7 @@ def add_where(parser: argparse.ArgumentParser) -> None:
     )
     reuse = parser.add_mutually_exclusive_group()
     there = "adopt finished trials from the studies there, too: by default from those in --results alone"
-    reuse.add_argument("--reuse", metavar="FOLDER|URL", default=True, help=there)
+    reuse.add_argument("--reuse", metavar="FOLDER|URL", type=some_text("a folder or a URL"), default=True, help=there)
     reuse.add_argument("--no-reuse", dest="reuse", action="store_false", help="adopt no trial: train them all")
     again = (
         "let lost trials run again: failed, diverged, out_of_memory, timed_out, or one by its name; may be given again"
@@ -129,9 +151,9 @@ def add_where(parser: argparse.ArgumentParser) -> None:
     notify = f"run this by the shell when the command ends, however it ends; ${MESSAGE} says how, in one line"
     parser.add_argument("--notify", metavar="COMMAND", type=some_text("a command"), help=notify)
     mlflow = "show every trial as a run in the MLflow at this URI, such as sqlite:///mlflow.db"
-    parser.add_argument("--mlflow", metavar="URI", help=mlflow)
+    parser.add_argument("--mlflow", metavar="URI", type=some_text("a URI"), help=mlflow)
     wandb = "show every trial as a run in this project of Weights & Biases; WANDB_MODE=offline keeps them here"
-    parser.add_argument("--wandb", metavar="PROJECT", help=wandb)
+    parser.add_argument("--wandb", metavar="PROJECT", type=some_text("a project"), help=wandb)
 
 
 def _list() -> int:
@@ -146,7 +168,7 @@ def _list() -> int:
     return 0
 
 
-def _status(path: Path) -> int:
+def _status(path: Path, program: str) -> int:
     from dks_study.watch.status import find_studies, line, read_status, render
 
     console = Console(soft_wrap=True, highlight=False)
@@ -161,7 +183,7 @@ def _status(path: Path) -> int:
         try:
             console.print(Text(line(read_status(folder))))
         except Problem as error:  # the others are told all the same
-            print(f"--status: {printable(str(error))}", file=sys.stderr)
+            print(f"{program}: --status: {printable(str(error))}", file=sys.stderr)
             status = EXIT_BAD_INPUT
     return status
 

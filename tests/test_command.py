@@ -52,6 +52,8 @@ def ended(process):
         ("return 0", 0, ""),
         ("return 1", 1, ""),
         ("sys.exit(0)", 0, ""),
+        ("sys.exit()", 0, ""),
+        ("sys.exit('a\\nb')", 2, "dks-study: code that was called ended the process: SystemExit: a b\n"),
         ("os._exit(1)", 3, f"Ray was lost or failed: {AGAIN}"),
         ("os.kill(os.getpid(), signal.SIGKILL)", 3, f"the study's process was killed (SIGKILL): {AGAIN}"),
         ("os.abort()", 3, f"the study's process was killed (SIGABRT): {AGAIN}"),

@@ -1,6 +1,8 @@
 """Paths at which nobody may look, names that are too long, words that are not for printing: one line, status 2."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from dks_study.spec.yamldoc import SpecError
 from dks_study.training.data.error import DataError
 from dks_study.training.data.listing import list_folder
 
+ROOT = Path(run_study.__file__).parent
 LONG = "n" * 300
 SPACE = ("--space", "dense_vs_oneway")
 FOLDER = "trial.data.name=image_folder"
@@ -119,3 +122,66 @@ def test_a_head_that_cannot_be_named_so_is_told_in_our_words():
 
     with pytest.raises(ValueError, match=r"^a\.\.b is no name of a machine$"):
         _answering("a..b:6379")
+
+
+@pytest.mark.parametrize("words", [["--list"], ["--space", "dense_vs_oneway"], ["doctor"]])
+def test_a_current_folder_that_is_gone_is_one_line(words, tmp_path):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    line = 'rmdir "$PWD"; exec "$@"'
+    command = ["bash", "-c", line, "bash", sys.executable, str(ROOT / "run_study.py"), *words]
+    done = subprocess.run(command, cwd=gone, capture_output=True, text=True, check=False)
+    rule = "the current folder must be there, got one that is gone (No such file or directory): cd to one"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"run_study: {rule}\n")
+
+
+def test_a_name_that_is_too_long_for_a_file_is_told_so(capsys):
+    assert cli.main(["--space", LONG]) == 2
+    assert capsys.readouterr().err == f"dks-study: --space {LONG}: File name too long\n"
+
+
+@pytest.mark.parametrize(
+    "option", ["--results", "--status", "--address", "--optuna-storage", "--storage", "--reuse", "--mlflow", "--wandb"]
+)
+def test_an_option_that_says_nothing_is_refused_by_its_name(option, capsys):
+    assert cli.main([*SPACE, "--dry-run", option, " "]) == 2
+    out, err = capsys.readouterr()
+    assert (out, len(err.splitlines())) == ("", 1)
+    assert err.startswith(f"dks-study: {option}: must be ")
+    assert err.endswith(", got ' '\n")
+
+
+@pytest.mark.parametrize(
+    ("content", "rule"),
+    [
+        (b"question: a\0b", "not valid YAML: U+0000 is no character of a text"),
+        ("question: Q".encode("utf-16"), "cannot be read: it must be text in UTF-8"),
+        (b"a: " + b"[" * 10_000 + b"]" * 10_000, "not valid YAML: it is nested too deeply"),
+        (b"\n".join(b" " * depth + b"a:" for depth in range(1000)), "not valid YAML: it is nested too deeply"),
+        (b"question: " + b"x" * 2**20, "must have at most 1048576 bytes, got 1048586"),
+        (b"a: &a [x]\nb: [*a, *a]", "aliases (*name) are not used here: write the value out"),
+    ],
+)
+def test_a_file_that_is_no_description_is_one_line(content, rule, tmp_path, capsys):
+    path = tmp_path / "odd.yaml"
+    path.write_bytes(content)
+    assert cli.main(["--space", str(path), "--dry-run", "--results", str(tmp_path / "results")]) == 2
+    out, err = capsys.readouterr()
+    assert (out, len(err.splitlines())) == ("", 1)
+    assert f"{path}:" in err
+    assert rule in err
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(
+    "words", [["--set", "trial.epochs=٣"], ["--set", "=3"], ["--set", "a..b=3"], ["--hours", "-3"]]
+)
+def test_an_odd_override_is_one_line(words, capsys):
+    assert cli.main([*SPACE, "--dry-run", *words]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_what_is_no_file_is_no_space(tmp_path, capsys):
+    os.mkfifo(tmp_path / "fifo")
+    assert cli.main(["--space", str(tmp_path / "fifo")]) == 2
+    assert f"--space {tmp_path / 'fifo'}: no such space" in capsys.readouterr().err

@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 
 from dks_study.engine.ray_settings import use_ray_settings
-from dks_study.spec.base import Problem
+from dks_study.spec.base import Problem, in_one_line, printable
 from dks_study.spec.compute import Computation, ComputeSpec, Precision
 from dks_study.spec.options import OptionParser
 from dks_study.spec.trial import ResourceSpec
@@ -43,9 +43,9 @@ class Findings:
         """Add what `action` says, or the problem that it meets; return whether it worked."""
         try:
             self.tell(subject, action())
-        except Exception as error:  # whatever is broken
-            why = str(error) if isinstance(error, Problem) else f"{subject}: {type(error).__name__}: {error}"
-            self.problems.append(why.splitlines()[0])
+        except (Exception, SystemExit) as error:  # whatever is broken
+            why = str(error) if isinstance(error, Problem) else f"{subject}: {in_one_line(error)}"
+            self.problems.append(printable(" ".join(why.split())))
             self.tell(subject, "does not work")
             return False
         return True

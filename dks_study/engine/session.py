@@ -39,7 +39,7 @@ from dks_study.study.retrying import try_again
 from dks_study.study.search import optuna_suggest
 from dks_study.study.storage import Files
 from dks_study.study.weights import look_at_weights
-from dks_study.training.arm_checks import StudyError, check_arms, prediction_sizes
+from dks_study.training.arm_checks import StudyError, check_arms, check_memory, prediction_sizes
 from dks_study.watch.mirror import Mirror
 from dks_study.watch.progress import Display
 
@@ -140,6 +140,8 @@ def _run(study: StudySpec, files: Files, display: Display, where: Where, undo: E
         display.note(f"Data: {data.found}")
         weights = look_at_weights(study, folder, display.note)
         sizes, predictions = check_arms(study), prediction_sizes(study)
+        if where.address is None:
+            check_memory(study, sizes)
         checkpoints = Checkpoints(study, files, sizes, where.disk_gib, predictions)
         for known in record.records:
             checkpoints.settled(known)  # a crash may have come before their checkpoints were deleted

@@ -11,7 +11,7 @@ from dks_study.method.growth import Site, grow, stage_site
 from dks_study.method.hollow import hollow
 from dks_study.method.probing import Feature, Probed, probe
 from dks_study.method.streams import seeded
-from dks_study.method.tapping import pick_logits
+from dks_study.method.tapping import check_logits
 from dks_study.method.tokens import token_place
 from dks_study.spec.backbone import BackboneSpec, is_stage, shallow_to_deep
 from dks_study.spec.branches import BranchSpec
@@ -121,22 +121,10 @@ def _probed(watched: Watched, name: str, image_shape: tuple[int, int, int]) -> P
         rule = "must run on the data's images, and without numbers (on PyTorch's meta device)"
         raise ValueError(f"backbone.name: {rule}, got {name!r}: {error}") from error
     try:
-        check_logits(probed, watched.output, watched.classes)
+        check_logits(probed.result, watched.output, watched.classes)
     except ValueError as error:
         raise ValueError(f"backbone.{error}") from error
     return probed
-
-
-def check_logits(probed: Probed, output: int | str | None, classes: int) -> None:
-    """Check that a network returned logits [B, classes].
-
-    Raises:
-        ValueError: one line that names the key.
-    """
-    logits = pick_logits(probed.result, output, classes)
-    if logits.ndim != 2 or logits.shape[1] != classes:
-        shape = ", ".join(map(str, logits.shape[1:]))
-        raise ValueError(f"output: the logits must be [B, classes], here [B, {classes}], got [B, {shape}]")
 
 
 def _module_sites(watched: Watched, probed: Probed, taps: Sequence[str]) -> list[Site]:

@@ -17,11 +17,12 @@ from torch import Tensor, nn
 
 from dks_study.method.backbones import Backbone, Walked, Watched
 from dks_study.method.backbones.layout import PROBE_PIXELS, LayoutError
-from dks_study.method.branches import BranchedNet, check_logits, module_site
+from dks_study.method.branches import BranchedNet, module_site
 from dks_study.method.growth import Site, grow, stage_site
 from dks_study.method.own_loss import LoopError
 from dks_study.method.probing import Probed, probe
 from dks_study.method.streams import seeded
+from dks_study.method.tapping import check_logits
 from dks_study.spec.backbone import BackboneSpec, ExternalSpec, check_module_name, is_stage
 from dks_study.spec.branches import BranchSpec
 from dks_study.spec.wording import values_problem
@@ -84,7 +85,7 @@ def _branched(
         probed = probe(model, images)
     except ValueError as error:
         raise ValueError(f"example: must be images that the model takes, got {list(images.shape)}: {error}") from error
-    check_logits(probed, output, classes)
+    check_logits(probed.result, output, classes)
     spec, walked = _stages(model, keys, images.shape[1], classes)
     modules = {tap: _module_at(tap, model, walked) for tap in keys.taps}
     taps = sorted(modules, key=lambda tap: probed.position(probed.find(modules[tap]).tap.name))

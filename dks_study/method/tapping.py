@@ -80,6 +80,18 @@ def pick_logits(result: object, output: int | str | None, classes: int) -> Tenso
     raise ValueError(f"output: must say which is the logits [B, {classes}] among {listed}, got {got}")
 
 
+def check_logits(result: object, output: int | str | None, classes: int) -> None:
+    """Check that a network returned logits [B, classes]; arguments as of `pick_logits`.
+
+    Raises:
+        ValueError: one line that begins with `output`.
+    """
+    logits = pick_logits(result, output, classes)
+    if logits.ndim != 2 or logits.shape[1] != classes:
+        shape = ", ".join(map(str, logits.shape[1:]))
+        raise ValueError(f"output: the logits must be [B, classes], here [B, {classes}], got [B, {shape}]")
+
+
 def _tensors(result: object) -> Iterator[tuple[int | str, Tensor]]:
     """Yield the tensors that a network returned, by position and by name."""
     named: Mapping[Any, object] = {}

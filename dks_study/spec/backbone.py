@@ -12,7 +12,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
-from dks_study.spec.base import Fraction, Pretrained
+from dks_study.spec.base import MOST_LAYERS, Channels, Fraction, Pretrained
 
 EXTERNAL_NAME = r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$"
 Option = bool | int | float | str
@@ -31,8 +31,8 @@ class ResNetSpec(Pretrained):
     """
 
     name: Literal["resnet"]
-    depth: int = Field(ge=8)
-    base_channels: int = Field(default=16, ge=1)
+    depth: int = Field(ge=8, le=MOST_LAYERS)
+    base_channels: Channels = 16
 
     @field_validator("depth")
     @classmethod
@@ -57,7 +57,7 @@ class PreActResNetSpec(Pretrained):
     """
 
     name: Literal["preact_resnet"]
-    depth: int = Field(ge=8)
+    depth: int = Field(ge=8, le=MOST_LAYERS)
     bottleneck: bool = False
 
     @model_validator(mode="after")
@@ -86,8 +86,8 @@ class WRNSpec(Pretrained):
     """
 
     name: Literal["wrn"]
-    depth: int = Field(ge=10)
-    width: int = Field(ge=1)
+    depth: int = Field(ge=10, le=MOST_LAYERS)
+    width: int = Field(ge=1, le=1024)
     dropout: Fraction = 0.0
 
     @field_validator("depth")
@@ -117,8 +117,8 @@ class DenseNetSpec(Pretrained):
     """
 
     name: Literal["densenet"]
-    depth: int = Field(ge=7)
-    growth: int = Field(default=12, ge=1)
+    depth: int = Field(ge=7, le=MOST_LAYERS)
+    growth: Channels = 12
     bottleneck: bool = False
     reduction: float = Field(default=1.0, gt=0, le=1)
 

@@ -26,10 +26,10 @@ from dks_study.spec.backbone import (
     split_tap,
     tap_position,
 )
-from dks_study.spec.base import Spec
+from dks_study.spec.base import MOST_LAYERS, Spec
 
 TAP_JOINT = "+"  # between the taps of a set that is written as one value
-Blocks = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)]
+Blocks = Annotated[tuple[Annotated[int, Field(ge=1, le=MOST_LAYERS)], ...], Field(min_length=1)]
 Width = Annotated[float, Field(gt=0, le=16)]
 Recipe = Literal["auto", "paper", "tail", "bottleneck", "linear"]
 

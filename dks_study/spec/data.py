@@ -72,14 +72,14 @@ class DataSpec(Extended):
     validation_fraction: float = Field(default=0.1, gt=0, le=0.5)
     split_seed: Seed = 0
     imbalance: float = Field(default=1.0, ge=1)
-    train_images: int | None = Field(default=None, ge=2)
+    train_images: int | None = Field(default=None, ge=2, lt=2**31)
     label_noise: Fraction = 0.0
     label_noise_kind: Literal["symmetric", "asymmetric"] = "symmetric"
     label_noise_in: tuple[Literal["train", "validation"], ...] = ("train",)
     flip: bool = False
     crop_pad_pixels: int = Field(default=0, ge=0, le=16)
     crop_pad_mode: Literal["reflect", "zero"] = "reflect"
-    cutout_pixels: int = Field(default=0, ge=0)
+    cutout_pixels: int = Field(default=0, ge=0, le=2048)
     random_erasing: Fraction = 0.0
     rand_augment_operations: int = Field(default=0, ge=0, le=8)
     rand_augment_magnitude: int = Field(default=9, ge=0, le=30)
@@ -88,7 +88,7 @@ class DataSpec(Extended):
     in_memory: bool | None = None
     image_pixels: int | None = Field(default=None, ge=8, le=2048)
     evaluation: Literal["torchvision", "squash"] = "torchvision"
-    decode_workers: int = Field(default=0, ge=0)
+    decode_workers: int = Field(default=0, ge=0, le=1024)
     tests: dict[Name, str] = Field(default={})
 
     def __hash__(self) -> int:

@@ -102,10 +102,8 @@ def find_file(name: str, folder: Path, kind: str, asked: str = "") -> Path:
     try:
         if Path(name).is_file():
             return Path(name)
-    except PermissionError as error:
+    except OSError as error:  # nobody may look there, or the name is too long
         raise SpecError(f"{where} {printed}: {error.strerror}") from error
-    except OSError:  # a name that is too long is that of no file
-        pass
     raise SpecError(f"{where} {printed}: no such {kind}{did_you_mean(stem, shipped)}; there are: {', '.join(shipped)}")
 
 

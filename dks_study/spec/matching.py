@@ -18,9 +18,9 @@ from dks_study.spec.base import Name, Spec
 _RULE = "must be the same in the whole study (trial.epochs), or {match: ARM, by: macs}, or by time"
 _RULES = {
     "measured": "must be the folder or the bundle of a study",
-    "seconds": "must be two numbers above 0: of an epoch of this arm, and of the other one",
+    "seconds": "must be two numbers from 1e-6 to 1e6: of an epoch of this arm, and of the other one",
 }
-Seconds = Annotated[float, Field(gt=0)]
+Seconds = Annotated[float, Field(ge=1e-6, le=1e6)]
 
 
 class MatchSpec(Spec):

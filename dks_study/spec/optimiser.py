@@ -55,9 +55,9 @@ class OptimiserSpec(Extended):
     betas: tuple[Fraction, Fraction] = (0.9, 0.999)
     weight_decay: float = Field(default=5e-4, ge=0)
     decay_batch_norm: bool = False
-    batch_size: int = Field(default=128, ge=2)
+    batch_size: int = Field(default=128, ge=2, le=2**20)
     keep_partial_batch: bool = False
-    accumulate: int = Field(default=1, ge=1)
+    accumulate: int = Field(default=1, ge=1, le=2**19)
     clip_norm: float | None = Field(default=None, gt=0)
     ema_decay: float | None = Field(default=None, gt=0, lt=1)
     schedule: Literal["multistep", "cosine", "constant"] = "multistep"

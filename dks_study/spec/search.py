@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from dks_study.spec.base import Seed, Spec
+from dks_study.spec.base import MOST_EPOCHS, MOST_TRIALS, Seed, Spec, Trials
 from dks_study.spec.constraints import parse_constraint
 from dks_study.spec.objectives import ACCURACY, MAXIMISED
 from dks_study.spec.trial import Scalar
@@ -14,6 +14,7 @@ from dks_study.spec.trial import Scalar
 EDGE = 0.05  # of a range (of its logarithm where it is searched so): what is this near to an end lies at its edge
 LENGTH = "epochs"  # the key of an axis that is the length of training
 
+_Whole = Annotated[int, Field(ge=-(10**12), le=10**12)]  # whole as a float, too, which samplers work with
 Condition = Scalar | tuple[Scalar, ...]
 _ONE_OF = "an axis has exactly one of float: [low, high], int: [low, high], choice: [...], same_as: another axis"
 
@@ -35,7 +36,7 @@ class AxisSpec(Spec):
     """
 
     float_range: tuple[float, float] | None = Field(default=None, alias="float")
-    int_range: tuple[int, int] | None = Field(default=None, alias="int")
+    int_range: tuple[_Whole, _Whole] | None = Field(default=None, alias="int")
     choice: tuple[Scalar, ...] | None = Field(default=None, min_length=2)
     same_as: str | None = None
     log: bool = False
@@ -144,8 +145,8 @@ class EarlyStoppingSpec(Spec):
     """
 
     kind: Literal["none", "asha", "median", "hyperband"] = "none"
-    grace_epochs: int = Field(default=1, ge=1)
-    reduction: int = Field(default=3, ge=2)
+    grace_epochs: int = Field(default=1, ge=1, le=MOST_EPOCHS)
+    reduction: int = Field(default=3, ge=2, le=MOST_TRIALS)
 
 
 Sampler = Literal["auto", "tpe", "gp", "cmaes", "qmc", "random", "nsga2", "grid"]
@@ -176,20 +177,20 @@ class SearchSpec(Spec):
         confirm_at_most: of several objectives, how many settings on an arm's Pareto front are confirmed.
     """
 
-    trials: int | None = Field(default=None, ge=0)
-    epochs: int | None = Field(default=None, ge=1)
-    finalists: int = Field(default=1, ge=1)
-    race_seeds: int = Field(default=0, ge=0)
-    repeats: int = Field(default=1, ge=1)
+    trials: int | None = Field(default=None, ge=0, le=MOST_TRIALS)
+    epochs: int | None = Field(default=None, ge=1, le=MOST_EPOCHS)
+    finalists: Trials = 1
+    race_seeds: int = Field(default=0, ge=0, le=MOST_TRIALS)
+    repeats: Trials = 1
     seed: Seed = 0
-    parallel: int = Field(default=1, ge=1)
+    parallel: Trials = 1
     sampler: Sampler = "auto"
     axes: dict[str, AxisSpec] = Field(default_factory=dict)
     as_arms: tuple[str, ...] = ()
     points: tuple[dict[str, Scalar], ...] = ()
     constraints: tuple[Annotated[str, AfterValidator(_checked)], ...] = ()
     objectives: tuple[str, ...] = Field(default=(ACCURACY,), min_length=1)
-    confirm_at_most: int = Field(default=4, ge=1)
+    confirm_at_most: Trials = 4
     early_stopping: EarlyStoppingSpec = EarlyStoppingSpec()
 
     @model_validator(mode="after")

@@ -8,19 +8,19 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from dks_study.spec.base import Extended, Name, Seed, hash_of
+from dks_study.spec.base import MOST_TRIALS, Extended, Name, Seed, Trials, hash_of
 from dks_study.spec.branches import auto_recipes
 from dks_study.spec.matching import MatchSpec, read_matches
 from dks_study.spec.search import LENGTH, AxisSpec, SearchSpec
 from dks_study.spec.table import TableSpec, check_looks
 from dks_study.spec.trial import KeepPredictions, RunSpec, Setting, TrialSpec
 
-_TIME, _SECONDS = re.compile(r"(\d+(?:\.\d+)?)([smh])"), {"s": 1, "m": 60, "h": 3600}
+_TIME, _SECONDS = re.compile(r"(\d{1,6}(?:\.\d{1,6})?)([smh])"), {"s": 1, "m": 60, "h": 3600}
 
 
 def _check_time(text: str) -> str:
     if not (match := _TIME.fullmatch(text)) or float(match[1]) == 0:
-        raise ValueError("the rule is a number above 0 and its unit, such as 90s, 30m or 2h")
+        raise ValueError("the rule is a number above 0 and below a million with its unit, such as 90s, 30m or 2h")
     return text
 
 
@@ -92,8 +92,8 @@ class StudySpec(Extended):
     arms: dict[Name, dict[str, Any]] = Field(min_length=1)
     search: SearchSpec = SearchSpec()
     report_seeds: tuple[Seed, ...] = Field(min_length=1)
-    splits: int = Field(default=1, ge=1)
-    max_failures: int = Field(default=1, ge=0)
+    splits: Trials = 1
+    max_failures: int = Field(default=1, ge=0, le=MOST_TRIALS)
     out_of_memory: Literal["fail", "accumulate"] = "fail"
     keep: Literal["best_per_arm", "all", "none"] = "best_per_arm"
     keep_predictions: KeepPredictions = "main"

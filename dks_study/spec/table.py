@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from dks_study.spec.base import Extended, Name, Spec
+from dks_study.spec.base import MOST_TRIALS, Extended, Name, Spec, Trials
 
 LEVEL = 0.05  # of what a table decides
 MOST_LOOKS = 50  # at results, before all report seeds are trained
@@ -22,8 +22,8 @@ class LooksSpec(Spec):
         every: how many more each later look has.
     """
 
-    first: int = Field(default=8, ge=2)
-    every: int = Field(default=1, ge=1)
+    first: int = Field(default=8, ge=2, le=MOST_TRIALS)
+    every: Trials = 1
 
     def after(self, seeds: int) -> tuple[int, ...]:
         """Return after how many report seeds there is a look, of `seeds` in all: the last one is after all of them."""

@@ -10,7 +10,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from dks_study.spec.backbone import BackboneSpec, check_module_name, check_tap, is_stage, split_tap
-from dks_study.spec.base import Extended, Seed, Spec
+from dks_study.spec.base import MOST_EPOCHS, Extended, Seed, Spec
 from dks_study.spec.branches import BranchSpec, branch_layout
 from dks_study.spec.cohort import Ensemble, PeerSpec, TeacherSpec, classifier_names
 from dks_study.spec.compute import Computation, ComputeSpec
@@ -34,8 +34,8 @@ class ResourceSpec(Spec):
         gpus_per_worker: 0, 1, or a part of one; with several workers 0 or 1, as NCCL refuses two ranks on one GPU.
     """
 
-    workers: int = Field(default=0, ge=0)
-    cpus_per_worker: int = Field(default=1, ge=1)
+    workers: int = Field(default=0, ge=0, le=1024)
+    cpus_per_worker: int = Field(default=1, ge=1, le=4096)
     gpus_per_worker: float = Field(default=0, ge=0)
 
     @model_validator(mode="after")
@@ -89,7 +89,7 @@ class RunSpec(Extended):
     ensemble: Ensemble | None = None
     loss: LossSpec = LossSpec()
     optimiser: OptimiserSpec = OptimiserSpec()
-    epochs: int = Field(ge=1)
+    epochs: int = Field(ge=1, le=MOST_EPOCHS)
     resources: ResourceSpec = ResourceSpec()
     compute: ComputeSpec = ComputeSpec()
     exits: bool = False

@@ -42,6 +42,7 @@ class Document:
         return self.marks.get(key, "")
 
 
+MOST_BYTES = 2**20  # of a file: the largest that ships has 4 kB, and reading takes seconds for each MiB
 _TOO_LARGE = "whole numbers have at most 64 bits here"
 
 
@@ -99,9 +100,13 @@ def load_document(path: Path) -> Document:
         SpecError: if the file cannot be read or is not plain YAML without aliases and repeated keys.
     """
     try:
+        if (size := path.stat().st_size) > MOST_BYTES:
+            raise SpecError(f"{path}: must have at most {MOST_BYTES} bytes, got {size}")
         node = _Loader(path.read_text(encoding="utf-8")).get_single_node()
     except OSError as error:
         raise SpecError(f"{path}: cannot be read: {error.strerror}") from error
+    except SpecError:  # a ValueError
+        raise
     except UnicodeDecodeError as error:
         raise SpecError(f"{path}: cannot be read: it must be text in UTF-8") from error
     except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
@@ -178,6 +183,8 @@ def _line_of(error: Exception) -> str:
 def _problem(error: Exception) -> str:
     if isinstance(error, ReaderError):
         return f"U+{error.character:04X} is no character of a text"
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
     if isinstance(error, UnicodeEncodeError):
         return f"U+{ord(error.object[error.start]):04X} is no character of a text"
     return " ".join(str(getattr(error, "problem", None) or error).split())

@@ -5,7 +5,7 @@ read from an earlier study.
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dks_study.spec.base import Problem, hash_of
+from dks_study.spec.base import MOST_EPOCHS, Problem, hash_of
 from dks_study.spec.matching import MatchSpec
 from dks_study.spec.study import StudySpec, arm_run
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class MatchError(Problem, ValueError):
-    """An earlier study does not say how long an epoch of an arm takes; the message is one line."""
+    """It is not known how long an arm trains, or it is longer than any may; the message is one line."""
 
 
 def matched(study: StudySpec) -> StudySpec:
@@ -27,12 +27,19 @@ def matched(study: StudySpec) -> StudySpec:
     Raises:
         DataError: if the data cannot be had.
         StudyError: if the network of such an arm cannot be built.
-        MatchError: if there are no seconds to be read.
+        MatchError: if there are no seconds to be read, or an arm would train longer than any may.
     """
     arms = {arm: dict(changes) for arm, changes in study.arms.items()}
     for arm, match in study.matches.items():
         arms[arm]["epochs"] = _counted(study, arm, match) if match.by == "macs" else _timed(study, arm, match)
-    return study.model_copy(update={"arms": arms}) if study.matches else study
+    if not study.matches:
+        return study
+    found = study.model_copy(update={"arms": arms})
+    for arm, match in found.matches.items():
+        if (epochs := match.epochs(found.trial.epochs)) > MOST_EPOCHS:
+            rule = f"must come to at most {MOST_EPOCHS} epochs, {found.trial.epochs} of {match.match} being matched"
+            raise MatchError(f"arms.{arm}.epochs: {rule}, got {epochs}")
+    return found
 
 
 def _counted(study: StudySpec, arm: str, match: MatchSpec) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from pathlib import Path
 
 import torch
 
+from dks_study.spec.base import in_one_line
 from dks_study.spec.data import DataSpec
 from dks_study.spec.objectives import ACCURACY
 from dks_study.spec.trial import KeepPredictions, TrialSpec
@@ -64,10 +65,12 @@ def run_trial(
     with _alone_in(folder) if team.rank == 0 else nullcontext():
         try:
             _train(trial, folder, team, report, watch, read, trial.predicting(keep_predictions))
-        except Exception:
+        except (Exception, SystemExit) as error:
             with suppress(OSError):  # the disk may be full
                 (folder / ERROR).write_text(traceback.format_exc(), encoding="utf-8")
                 _log(folder, traceback.format_exc())
+            if isinstance(error, SystemExit):  # of a network of one's own: Tune would take it for the end of the trial
+                raise RuntimeError(f"the trial ended its process: {in_one_line(error)}") from error
             raise
 
 

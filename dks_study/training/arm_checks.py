@@ -3,16 +3,18 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import psutil
 import torch
 from torch.overrides import TorchFunctionMode
 
 from dks_study.method.networks import Network, build_network
-from dks_study.spec.base import Problem
+from dks_study.spec.base import Problem, in_one_line
 from dks_study.spec.study import StudySpec, arm_run
 from dks_study.spec.trial import KeepPredictions, RunSpec
 from dks_study.training.data import DataSet, batch_sizes, load
 from dks_study.training.predicting import predicted_bytes
 
+GIB = 2**30
 _MOMENTS = {"sgd": 1, "adamw": 2}  # what the optimiser keeps of each weight
 
 
@@ -36,9 +38,28 @@ def check_arms(study: StudySpec) -> dict[str, int]:
             rule = "must not be wrong_classes with two classes, of which one is wrong and nothing is permuted"
             raise StudyError(f"arms.{arm}: trial.loss.teacher_signal: {rule}, got 'wrong_classes'")
         network = hollow_network(arm, run, data)
+        try:
+            weights = sum(tensor.nbytes for tensor in network.state_dict().values())
+        except (Exception, SystemExit) as error:  # whatever somebody's code may raise
+            raise _not_usable(arm, run, error) from error
         copies = 1 + _MOMENTS[optimiser.name] + bool(optimiser.ema_decay)
-        sizes[arm] = copies * sum(tensor.nbytes for tensor in network.state_dict().values())
+        sizes[arm] = copies * weights
     return sizes
+
+
+def check_memory(study: StudySpec, sizes: Mapping[str, int]) -> None:
+    """Check that the networks fit in this machine's memory, in which all of a study's trials run.
+
+    Each takes more than its checkpoint, `sizes` in bytes by arm: gradients and feature maps are not among that.
+
+    Raises:
+        StudyError: if that of an arm does not.
+    """
+    total = psutil.virtual_memory().total
+    for arm, size in sizes.items():
+        if size > total and not study.trial.resources.gpus:
+            rule = f"must be a network that fits in this machine's memory ({total / GIB:.1f} GiB)"
+            raise StudyError(f"arms.{arm}: trial.backbone: {rule}, got weights and moments of {size / GIB:.1f} GiB")
 
 
 def check_batches(run: RunSpec, data: DataSet) -> None:
@@ -76,6 +97,13 @@ def hollow_network(arm: str, run: RunSpec, data: DataSet) -> Network:
             return build_network(run, data.image_shape[0], data.classes, 0, data.image_shape[1:])
     except ValueError as error:
         raise StudyError(f"arms.{arm}: trial.{error}") from error
+    except SystemExit as error:  # of a network of one's own, at any place
+        raise _not_usable(arm, run, error) from error
+
+
+def _not_usable(arm: str, run: RunSpec, error: BaseException) -> StudyError:
+    rule = "must be a network that can be built and read"
+    return StudyError(f"arms.{arm}: trial.backbone.name: {rule}, got {run.backbone.name!r}: {in_one_line(error)}")
 
 
 class _Undrawn(TorchFunctionMode):

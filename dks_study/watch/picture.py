@@ -1,8 +1,11 @@
 """The words and tables that show how far a study is."""
 
+import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
+from textwrap import shorten
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.table import Column, Table
 from rich.text import Text
 
@@ -13,6 +16,7 @@ from dks_study.study.planner import PHASES
 from dks_study.watch.progress import Tracker
 
 _FRAME_LINES = 4  # of a table, besides its rows
+_NUMBER = re.compile(r"(\d+/)?(at most )?[\d.]+")
 _COUNTS_LINES = 2  # the summary, and what is said of the arms that are not shown
 
 
@@ -26,7 +30,36 @@ def picture(tracker: Tracker, console: Console) -> RenderableType:
         everything = whole(tracker)
         if len(console.render_lines(everything, pad=False)) <= room:
             return everything
-    return _most_of(tracker, room)
+    return _most_of(tracker, room, console.size.width)
+
+
+class WholeNumbers:
+    """A table that cuts its titles before its numbers, and is left out where it would have to cut those, too."""
+
+    def __init__(self, table: Table) -> None:
+        """Show `table`; cells that are more than a number may be folded or cut."""
+        self._table = table
+        self._numbers = [
+            [str(cell) for cell in column.cells if _NUMBER.fullmatch(str(cell))] for column in table.columns
+        ]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Yield the table, or nothing."""
+        if self._is_whole(console, options):
+            yield self._table
+            return
+        for column, numbers in zip(self._table.columns, self._numbers, strict=True):
+            if numbers:
+                column.max_width, column.no_wrap, column.overflow = max(map(len, numbers)), True, "ellipsis"
+            else:
+                column.no_wrap = False  # it is these that give way
+        if self._is_whole(console, options):
+            yield self._table
+
+    def _is_whole(self, console: Console, options: ConsoleOptions) -> bool:
+        lines = console.render_lines(self._table, options, pad=False)
+        shown = Counter(word for line in lines for word in "".join(part.text for part in line).split())
+        return Counter(word for numbers in self._numbers for number in numbers for word in number.split()) <= shown
 
 
 def whole(tracker: Tracker) -> RenderableType:
@@ -34,14 +67,14 @@ def whole(tracker: Tracker) -> RenderableType:
     return Group(arms_table(tracker, tracker.planned), Text(summary(tracker, tracker.seconds_left())))
 
 
-def _most_of(tracker: Tracker, room: int) -> RenderableType:
+def _most_of(tracker: Tracker, room: int, width: int) -> RenderableType:
     order = sorted(tracker.planned, key=lambda arm: _ORDER.index(_state(tracker, arm)))
     rows = max(0, room - _FRAME_LINES - _COUNTS_LINES)
     shown, rest = order[:rows], order[rows:]
     counts = {state: sum(_state(tracker, arm) == state for arm in rest) for state in _ORDER}
     told = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
     lines = [summary(tracker, tracker.seconds_left()), f"and {len(rest)} more arms: {told}"]
-    first, last = (Text(line, no_wrap=True, overflow="ellipsis") for line in lines)
+    first, last = (Text(shorten(line, width, placeholder=" …"), no_wrap=True) for line in lines)
     return Group(first, *([arms_table(tracker, shown, one_line=True)] if shown else []), last)
 
 
@@ -56,7 +89,7 @@ def _state(tracker: Tracker, arm: str) -> str:
     return "done" if ended >= planned else "begun" if ended else "to come"
 
 
-def arms_table(tracker: Tracker, arms: Iterable[str], *, one_line: bool = False) -> Table:
+def arms_table(tracker: Tracker, arms: Iterable[str], *, one_line: bool = False) -> WholeNumbers:
     """Return a row for each of `arms`: what is done of what is planned, the best so far, what is running."""
     race: tuple[Phase, ...] = ("race",) if any(plan["race"] for plan in tracker.planned.values()) else ()
     titles = ("arm", "search", *race, "best val top-1 (%)", "confirmation", "running")
@@ -65,12 +98,12 @@ def arms_table(tracker: Tracker, arms: Iterable[str], *, one_line: bool = False)
         table = Table(*titles)
         for row in rows:
             table.add_row(*row)
-        return table
+        return WholeNumbers(table)
     # The name of an arm is the last to be cut.
     table = Table(*(Column(_cut(title), no_wrap=title == "arm") for title in titles))
     for row in rows:
         table.add_row(*map(_cut, row))
-    return table
+    return WholeNumbers(table)
 
 
 def _cut(cell: str) -> Text:

@@ -25,7 +25,8 @@ from dks_study.study.ledger import Record, read_epochs, read_ledger
 from dks_study.study.planner import Planner, Search, Step
 from dks_study.study.trial_names import cell_of
 from dks_study.watch.estimate import earlier_pace
-from dks_study.watch.picture import arms_table, ending, summary
+from dks_study.watch.kept import Kept, read_kept
+from dks_study.watch.picture import WholeNumbers, arms_table, ending, summary
 from dks_study.watch.progress import Tracker
 
 _LOGGED = re.compile(r"(?P<when>\S+) (?:start after|epoch (?P<epoch>\d+):)")
@@ -102,17 +103,20 @@ def _is_study(folder: Path) -> bool:
         return False
 
 
-def read_status(folder: Path) -> Status | Starting:
+def read_status(folder: Path) -> Status | Starting | Kept:
     """Read the study in `folder`.
 
     Raises:
         StatusError: if its description cannot be read.
+        KeptError: if its results alone are kept and are damaged.
         LedgerError: if its ledger is damaged.
         HolderError: if it is not told who runs it.
     """
     holder, alive = holder_of(folder)
     if not (folder / "provenance.json").exists():
         return Starting(folder, holder, alive)
+    if kept := read_kept(folder):
+        return kept
     try:
         provenance = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
         study = StudySpec.model_validate_json(json.dumps(provenance["study"]))
@@ -147,9 +151,9 @@ def read_status(folder: Path) -> Status | Starting:
     )
 
 
-def render(status: Status | Starting) -> RenderableType:
+def render(status: Status | Starting | Kept) -> RenderableType:
     """Return the status as tables and lines."""
-    if isinstance(status, Starting):
+    if not isinstance(status, Status):
         return Text(beginning(status))
     parts: list[RenderableType] = [
         Text(status.study.question),
@@ -157,7 +161,7 @@ def render(status: Status | Starting) -> RenderableType:
         arms_table(status.tracker, status.tracker.planned),
     ]
     if status.running:
-        table = Table(
+        running = Table(
             "began and did not end" if status.alive is False else "running",
             "epochs",
             "wrote last",
@@ -165,8 +169,8 @@ def render(status: Status | Starting) -> RenderableType:
             pad_edge=False,
         )
         for trial in status.running:
-            table.add_row(trial.cell.name, f"{trial.epochs}/{trial.cell.epochs}", _ago(trial.written))
-        parts.append(table)
+            running.add_row(trial.cell.name, f"{trial.epochs}/{trial.cell.epochs}", _ago(trial.written))
+        parts.append(WholeNumbers(running))
     for cell, outcome in status.tracker.settled.values():
         if outcome.lost:
             parts.append(Text(f"{cell.name}: {ending(outcome)}"))
@@ -174,15 +178,17 @@ def render(status: Status | Starting) -> RenderableType:
     return Group(*parts)
 
 
-def line(status: Status | Starting) -> str:
+def line(status: Status | Starting | Kept) -> str:
     """Return the status as one line, for a list of studies."""
-    if isinstance(status, Starting):
+    if not isinstance(status, Status):
         return f"{status.folder.name}: {beginning(status)}"
     return f"{status.folder.name}: {summary(status.tracker, status.seconds_left)}; {who(status)}"
 
 
-def beginning(status: Starting) -> str:
-    """Return whether a study is just being started, and by whom."""
+def beginning(status: Starting | Kept) -> str:
+    """Return whether a study is just being started, and by whom; or what is kept of one."""
+    if isinstance(status, Kept):
+        return status.in_words
     if status.alive is None:
         return f"starting, or ended before its first trial: held by {status.holder}, which cannot be seen from here"
     if status.alive:

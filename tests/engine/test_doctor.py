@@ -81,3 +81,17 @@ def test_a_disk_without_room_is_a_problem(tmp_path, monkeypatch):
 def test_an_unknown_option_is_one_line(capsys):
     assert cli.main(["doctor", "--frobnicate"]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("\na\n  b\x1b[31m\n"), SystemExit("a\nb\x1b[31m"), Problem("a\nb\x1b[31m")]
+)
+def test_a_problem_is_one_line_whatever_a_library_says(error):
+    def broken():
+        raise error
+
+    found = doctor.Findings()
+    assert not found.attempt("Ray", broken)
+    (problem,) = found.problems
+    assert problem.endswith("a b\\x1b[31m")
+    assert problem.isprintable()

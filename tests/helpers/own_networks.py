@@ -1,5 +1,8 @@
 """Networks as a user might write them."""
 
+import sys
+import threading
+
 import torch
 from torch import Tensor, nn
 from torchvision.models import SwinTransformer, VisionTransformer
@@ -59,6 +62,51 @@ class Crooked(WithStages):
 
     def forward(self, images: Tensor) -> Tensor:
         return super().forward(images) * 2
+
+
+class OneMore(WithStages):
+    """Gives a logit too many."""
+
+    def __init__(self, in_channels: int, classes: int) -> None:
+        super().__init__(in_channels, classes + 1)
+
+
+class Locked(WithStages):
+    """Cannot be copied."""
+
+    def __init__(self, in_channels: int, classes: int) -> None:
+        super().__init__(in_channels, classes)
+        self.lock = threading.Lock()
+
+
+class EndsWhenCopied(WithStages):
+    """Ends the process where nobody waits for it."""
+
+    def __deepcopy__(self, memo: dict[int, object]) -> "EndsWhenCopied":
+        sys.exit("copied")
+
+
+class EndsWhenRead(WithStages):
+    """The same."""
+
+    def state_dict(self, *_: object, **__: object) -> dict[str, Tensor]:
+        sys.exit("read")
+
+
+class EndsWhenAsked(WithStages):
+    """The same."""
+
+    def named_parameters(self, *_: object, **__: object) -> list[tuple[str, nn.Parameter]]:
+        sys.exit("asked")
+
+
+class EndsInTraining(Skips):
+    """The same, and as if nothing were wrong."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        if self.training and not images.is_meta:
+            sys.exit(0)
+        return super().forward(images)
 
 
 class NoHead(nn.Module):

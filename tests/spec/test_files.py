@@ -175,7 +175,8 @@ def test_what_cannot_be_read_says_so(tmp_path):
 @pytest.mark.parametrize("name", ["two\nlines", "x" * 300, ""])
 def test_no_name_of_a_file_is_too_odd_for_a_line(option, name):
     names = {"space": "dense_vs_oneway", "profile": "laptop", option: name}
-    assert f"no such {option}" in problem(**names)
+    said = "File name too long" if len(name) > 255 else f"no such {option}"
+    assert said in problem(**names)
 
 
 @pytest.mark.parametrize("text", ["a: " + "[" * 600 + "]" * 600, "a: &b [*b]", "a: {<<: &b [1]}\nc: *b"])

@@ -95,7 +95,7 @@ def test_before_they_are_counted_no_trial_is_planned():
         ("{epochs: {match: dense, by: time}}", [], "arms.long.epochs.measured: must name the folder of an ear"),
         ("{epochs: {match: dense, by: time, measured: 7}}", [], "measured: must be the folder or the bundle of a"),
         ("{epochs: {match: dense, by: time, measured: ''}}", [], 'bundle of a study, got ""'),
-        ("{epochs: {match: dense, by: time, seconds: [1, 0]}}", [], "seconds: must be two numbers above 0: of an"),
+        ("{epochs: {match: dense, by: time, seconds: [1, 0]}}", [], "seconds: must be two numbers from 1e-6 to 1e6:"),
         ("{epochs: {match: dense, by: time, seconds: [1]}}", [], "other one, got [1]"),
         ("{epochs: {match: dense, by: time, seconds: 3}}", [], "arms.long.epochs.seconds: must be"),
         ("{epochs: {match: dense, by: time, seconds: [1, 2], macs: [1, 2]}}", [], "by time, got [1, 2]"),

@@ -7,7 +7,7 @@ from dks_study.spec.files import changed_study, load_study
 from dks_study.spec.study import arm_trial
 from dks_study.spec.yamldoc import SpecError
 
-UNIT = "the rule is a number above 0 and its unit, such as 90s, 30m or 2h"
+UNIT = "the rule is a number above 0 and below a million with its unit, such as 90s, 30m or 2h"
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import io
 import os
 import pty
+import re
 import subprocess
 import sys
 import threading
@@ -141,3 +142,18 @@ def test_only_a_terminal_that_can_be_redrawn_is(on_terminal, environment, kind):
     os.close(ours)
     os.close(theirs)
     assert told.decode().strip() == kind
+
+
+@pytest.mark.parametrize("width", [10, 14, 20, 30, 45])
+@pytest.mark.parametrize("height", [6, 200])
+def test_in_a_narrow_terminal_numbers_are_whole_or_left_out(width, height):
+    shown = lines(many_arms(), height, width)
+    assert max(map(len, shown)) <= width
+    numbers = {"0/0", "0/2", "1/2", "2/2", "91.2", "21", "120", "of", "60"}
+    words = {word for line in shown for word in re.findall(r"[\d./]*\d[\d./]*…?", line) if line[0] not in "│┃"}
+    rest = {str(count) for count in range(61)}  # arms that are not shown
+    assert words <= numbers | rest, shown
+    for line in shown:
+        if line.startswith("│ arm"):
+            counts = [cell.strip() for cell in line.split("│")[2:-2]]
+            assert re.fullmatch(r"0/0 (91\.2)? ?[012]/2", " ".join(counts)), line

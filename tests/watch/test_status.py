@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from rich.console import Console
 from studies import small_study
@@ -260,3 +261,19 @@ def test_a_damaged_study_is_one_line_that_names_the_file_and_hides_no_other(fold
     out, err = capsys.readouterr()
     assert [row.partition(":")[0] for row in out.splitlines()] == ["small-2"]
     assert len(err.splitlines()) == 1
+    assert err.startswith("run_study: --status: ")
+
+
+def test_of_a_study_of_which_the_results_alone_are_kept_these_are_counted(capsys, tmp_path):
+    kept = ROOT / "analysis" / "results" / "dense_vs_oneway"
+    assert run_study.main(["--status", str(kept)]) == 0
+    count = pd.read_parquet(kept / "trials.parquet")["trial"].nunique()
+    assert capsys.readouterr().out == f"{kept}\nkept: the results of {count} trials\n"
+    assert run_study.main(["--status", str(kept.parent)]) == 0
+    listed = capsys.readouterr().out.splitlines()
+    assert f"dense_vs_oneway: kept: the results of {count} trials" in listed
+    assert not [row for row in listed if ": kept: the results of" not in row]
+    copy = shutil.copytree(kept, tmp_path / "copy")
+    (copy / "trials.parquet").write_bytes(b"PAR1")
+    assert run_study.main(["--status", str(copy)]) == 2
+    assert capsys.readouterr().err == f"run_study: {copy}/trials.parquet: is damaged: put a copy back\n"

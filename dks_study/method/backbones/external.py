@@ -7,9 +7,8 @@ from torch import Tensor, nn
 from torchvision.models import ResNet
 
 from dks_study.method.backbones.layout import FUNCTIONS, PROBE_PIXELS, Layout, Steps, module_of, run, stride_of, walked
-from dks_study.method.backbones.origins import is_torchvision_resnet, layout_of, make, renewed
+from dks_study.method.backbones.origins import copied_hollow, is_torchvision_resnet, layout_of, make, renewed
 from dks_study.method.backbones.staged import Tap, Walked
-from dks_study.method.hollow import hollow
 from dks_study.spec.backbone import ExternalSpec, split_tap
 
 RGB = 3
@@ -34,8 +33,8 @@ class External(Walked):
         self.classes, self.is_given = classes, model is not None
         self.in_channels = channels_shown(spec, in_channels) if model is None else in_channels
         self.model = make(spec, self.in_channels, classes) if model is None else model
-        empty = hollow(self.model).float()
-        self.layout = layout_of(spec, self.model, empty, self.in_channels)
+        empty = copied_hollow(spec, self.model)
+        self.layout = layout_of(spec, self.model, empty, self.in_channels, classes)
         self.blocks_per_stage = tuple(len(stage) for stage in self.layout.stages)
         self.taps, self.inner_taps = self._trace(empty)
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torchvision import models
 
@@ -20,6 +20,7 @@ from dks_study.method.backbones.discover import discover
 from dks_study.method.backbones.layout import PROBE_PIXELS, Layout, LayoutError, arrange, run, units
 from dks_study.method.hollow import hollow
 from dks_study.method.streams import seeded
+from dks_study.method.tapping import check_logits
 from dks_study.spec.backbone import ExternalSpec
 from dks_study.spec.base import in_one_line
 
@@ -99,13 +100,14 @@ def _construct(spec: ExternalSpec, in_channels: int, classes: int) -> nn.Module:
     return _from_module(origin, name, spec, in_channels, classes)
 
 
-def layout_of(spec: ExternalSpec, model: nn.Module, empty: nn.Module, in_channels: int) -> Layout:
+def layout_of(spec: ExternalSpec, model: nn.Module, empty: nn.Module, in_channels: int, classes: int) -> Layout:
     """Return how `model` is walked: as declared here, as its own `stages` say, or as it is seen to run.
 
     `empty` is a copy of it without data, in float32.
 
     Raises:
         LayoutError: one line that says the way out, if its stages cannot be found.
+        ValueError: one line that names the key, if it does not give a logit for each of the classes.
     """
     probe = torch.empty(1, in_channels, PROBE_PIXELS, PROBE_PIXELS, device="meta")
     origin, _, name = spec.name.partition(":")
@@ -126,13 +128,18 @@ def layout_of(spec: ExternalSpec, model: nn.Module, empty: nn.Module, in_channel
         with torch.device("cpu"):  # what functions are called in between is told by numbers
             if next(model.parameters()).is_meta:
                 with seeded(0, "probe"):
-                    model = _construct(spec, in_channels, 2)
-            return _found(model, in_channels)
+                    model = _construct(spec, in_channels, classes)
+            layout, result = _found(model, in_channels)
     except LayoutError as error:
         ways = "name modules as taps, or give it `stages` and a `head` (and perhaps a `stem`) that run in turn"
         raise LayoutError(
             f"backbone.name: must be a network with stages that can be found, got {spec.name!r}: {error}; {ways}"
         ) from error
+    try:
+        check_logits(result, spec.output, classes)
+    except ValueError as error:
+        raise ValueError(f"backbone.{error}") from error
+    return layout
 
 
 def renewed(model: nn.Module) -> nn.Module:
@@ -159,8 +166,8 @@ def not_renewable(model: nn.Module) -> str:
     return ""
 
 
-def _found(model: nn.Module, in_channels: int) -> Layout:
-    """Return the layout that its own `stages` tell, or else its run; it computes what the network does."""
+def _found(model: nn.Module, in_channels: int) -> tuple[Layout, Tensor]:
+    """Return the layout that its own `stages` tell, or else its run, and what it computes, which the network does."""
     images = torch.randn(1, in_channels, PROBE_PIXELS, PROBE_PIXELS, generator=torch.Generator().manual_seed(0))
     has_stages = isinstance(getattr(model, "stages", None), nn.Sequential | nn.ModuleDict | nn.ModuleList)
     watched = _shaken(model)
@@ -169,14 +176,14 @@ def _found(model: nn.Module, in_channels: int) -> Layout:
         blocks = (block for stage in layout.stages for block in stage)
         everything = (*layout.stem, *(step for block in blocks for step in block), *layout.head)
         with torch.no_grad():
-            same = torch.equal(run(watched, everything, images), watched(images))
+            same = torch.equal(result := run(watched, everything, images), watched(images))
     except LayoutError:
         raise
     except (Exception, SystemExit) as error:  # whatever somebody's code may raise
         raise LayoutError(in_one_line(error)) from error
     if not same:
         raise LayoutError("the modules that were seen do not compute what the network computes")
-    return layout
+    return layout, result
 
 
 def _shaken(model: nn.Module) -> nn.Module:
@@ -262,6 +269,19 @@ def _called(spec: ExternalSpec, factory: Callable[..., object], *names: str, **a
 
 def _not_made(spec: ExternalSpec, error: BaseException) -> ValueError:
     return ValueError(f"backbone.name: must be a network that can be made, got {spec.name!r}: {in_one_line(error)}")
+
+
+def copied_hollow(spec: ExternalSpec, model: nn.Module) -> nn.Module:
+    """Return a copy of `model` without data, in float32.
+
+    Raises:
+        ValueError: one line that names the key, if it cannot be copied, as where it holds a lock or an open file.
+    """
+    try:
+        return hollow(model).float()
+    except (Exception, SystemExit) as error:  # whatever somebody's code may raise
+        rule = "must be a network that can be copied (copy.deepcopy)"
+        raise ValueError(f"backbone.name: {rule}, got {spec.name!r}: {in_one_line(error)}") from error
 
 
 def _near(name: str, known: list[str]) -> str:

@@ -17,6 +17,7 @@ from dks_study.spec.objectives import ACCURACY
 from dks_study.study.cell import Cell, Phase
 from dks_study.study.ledger import LOST, Outcome, read_epochs
 from dks_study.study.planner import PHASES
+from dks_study.watch.kept import Kept
 from dks_study.watch.picture import ending
 from dks_study.watch.progress import Tracker
 from dks_study.watch.status import Starting, Status, beginning, read_status, who
@@ -113,6 +114,8 @@ def snapshot(folder: Path) -> Snapshot:
         LedgerError: if its ledger is damaged.
     """
     status = read_status(folder)
+    if isinstance(status, Kept):
+        return Snapshot(folder.name, "complete", beginning(status), time.time())
     if isinstance(status, Starting):
         return Snapshot(folder.name, _state(status.alive, "starting"), beginning(status), time.time())
     tracker, objective = status.tracker, status.study.search.objectives[0]
