@@ -91,13 +91,14 @@ def status_in(results, zone):
 
 
 @pytest.mark.slow
-def test_a_reader_that_goes_away_ends_nothing(space, uninterrupted, tmp_path):
-    words = [*command(space, tmp_path / "results"), "2>", str(tmp_path / "err"), "|", "head", "-2"]
+@pytest.mark.parametrize(("output", "lines"), [("| head -2", 2), ("> /dev/full", 0)])
+def test_a_reader_that_goes_away_or_has_no_room_ends_nothing(space, uninterrupted, tmp_path, output, lines):
+    words = [*command(space, tmp_path / "results"), "2>", str(tmp_path / "err"), output]
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
     environment.pop("HOME", None)
     line = " ".join(words)
     done = subprocess.run(["bash", "-o", "pipefail", "-c", line], env=environment, capture_output=True, text=True)
-    assert (done.returncode, len(done.stdout.splitlines())) == (0, 2)
+    assert (done.returncode, len(done.stdout.splitlines())) == (0, lines)
     assert (tmp_path / "err").read_text() == ""
     folder = study_folder(tmp_path / "results")
     assert same_tables(folder, uninterrupted[0])
