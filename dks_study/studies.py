@@ -146,9 +146,12 @@ def folder_of(study: StudySpec, results: str | Path) -> Path:
     """Return the folder in `results` that belongs to a study: its name, and a hash of its whole description.
 
     Raises:
-        SpecError: if `results` is where nobody may look.
+        SpecError: if `results` is where nobody may look, or no folder.
     """
-    return reached(Path(results), "--results ") / f"{study.name}-{study.content_hash()}"
+    path = reached(Path(results), "--results ")
+    if path.exists() and not path.is_dir():
+        raise SpecError(f"--results must be a folder, got a file: {path}")
+    return path / f"{study.name}-{study.content_hash()}"
 
 
 @dataclass(frozen=True, repr=False)

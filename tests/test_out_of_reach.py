@@ -48,6 +48,16 @@ def test_a_name_that_is_too_long_is_refused_in_one_line(words, asked, capsys, tm
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.parametrize("words", [[*SPACE, "--dry-run"], [*SPACE]], ids=["planned", "run"])
+def test_results_that_are_a_file_are_refused_in_one_line(words, capsys, tmp_path):
+    (tmp_path / "file").touch()
+    assert run_study.main([*words, "--results", str(tmp_path / "file")]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.split(": ", 1)[1] == f"--results must be a folder, got a file: {tmp_path / 'file'}\n"
+    assert os.listdir(tmp_path) == ["file"]
+
+
 def test_the_tests_of_the_data_are_named_by_their_key():
     with pytest.raises(
         DataError, match=r"data\.tests\.blur: must be a folder that can be read, .*: File name too long"
