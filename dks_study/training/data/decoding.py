@@ -46,14 +46,24 @@ class _ModeError(ValueError):
 
 
 def read_picture(path: str) -> Image.Image:
-    """Return a file as an upright RGB image.
+    """Return the picture in a file, upright, as RGB.
 
     Raises:
         DataError: if it is not an image that can be read, or of a mode that is refused.
     """
+    return read_with_mode(path)[0]
+
+
+def read_with_mode(path: str) -> tuple[Image.Image, str]:
+    """Return what `read_picture` does and the mode (Pillow's word) that the picture has in the file.
+
+    Raises:
+        DataError: as there.
+    """
     try:
         with Image.open(path) as file:
-            return _as_rgb(file)
+            mode = file.mode
+            return _as_rgb(file), mode
     except MemoryError:
         raise
     except Exception as error:  # whatever a broken file makes Pillow raise

@@ -9,12 +9,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TextIO
 
-from PIL import Image
-
 from dks_study.spec.base import printable
 from dks_study.spec.data import FOLDERS, DataSpec, is_callable
 from dks_study.training.data.checking import Found, found, hashes_in_memory
-from dks_study.training.data.decoding import read_picture
+from dks_study.training.data.decoding import read_with_mode
 from dks_study.training.data.error import DataError
 from dks_study.training.data.fingerprint import in_threads
 from dks_study.training.data.further import folders_of
@@ -120,13 +118,11 @@ def _all_seen(paths: list[str], told: Callable[[int, int], None]) -> Iterator[_S
 def _look_at(path: str) -> _Seen:
     _heard.words = words = list[str]()
     try:
-        picture = read_picture(path)
-        with Image.open(path) as file:
-            mode = file.mode
+        picture, mode = read_with_mode(path)
     except DataError as error:
         return _Seen(hashlib.sha256(path.encode(errors="surrogateescape")).digest()[:HASH_BYTES], complaint=str(error))
     finally:
         del _heard.words
     pixels = hashlib.sha256(f"{picture.size}".encode() + picture.tobytes())
-    doubt = f"{printable(path)} ({'; '.join(dict.fromkeys(words))})" if words else None  # each once: it is opened twice
+    doubt = f"{printable(path)} ({'; '.join(dict.fromkeys(words))})" if words else None
     return _Seen(pixels.digest()[:HASH_BYTES], mode, picture.size, doubt=doubt)
