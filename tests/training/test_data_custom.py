@@ -72,6 +72,10 @@ def test_the_function_gets_the_root_and_may_say_how_many_classes_there_are(retur
             "train_labels .*, got 18446744073709551615$",
         ),
         ({"train_labels": np.arange(30) % 2 == 0}, r"train_labels must be 30 integers from 0, .*, got bool \[30\]"),
+        (
+            {"train_images": np.ma.masked_equal(PIXELS, PIXELS[0, 0, 0, 0])},
+            "train_images must have no masked values, got ",
+        ),
         ({"train_labels": [[0], [1, 2]] * 15}, "train_labels must be one array, .*, got list .ValueError: "),
         ({"classes": 2}, "classes must be above label 2 and at most the 30 training images, got 2$"),
         ({"classes": "3"}, "classes must be above label 2 and .*, got '3'$"),

@@ -89,6 +89,9 @@ def _split(where: str, content: Mapping[str, Any], part: str) -> Split:
 def _array(where: str, content: Mapping[str, Any], key: str) -> np.ndarray[Any, Any]:
     if key not in content:
         raise DataError(f"{where} must return {key}, got {', '.join(map(str, content)) or 'nothing'}")
+    if np.ma.is_masked(content[key]):
+        rule, count = "must have no masked values", np.ma.getmaskarray(content[key]).sum()
+        raise DataError(f"{where}: {key} {rule}, got {count} of them")
     try:
         return np.asarray(content[key])
     except Exception as error:  # whatever somebody's objects may raise
