@@ -12,11 +12,20 @@ import sys
 import time
 from contextlib import suppress
 
-from dks_study.engine.interrupts import AGAIN, DIRECT, EXIT_LOST, FORWARDED, INTERRUPTED, SIGNALS, end_at_once_on_signal
+from dks_study.engine.interrupts import (
+    AGAIN,
+    DIRECT,
+    EXIT_BAD_INPUT,
+    EXIT_LOST,
+    FORWARDED,
+    INTERRUPTED,
+    SIGNALS,
+    end_at_once_on_signal,
+)
 from dks_study.engine.notifying import notify
 from dks_study.watch.output import outlive_the_reader
 
-EXIT_BAD_INPUT, EXIT_OUR_ERROR = 2, 70
+EXIT_OUR_ERROR = 70
 MERGED_S = 0.2  # `timeout` sends one signal twice, to the process and to its group; a busy machine delays the second
 PATIENCE_S = 5  # with a process that was killed and has not ended: it waits for a disk
 _DIE_WITH_PARENT, _ADOPT_ORPHANS = 1, 36  # PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dks_study.describing import print_plan, print_proposal
-from dks_study.engine.interrupts import AGAIN, EXIT_LOST, INTERRUPTED
+from dks_study.engine.interrupts import AGAIN, EXIT_BAD_INPUT, EXIT_LOST, INTERRUPTED
 from dks_study.engine.notifying import MESSAGE
 from dks_study.spec.base import LostError, Problem, printable
 from dks_study.spec.files import load_study
@@ -27,7 +27,7 @@ from dks_study.spec.yamldoc import SpecError, load_document
 from dks_study.studies import carry_out, folder_of
 from dks_study.study.matching import matched
 
-EXIT_FAILED_TRIALS, EXIT_BAD_INPUT, EXIT_UNFINISHED = 1, 2, 4
+EXIT_FAILED_TRIALS, EXIT_UNFINISHED = 1, 4
 
 
 # First word of a command -> the module whose `main` it is.

@@ -148,8 +148,7 @@ def folder_of(study: StudySpec, results: str | Path) -> Path:
     Raises:
         SpecError: if `results` is where nobody may look, or no folder.
     """
-    path = reached(Path(results), "--results ")
-    if path.exists() and not path.is_dir():
+    if (path := reached(Path(results), "--results ")).exists() and not path.is_dir():
         raise SpecError(f"--results must be a folder, got a file: {path}")
     return path / f"{study.name}-{study.content_hash()}"
 

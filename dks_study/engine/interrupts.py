@@ -14,7 +14,7 @@ from threading import Event, Thread
 from types import FrameType
 from typing import NoReturn
 
-EXIT_LOST, INTERRUPTED = 3, 130
+EXIT_BAD_INPUT, EXIT_LOST, INTERRUPTED = 2, 3, 130
 DIRECT, FORWARDED = (signal.SIGINT, signal.SIGTERM), signal.SIGUSR2  # Tune takes SIGUSR1 for itself
 SIGNALS = (*DIRECT, FORWARDED)
 LOOKED_EVERY_S = 0.5

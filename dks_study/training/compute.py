@@ -33,8 +33,8 @@ def place(network: Network, how: Computation, device: torch.device) -> Network:
 
 def round_products(to_tf32: bool) -> None:
     """Let this process round products of float32 on GPUs to TF32, in convolutions too, or not."""
-    # By the older of PyTorch's two settings: after the newer alone its export, its compiler and others that read the
-    # older are refused ("mix of the legacy and new APIs").
+    # By the older of PyTorch's two settings: after the newer alone its export, which reads the older, raises an
+    # error (2.14), and its compiler on some versions (pytorch/pytorch#166387).
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = to_tf32
 
 

@@ -1,7 +1,5 @@
 """A study of which the results alone are kept, as those in analysis/results: no ledger, and no trials' folders."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,17 +36,11 @@ def read_kept(folder: Path) -> Kept | None:
     """
     if (folder / "ledger.jsonl").exists() or not (folder / TRIALS).is_file():
         return None
-    with _told(folder / TRIALS):
-        from pyarrow import parquet  # a third of a second
+    from pyarrow import parquet  # a third of a second
 
+    try:
         table = parquet.read_table(folder / TRIALS, columns=["trial", "status"])
         status_of = dict(zip(*(table.column(name).to_pylist() for name in ("trial", "status")), strict=True))
-    return Kept(folder, len(status_of), sum(status in LOST for status in status_of.values()))
-
-
-@contextmanager
-def _told(path: Path) -> Iterator[None]:
-    try:
-        yield
     except (OSError, ValueError, LookupError) as error:  # pyarrow's own are among them
-        raise KeptError(f"{path}: is damaged: put a copy back") from error
+        raise KeptError(f"{folder / TRIALS}: is damaged: put a copy back") from error
+    return Kept(folder, len(status_of), sum(status in LOST for status in status_of.values()))
