@@ -32,6 +32,7 @@ WITHIN_S, WITH_INSTALL_S = 360.0, 480.0
 INSTALL_SHARE = 0.75  # of all the time may an install take: after that the steps that say most still run
 PATIENCE = 5  # times as long may a rehearsal take: two busy cores are no GPU
 REHEARSE = "--rehearse"
+RESULTS = ROOT / "results"  # of this machine, and no part of the project until somebody commits a note to benchmarks/
 
 
 def _module(title: str, words: str, limit_s: float) -> Step:
@@ -128,7 +129,7 @@ def main() -> int:
     """Run the command line; return the exit status."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # a step's session ends with us
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--note", type=Path, help="the file to write (benchmarks/gpu_check.md, or gpu_rehearsal.md)")
+    parser.add_argument("--note", type=Path, help="the file to write (results/gpu_check.md, or gpu_rehearsal.md)")
     often = f"for all steps together ({WITHIN_S:.0f}; {WITH_INSTALL_S:.0f} with --install, which is part of it)"
     parser.add_argument("--within", type=float, metavar="SECONDS", help=often)
     parser.add_argument("--install", action="store_true", help="into a fresh environment first, and run there")
@@ -136,16 +137,17 @@ def main() -> int:
     parser.add_argument("--installed", type=float, help=argparse.SUPPRESS)  # in so many seconds, by --install
     options = parser.parse_args()
     name = "gpu_rehearsal.md" if options.rehearse else "gpu_check.md"  # never in the place of a real one
-    path = options.note or ROOT / "benchmarks" / name
-    if not path.parent.is_dir():
+    path = options.note or RESULTS / name
+    if options.note and not path.parent.is_dir():
         return refuse(f"--note: must be in a folder that is there, got {path}")
+    gpu = None if options.rehearse or options.install else gpu_here()
+    if gpu is None and not options.rehearse and not options.install:
+        return refuse("PyTorch sees no CUDA device here (see nvidia-smi); --rehearse runs on the CPU")
+    path.parent.mkdir(exist_ok=True)
     most_s = WITH_INSTALL_S if options.install else WITHIN_S
     within_s = options.within or most_s * (PATIENCE if options.rehearse else 1)
     if options.install:
         return run_installed(path, within_s, rehearse=options.rehearse)
-    gpu = None if options.rehearse else gpu_here()
-    if gpu is None and not options.rehearse:
-        return refuse("PyTorch sees no CUDA device here (see nvidia-smi); --rehearse runs on the CPU")
     steps = [rehearsed(step) for step in STEPS] if options.rehearse else STEPS
     note = Note(path, steps, heading(gpu, installed=options.installed is not None))
     if options.installed is not None:

@@ -140,6 +140,19 @@ def test_a_note_that_has_no_folder_is_refused_before_anything_runs(tmp_path):
     assert done.stderr == f"gpu_check: --note: must be in a folder that is there, got {tmp_path}/nowhere/note.md\n"
 
 
+def test_a_note_goes_to_the_results_which_are_no_part_of_the_project(tmp_path, monkeypatch):
+    """In benchmarks/ it would be a change of the checkout, and fail the test that asks for a link to every note."""
+    monkeypatch.setattr(gpu_check, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(gpu_check, "STEPS", [python("one", "pass")])
+    monkeypatch.setattr(gpu_check, "gpu_here", lambda: None)
+    monkeypatch.setattr(sys, "argv", ["gpu_check"])
+    assert gpu_check.main() == 2
+    assert list(tmp_path.iterdir()) == [], "a refused one leaves nothing"
+    monkeypatch.setattr(sys, "argv", ["gpu_check", "--rehearse"])
+    assert gpu_check.main() == 0
+    assert states(tmp_path / "results" / "gpu_rehearsal.md") == {"one": "done"}
+
+
 def test_the_command_needs_nothing_but_python_until_it_has_installed_the_rest():
     paths = [str(ROOT), str(ROOT / "benchmarks")]
     code = f"import sys; sys.path[:0] = {paths}; import gpu_check; print(len(gpu_check.STEPS))"

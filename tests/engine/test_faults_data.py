@@ -143,7 +143,8 @@ def test_pictures_that_change_while_a_study_runs_end_it_and_fail_no_trial(tmp_pa
     space = study_of_pictures(tmp_path, in_memory="false")
     process = start(space, tmp_path / "results", "trial.resources.workers=1")
     folder = wait_for(tmp_path / "results", records, process)
-    shutil.copyfile(tmp_path / "data/train/cat/001.png", tmp_path / "data/train/cat/000.png")
+    shutil.copyfile(tmp_path / "data/train/cat/001.png", tmp_path / "other.png")
+    (tmp_path / "other.png").replace(tmp_path / "data/train/cat/000.png")  # at once: half a file is another fault
     _, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 2
     assert err.startswith(f"run_study: {folder}: data.root: must hold the images that the study began with on every")
