@@ -19,6 +19,7 @@ from dks_study.engine.joining import is_lost
 from dks_study.engine.low_memory import tell_kills_as_deaths
 from dks_study.engine.process import NAME, lasting_trials
 from dks_study.engine.sharing import SharedData
+from dks_study.engine.uncounted import callbacks_uncounted
 from dks_study.spec.base import LostError
 from dks_study.spec.study import StudySpec
 from dks_study.spec.trial import TrialSpec
@@ -252,7 +253,7 @@ def tune_study(study: StudySpec, scratch: Path, searcher: PlannedSearch, data: S
     # The driver of a group only waits. With a whole CPU each, drivers could take all of them and no worker start.
     alone = {"CPU": resources.cpus, "GPU": resources.gpus}
     wanted = {"node:__internal_head__": 0.001} if resources.workers else alone
-    tune.Tuner(
+    tuner = tune.Tuner(
         lasting_trials(tune.with_resources(tune.with_parameters(run_cell, data=data), wanted), study.name),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
@@ -268,4 +269,6 @@ def tune_study(study: StudySpec, scratch: Path, searcher: PlannedSearch, data: S
             callbacks=[SilentProgress()],
             failure_config=tune.FailureConfig(max_failures=study.max_failures),
         ),
-    ).fit()
+    )
+    with callbacks_uncounted():
+        tuner.fit()

@@ -49,16 +49,23 @@ def sources(module: str) -> dict[str, Path]:
     top = module.partition(".")[0]
     folder = _folder_of(top)
     everything = folder not in {Path(path).resolve() for path in sysconfig.get_paths().values()}
-    found, left = dict[str, Path](), [module]
+    found, asked, left = dict[str, Path](), set[str](), [module]
     while left:
         name = left.pop()
+        if name in asked or not (everything or name.partition(".")[0] == top):
+            continue
+        asked.add(name)
         path = _file(folder, name)
-        if path is None or name in found or not (everything or name.partition(".")[0] == top):
+        if path is None:
             continue
         found[name] = path
         left += _parents(name)
         if path.suffix == ".py":
-            left += _imported(path, name if path.stem == "__init__" else name.rpartition(".")[0])
+            package = name if path.stem == "__init__" else name.rpartition(".")[0]
+            try:
+                left += _imported(path.read_bytes(), package)
+            except SyntaxError as error:
+                raise UnknownSourceError(f"{path}: {error.msg}") from error
     if module not in found:
         raise UnknownSourceError(f"{module} has no source file that can be read")
     return found
@@ -87,24 +94,24 @@ def _parents(name: str) -> Iterator[str]:
         yield name
 
 
-def _imported(path: Path, package: str) -> Iterator[str]:
-    """Yield what might be a module among the names that a file imports."""
-    try:
-        tree = ast.parse(path.read_bytes())
-    except SyntaxError as error:
-        raise UnknownSourceError(f"{path}: {error.msg}") from error
-    for node in _run(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            above = package.rsplit(".", node.level - 1)[0] if node.level > 1 else package
-            base = ".".join(filter(None, [above if node.level else "", node.module or ""]))
-            yield from (base, *(f"{base}.{alias.name}" for alias in node.names))
+@cache  # a study asks for several hashes, and most files are in each
+def _imported(content: bytes, package: str) -> tuple[str, ...]:
+    """Return what might be a module among the names that a file imports."""
+    names = list[str]()
+    for statement in _run(ast.parse(content)):
+        if isinstance(statement, ast.Import):
+            names += (alias.name for alias in statement.names)
+        elif isinstance(statement, ast.ImportFrom):
+            above = package.rsplit(".", statement.level - 1)[0] if statement.level > 1 else package
+            base = ".".join(filter(None, [above if statement.level else "", statement.module or ""]))
+            names += (base, *(f"{base}.{alias.name}" for alias in statement.names))
+    return tuple(names)
 
 
-def _run(node: ast.AST) -> Iterator[ast.AST]:
-    """Yield all nodes but what stands there for type checkers."""
-    yield node
-    left = node.orelse if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test) else None
-    for child in ast.iter_child_nodes(node) if left is None else left:
-        yield from _run(child)
+def _run(block: ast.AST) -> Iterator[ast.AST]:
+    """Yield the statements of a block, at any depth, but what stands there for type checkers."""
+    for_types = isinstance(block, ast.If) and "TYPE_CHECKING" in ast.dump(block.test)
+    for part in ("orelse",) if for_types else ("body", "handlers", "cases", "orelse", "finalbody"):
+        for statement in getattr(block, part, ()):
+            yield statement
+            yield from _run(statement)
