@@ -28,6 +28,7 @@ from dks_study.studies import carry_out, folder_of
 from dks_study.study.matching import matched
 
 EXIT_FAILED_TRIALS, EXIT_UNFINISHED = 1, 4
+MOST_HOURS = 87_600  # ten years
 
 
 # First word of a command -> the module whose `main` it is.
@@ -115,13 +116,14 @@ def _parser(program: str) -> argparse.ArgumentParser:
     )
     add_where(parser)
     status = "print what the study in this folder is doing, or each study in a folder of studies, and start nothing"
-    parser.add_argument("--status", metavar="FOLDER", type=some_text("a folder"), help=status)
-    parser.add_argument("--dry-run", action="store_true", help="print the plan and its size, start nothing")
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument("--status", metavar="FOLDER", type=some_text("a folder"), help=status)
+    instead.add_argument("--dry-run", action="store_true", help="print the plan and its size, start nothing")
     precision = "print how many seeds, searches and trials a 95 %% interval of +-POINTS takes, and start nothing"
-    parser.add_argument("--plan-for", metavar="POINTS", type=above_0("points of error"), help=precision)
+    instead.add_argument("--plan-for", metavar="POINTS", type=above_0("points of error"), help=precision)
     check = "decode every image of the study's data, print what they are and what is wrong with them, start nothing"
-    parser.add_argument("--check-data", action="store_true", help=check)
-    parser.add_argument("--list", action="store_true", help="list the spaces, profiles and recipes that ship")
+    instead.add_argument("--check-data", action="store_true", help=check)
+    instead.add_argument("--list", action="store_true", help="list the spaces, profiles and recipes that ship")
     return parser
 
 
@@ -147,7 +149,9 @@ def add_where(parser: argparse.ArgumentParser) -> None:
     end = parser.add_mutually_exclusive_group()
     clock = "end at a report seed's end, with the arms equal, before that time of the day; the same command goes on"
     end.add_argument("--finish-by", metavar="HH:MM", dest="finish_at", type=next_time, help=clock)
-    end.add_argument("--hours", metavar="N", type=above_0("hours"), help="the same, before so many hours have passed")
+    end.add_argument(
+        "--hours", metavar="N", type=above_0("hours", MOST_HOURS), help="the same, before so many hours have passed"
+    )
     notify = f"run this by the shell when the command ends, however it ends; ${MESSAGE} says how, in one line"
     parser.add_argument("--notify", metavar="COMMAND", type=some_text("a command"), help=notify)
     mlflow = "show every trial as a run in the MLflow at this URI, such as sqlite:///mlflow.db"

@@ -68,7 +68,7 @@ def result(call):
 studies, scripts = json.loads(sys.argv[1])
 found = []
 for words in studies:
-    planned = "--space" in words and "--check-data" not in words
+    planned = "--space" in words and not {"--check-data", "--plan-for"} & set(words)
     argparse.ArgumentParser.parse_args = parse if planned else parsed
     found.append(result(lambda: cli.main([*words, "--dry-run"] if planned else words)))
 argparse.ArgumentParser.parse_args = parsed

@@ -188,6 +188,9 @@ def test_bad_input_gets_one_line_and_status_2(words, message):
         ([*SPACE, "--set", "trial.epochs=" + "9" * 5000], "whole numbers have at most 64 bits here"),
         ([*SPACE, "--set", "trial={[a]: 1}"], "a key must be plain text, got a list or a section"),
         (["--status", str(ROOT / "LICENSE")], "LICENSE: is not a folder"),
+        (["--list", "--status", "results"], "--status: not allowed with argument --list"),
+        ([*SPACE, "--dry-run", "--check-data"], "--check-data: not allowed with argument --dry-run"),
+        ([*SPACE, "--hours", "1e308"], "--hours: must be at most 87,600 hours, got '1e308'"),
     ],
 )
 def test_what_people_mistype_gets_one_line_and_status_2(capsys, words, message):

@@ -22,8 +22,8 @@ class OptionParser(argparse.ArgumentParser):
         raise SpecError(message.removeprefix("argument "))
 
 
-def above_0(unit: str) -> Callable[[str], float]:
-    """Return what reads a number of `unit` above 0."""
+def above_0(unit: str, most: float = math.inf) -> Callable[[str], float]:
+    """Return what reads a number of `unit` above 0, finite and at most `most`."""
 
     def read(text: str) -> float:
         try:
@@ -32,6 +32,8 @@ def above_0(unit: str) -> Callable[[str], float]:
             value = math.nan
         if not 0 < value < math.inf:
             raise argparse.ArgumentTypeError(f"must be a number of {unit} above 0, got {text!r}")
+        if value > most:
+            raise argparse.ArgumentTypeError(f"must be at most {most:,} {unit}, got {text!r}")
         return value
 
     return read

@@ -14,6 +14,8 @@ from torchvision import transforms
 
 from dks_study.spec.data import DataSpec
 from dks_study.training.data import DataError, evaluation_batches, load, train_batches
+from dks_study.training.data.files import View, without_ends
+from dks_study.training.data.folders import Shape
 from dks_study.training.data.loading import read_and_split
 
 IMAGENET = {"name": "imagenet", "validation_fraction": 0.25, "image_pixels": 32}
@@ -195,6 +197,22 @@ def test_pictures_in_memory_are_brought_to_one_size(folder):
     slow = transforms.Compose([transforms.Resize(24), transforms.CenterCrop(24), transforms.PILToTensor()])
     expected = [slow(Image.open(path)) for path, _ in files_of(folder, "val")]
     assert torch.equal(data.test.images, torch.stack(expected))
+
+
+@pytest.mark.parametrize("size", [(700, 20), (20, 720), (640, 40), (30, 30)])
+def test_the_ends_of_long_pictures_change_no_pixel_of_the_middle(size):
+    picture = Image.fromarray(np.random.default_rng(3).integers(0, 256, (*size[::-1], 3), dtype=np.uint8))
+    slow = by_torchvision(28, "torchvision")
+    assert torch.equal(View(28, "torchvision", flip=False).evaluating()(picture), slow(picture))
+    assert max(without_ends(picture).size) <= 16 * min(size) + 1
+
+
+def test_a_picture_that_is_a_line_is_read_in_little_memory():
+    line = Image.new("RGB", (60_000, 1), (1, 2, 3))  # resized whole to a side of 256 it would take 12 GB
+    image = View(224, "torchvision", flip=False).evaluating()(line)
+    assert image.shape == (3, 224, 224)
+    assert image.unique().tolist() == [1, 2, 3]
+    assert Shape(224)(line, "line.png").unique().tolist() == [1, 2, 3]
 
 
 def test_a_folder_may_be_decoded_on_the_fly(folder):

@@ -144,6 +144,16 @@ def test_a_folder_of_other_classes_or_sizes_is_refused(folders):
 
 
 @pytest.mark.parametrize("values", [{}, ON_THE_FLY], ids=["in memory", "on the fly"])
+def test_a_file_that_cannot_be_read_is_told_of_its_own_key(folders, values):
+    root, again = folders
+    bad = sorted((again / CLASSES[0]).iterdir())[0]
+    bad.write_bytes(bad.read_bytes()[:50])
+    look = contents_of if values else load  # on the fly nothing is decoded before it is looked at
+    with pytest.raises(DataError, match=rf"^data\.tests\.again: must hold images that can be read, got {bad}$"):
+        look(spec_of(root, {"again": str(again)}, **values))
+
+
+@pytest.mark.parametrize("values", [{}, ON_THE_FLY], ids=["in memory", "on the fly"])
 def test_files_are_in_the_fingerprint_and_looked_through_for_copies(folders, values):
     root, again = folders
     plain, spec = spec_of(root, {}, **values), spec_of(root, {"again": str(again)}, **values)

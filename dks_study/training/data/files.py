@@ -22,8 +22,17 @@ from dks_study.training.data.decoding import read_picture
 
 CROP_AREAS = (0.08, 1.0)  # of the image, as published ImageNet recipes have it
 RESIZED_PER_CROP = 256 / 224
+LONGEST = 16  # times the shorter side, of what is resized by it: a centre crop needs no more, memory goes with all
 
 Transform = Callable[[Image.Image], Tensor]
+
+
+def without_ends(picture: Image.Image) -> Image.Image:
+    """Return the middle of a picture that is longer than LONGEST times its shorter side; others as they are."""
+    width, height = picture.size
+    most = LONGEST * min(width, height)
+    left, top = max(width - most, 0) // 2, max(height - most, 0) // 2
+    return picture.crop((left, top, width - left, height - top)) if left or top else picture
 
 
 class Key(NamedTuple):
@@ -56,10 +65,10 @@ class View:
 
         side = round(self.pixels * RESIZED_PER_CROP)
         resize = {
-            "torchvision": v2.Resize(side, InterpolationMode.BILINEAR, antialias=True),
-            "squash": v2.Resize((side, side), InterpolationMode.BICUBIC, antialias=True),
+            "torchvision": [without_ends, v2.Resize(side, InterpolationMode.BILINEAR, antialias=True)],
+            "squash": [v2.Resize((side, side), InterpolationMode.BICUBIC, antialias=True)],
         }[self.evaluation]
-        evaluating: Transform = v2.Compose([resize, v2.CenterCrop(self.pixels), v2.PILToTensor()])
+        evaluating: Transform = v2.Compose([*resize, v2.CenterCrop(self.pixels), v2.PILToTensor()])
         return evaluating
 
 

@@ -17,8 +17,8 @@ from typing import TypeVar
 from dks_study.spec.base import printable
 from dks_study.spec.data import FOLDERS, DataSpec
 from dks_study.training.data.decoding import complaint_about
-from dks_study.training.data.error import DataError
-from dks_study.training.data.further import folders_of
+from dks_study.training.data.error import DataError, told_of
+from dks_study.training.data.further import folders_of, key_of
 from dks_study.training.data.listing import list_images
 from dks_study.training.data.loading import array_contents, further_contents
 from dks_study.training.data.remembered import SETTLED_S, Known, remembered
@@ -64,7 +64,8 @@ def contents_of(spec: DataSpec, note: Callable[[str], None] = lambda _: None) ->
         own = array_contents(spec)
     further = further_contents(spec)
     for name, folder in folders_of(spec).items():
-        hashes = file_contents(folder.path, folder.files, spec.on_disk, note)
+        with told_of(key_of(name)):
+            hashes = file_contents(folder.path, folder.files, spec.on_disk, note)
         further |= {f"test_{name}/{file}": digest for file, digest in hashes.items()}
     return {**own, **further}
 

@@ -14,7 +14,7 @@ from dks_study.spec.base import printable
 from dks_study.spec.data import DataSpec
 from dks_study.training.data.decoding import read_picture
 from dks_study.training.data.error import DataError
-from dks_study.training.data.files import Decoder, Files, View
+from dks_study.training.data.files import Decoder, Files, View, without_ends
 from dks_study.training.data.listing import list_images
 from dks_study.training.data.sets import Source, Split
 
@@ -57,7 +57,7 @@ class Shape:
         from torchvision.transforms import v2
 
         if self._side and picture.size != self._size:
-            picture = v2.CenterCrop(self._side)(v2.Resize(self._side, antialias=True)(picture))
+            picture = v2.CenterCrop(self._side)(v2.Resize(self._side, antialias=True)(without_ends(picture)))
         self._size = self._size or picture.size
         if picture.size != self._size:
             sizes = " and ".join("{} x {}".format(*size) for size in (self._size, picture.size))

@@ -17,7 +17,7 @@ from torch import Tensor
 from dks_study.spec.base import printable
 from dks_study.spec.data import DataSpec, is_callable
 from dks_study.training.data.custom import read_further
-from dks_study.training.data.error import DataError
+from dks_study.training.data.error import DataError, told_of
 from dks_study.training.data.folders import Samples, Shape, decoded, on_disk
 from dks_study.training.data.listing import Part, list_folder
 from dks_study.training.data.sets import AnySplit, Source
@@ -53,7 +53,7 @@ def folders_of(spec: DataSpec) -> dict[str, Folder]:
         DataError: if they are not there, or hold what may not be there.
     """
     places = {name: place for name, place in spec.tests.items() if not is_callable(place)}
-    return {name: _folder(*list_folder(place, _key(name))) for name, place in places.items()}
+    return {name: _folder(*list_folder(place, key_of(name))) for name, place in places.items()}
 
 
 def read_tests(spec: DataSpec, source: Source) -> dict[str, Further]:
@@ -70,14 +70,17 @@ def read_tests(spec: DataSpec, source: Source) -> dict[str, Further]:
         files = on_disk([folder.samples for folder in folders.values()], spec)
         splits |= dict(zip(folders, files, strict=True))
     else:
-        splits |= {name: decoded(folder.samples, _shape(name, spec, source)) for name, folder in folders.items()}
-    splits |= {name: read_further(_key(name), place) for name, place in spec.tests.items() if is_callable(place)}
+        for name, folder in folders.items():
+            with told_of(key_of(name)):
+                splits[name] = decoded(folder.samples, _shape(name, spec, source))
+    splits |= {name: read_further(key_of(name), place) for name, place in spec.tests.items() if is_callable(place)}
     for name, split in splits.items():
         _refuse_others(name, split, source)
     return {name: Further(splits[name], folders.get(name)) for name in spec.tests}
 
 
-def _key(name: str) -> str:
+def key_of(name: str) -> str:
+    """Return the key of a further test set."""
     return f"data.tests.{name}"
 
 
@@ -90,17 +93,19 @@ def _refuse_other_classes(name: str, folder: Folder, source: Source) -> None:
     if source.listing is None:
         if len(folder.classes) != source.classes:
             rule = f"must hold a folder for each of the {source.classes} classes, by name in the order of their labels"
-            raise DataError(f"{_key(name)}: {rule}, got {len(folder.classes)}")
+            raise DataError(f"{key_of(name)}: {rule}, got {len(folder.classes)}")
     elif odd := sorted(set(folder.classes) ^ set(source.listing.pool.classes)):
-        raise DataError(printable(f"{_key(name)}: must have the classes of the training images, got {odd[0]!r} in one"))
+        raise DataError(
+            printable(f"{key_of(name)}: must have the classes of the training images, got {odd[0]!r} in one")
+        )
 
 
 def _refuse_others(name: str, split: AnySplit, source: Source) -> None:
     if split.image_shape != source.pool.image_shape:
         rule = f"must hold images of {source.pool.image_shape} (channels, height, width), as the training images are"
-        raise DataError(f"{_key(name)}: {rule}, got {split.image_shape}")
+        raise DataError(f"{key_of(name)}: {rule}, got {split.image_shape}")
     if (largest := int(split.labels.max())) >= source.classes:
-        raise DataError(f"{_key(name)}: must have labels below {source.classes}, as in training, got {largest}")
+        raise DataError(f"{key_of(name)}: must have labels below {source.classes}, as in training, got {largest}")
 
 
 def _shape(name: str, spec: DataSpec, source: Source) -> Callable[[Image.Image, str], Tensor]:
@@ -115,7 +120,7 @@ def _shape(name: str, spec: DataSpec, source: Source) -> Callable[[Image.Image, 
         if picture.size != (width, height):
             rule = f"must hold images of {width} x {height}, as the training images are"
             got = "{} x {}".format(*picture.size)
-            raise DataError(f"{_key(name)}: {rule}, got {got} ({printable(path)})")
+            raise DataError(f"{key_of(name)}: {rule}, got {got} ({printable(path)})")
         return torch.as_tensor(v2.PILToTensor()(picture.convert("L") if channels == 1 else picture))
 
     return as_it_is

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from dks_study.spec.base import printable
 from dks_study.spec.data import DataSpec
-from dks_study.training.data.error import DataError
+from dks_study.training.data.error import DataError, told_of
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 SYSTEM_FOLDERS = ("__MACOSX", "@eaDir", "lost+found")
@@ -81,11 +81,9 @@ def list_folder(folder: str, key: str) -> tuple[Path, Part]:
     path = Path(os.path.abspath(folder))
     if not _is_there(path, key):
         raise DataError(printable(f"{key}: must be a folder with images in folders of the classes, got {folder!r}"))
-    try:
+    with told_of(key):
         part = _part(path.parent, path.name)
         _refuse_one_folder_twice(path.parent, part)
-    except DataError as error:
-        raise DataError(str(error).replace("data.root", key, 1)) from error
     return path.parent, part
 
 
