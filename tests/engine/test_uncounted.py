@@ -1,5 +1,7 @@
 """Tune does not import what it would count callbacks by."""
 
+import sys
+
 from ray.air._internal import usage
 from ray.tune import tune
 
@@ -19,4 +21,7 @@ def test_tune_counts_no_callbacks_meanwhile_and_does_again_after_it(monkeypatch)
 def test_another_ray_may_lack_what_is_put_aside(monkeypatch):
     monkeypatch.delattr(usage, "tag_callbacks")
     with callbacks_uncounted():
-        pass
+        assert not hasattr(usage, "tag_callbacks")
+    monkeypatch.delitem(sys.modules, usage.__name__)
+    with callbacks_uncounted():
+        assert usage.__name__ not in sys.modules
