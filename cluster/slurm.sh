@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# CIFAR-100 with WRN-28-10 on SLURM: three machines with eight GPUs each, one trial per GPU (the study has 18 trials).
+# CIFAR-100 with WRN-28-10 on SLURM: three machines with eight GPUs each, one trial per GPU (the study has 24 trials).
 # Submit with Python's environment active, from this repository in a folder that every node sees:
 #
 #   sbatch cluster/slurm.sh [more options of run_study.py]

@@ -11,7 +11,8 @@ from rich.text import Text
 from dks_study.spec.search import LENGTH
 from dks_study.spec.shipped import KEPT
 from dks_study.spec.space import ArmSpace, arm_space, sampler_of
-from dks_study.spec.study import StudySpec, arm_run, auto_recipes_by_arm, matches_in_words
+from dks_study.spec.study import StudySpec, arm_run
+from dks_study.spec.telling import auto_recipes_by_arm, matches_in_words, wrong_labels
 from dks_study.spec.yamldoc import SpecError
 from dks_study.study.cell import Phase
 from dks_study.study.planned import planned
@@ -23,8 +24,6 @@ from dks_study.watch.progress import mean_epochs
 
 def print_plan(study: StudySpec, folder: Path) -> int:
     """Print what a study would train, how it would choose, and what it can show; return 0."""
-    resources = study.trial.resources
-    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     table = Table(
         "arm", Column("overrides", overflow="fold"), "axes", "search", "race", "confirmation", box=None, pad_edge=False
     )
@@ -60,12 +59,8 @@ def print_plan(study: StudySpec, folder: Path) -> int:
         f"{grown}{trials['search']} search trials, {trials['race']} of finalists, {most}{trials['confirm']}"
         f" confirmation trials: about {epochs:.0f} epochs, {longest} at most in each"
     )
-    for line in _seeds_of(study):
+    for line in (*_seeds_of(study), *_trials_of(study)):
         console.print(line)
-    gpus = f", with {resources.gpus:g} GPU each, which are counted at the start" if resources.gpus else ""
-    at_once = cpus // resources.cpus
-    console.print(f"a trial takes {resources.cpus} of the {cpus} CPUs here: {at_once} at a time{gpus}")
-    console.print(f"computed in {study.trial.computation}")
     if any(arm_run(study, arm, {}).pretrained for arm in study.arms):
         from dks_study.study.weights import look_at_weights
 
@@ -84,6 +79,17 @@ def _seeds_of(study: StudySpec) -> Iterator[str]:
         yield f"looks after {after} report seeds: an arm that is decided takes no more{more} ({RULE})"
     if study.splits > 1:
         yield _splits_of(study)
+
+
+def _trials_of(study: StudySpec) -> Iterator[str]:
+    """Say where trials are trained, how, and on which labels."""
+    resources = study.trial.resources
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    gpus = f", with {resources.gpus:g} GPU each, which are counted at the start" if resources.gpus else ""
+    yield f"a trial takes {resources.cpus} of the {cpus} CPUs here: {cpus // resources.cpus} at a time{gpus}"
+    yield f"computed in {study.trial.computation}"
+    if wrong := wrong_labels(study):
+        yield f"{wrong}: trial.data.label_noise"
 
 
 def _splits_of(study: StudySpec) -> str:

@@ -22,6 +22,7 @@ from dks_study.engine.sharing import SharedData
 from dks_study.engine.tuning import PlannedSearch, tune_study
 from dks_study.spec.base import LostError
 from dks_study.spec.study import StudySpec
+from dks_study.spec.telling import wrong_labels
 from dks_study.study import provenance
 from dks_study.study.began_with import CONTENTS, StudyData, data_of, keep_contents, look_at_data
 from dks_study.study.beside import announced
@@ -138,6 +139,8 @@ def _run(study: StudySpec, files: Files, display: Display, where: Where, undo: E
         _refuse_other_code(folder, display.note)
         data = look_at_data(study, folder, display.note)
         display.note(f"Data: {data.found}")
+        if wrong := wrong_labels(study):
+            display.note(f"{wrong}, as trial.data.label_noise has it.")
         weights = look_at_weights(study, folder, display.note)
         sizes, predictions = check_arms(study), prediction_sizes(study)
         if where.address is None:

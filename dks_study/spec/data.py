@@ -123,6 +123,13 @@ class DataSpec(Extended):
         return DIGITS_TEST / (self.train_images or kept * tail)
 
     @property
+    def wrong_labels(self) -> str:
+        """Say how many labels are made wrong, and where: `40 % of the training labels are wrong (symmetric)`, or ""."""
+        where = " and ".join({"train": "training"}.get(split, split) for split in self.label_noise_in)
+        said = f"{100 * self.label_noise:g} % of the {where} labels are wrong ({self.label_noise_kind})"
+        return said if self.label_noise else ""
+
+    @property
     def mixes(self) -> bool:
         """Are pairs of training images mixed, and hence targets distributions over classes?"""
         return self.mixup_alpha > 0 or self.cutmix_alpha > 0

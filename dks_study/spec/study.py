@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from dks_study.spec.base import MOST_TRIALS, Extended, Name, Seed, Trials, hash_of
-from dks_study.spec.branches import auto_recipes
 from dks_study.spec.matching import MatchSpec, read_matches
 from dks_study.spec.search import LENGTH, AxisSpec, SearchSpec
 from dks_study.spec.table import TableSpec, check_looks
@@ -276,25 +275,3 @@ def _set_dotted(values: dict[str, Any], dotted: str, value: object) -> None:
             raise KeyError(f"{dotted}: {section} must be a section of keys, got {inner!r}")
         values = inner
     values[last] = deepcopy(value)
-
-
-def auto_recipes_by_arm(study: StudySpec) -> dict[str, list[str]]:
-    """Return what `branches.recipe: auto` comes to (`paper at stage1, stage2`), and the arms in which it does."""
-    found: dict[str, list[str]] = {}
-    for arm in study.arms:
-        run = arm_run(study, arm, {})
-        text = auto_recipes(run.backbone, run.branches)
-        if text and "branches.recipe" not in study.axes_of(arm):
-            found.setdefault(text, []).append(arm)
-    return found
-
-
-def matches_in_words(study: StudySpec) -> list[str]:
-    """Return a line for each arm that trains as long as another one costs."""
-    epochs, searched = study.trial.epochs, LENGTH in study.search.axes and study.search.trials != 0
-    alike = "; lengths that it searches are stretched alike" if searched else ""
-    return [
-        f"{arm}: {match.epochs(epochs)} epochs cost what {epochs} epochs of {match.match} do"
-        f" ({match.in_words}, x {match.times:.3g}, rounded up){alike}"
-        for arm, match in study.matches.items()
-    ]

@@ -15,7 +15,8 @@ from typing import Any
 import psutil
 
 from dks_study.spec.base import Problem
-from dks_study.spec.study import UNHASHED, StudySpec, auto_recipes_by_arm
+from dks_study.spec.study import UNHASHED, StudySpec
+from dks_study.spec.telling import auto_recipes_by_arm
 from dks_study.study.ledger import write_whole
 from dks_study.study.machine import processor, versions
 from dks_study.study.sources import PLANS, TRIALS, code_of

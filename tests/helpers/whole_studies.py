@@ -26,7 +26,7 @@ PROFILE = """
 about: seconds
 trial:
   backbone: {name: resnet, depth: 8, base_channels: 4}
-  data: {name: digits, label_noise: 0.4, train_images: 540}
+  data: {name: digits, label_noise: 0.4}
   optimiser: {lr: 0.01, batch_size: 256} # too low: no search chooses it
   epochs: 6
 search: {trials: 2, seed: 99}

@@ -8,7 +8,8 @@ from dks_study.cli import main
 from dks_study.spec.files import changed_study, load_study
 from dks_study.spec.matching import MatchSpec
 from dks_study.spec.space import arm_space
-from dks_study.spec.study import StudySpec, arm_trial, matches_in_words
+from dks_study.spec.study import StudySpec, arm_trial
+from dks_study.spec.telling import matches_in_words
 from dks_study.spec.yamldoc import SpecError
 from dks_study.study.cell import Cell
 from dks_study.study.ledger import Outcome

@@ -15,7 +15,8 @@ from dks_study.analysis.tables.study import arm_table, to_markdown
 from dks_study.cli import main
 from dks_study.spec.files import changed_study, load_study
 from dks_study.spec.matching import MatchSpec
-from dks_study.spec.study import StudySpec, matches_in_words
+from dks_study.spec.study import StudySpec
+from dks_study.spec.telling import matches_in_words
 from dks_study.studies import run
 from dks_study.study.matching import MatchError, matched
 from dks_study.study.results import Results, load_results

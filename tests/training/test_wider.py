@@ -24,7 +24,7 @@ def parameters(study, arm, when="train"):
 
 
 def test_as_it_ships_it_is_the_nearest_to_dks_on_the_laptop():
-    assert len(WIDTHS) == 7
+    assert len(WIDTHS) == 9
     study = load_study("controls")
     wide, dks = (parameters(study, arm) for arm in ("baseline_wide", "dks"))
     assert abs(wide / dks - 1) < 0.05

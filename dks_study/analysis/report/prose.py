@@ -12,7 +12,8 @@ from dks_study.analysis.statistics.planning import trials_for_gain
 from dks_study.analysis.tables.study import ERROR, ArmTable
 from dks_study.spec.base import Spec
 from dks_study.spec.search import LENGTH
-from dks_study.spec.study import StudySpec, matches_in_words
+from dks_study.spec.study import StudySpec
+from dks_study.spec.telling import matches_in_words
 from dks_study.study.results import Results
 from dks_study.study.sealing import RULE
 
@@ -63,14 +64,13 @@ def _best(row: "pd.Series[Any]", reference: str) -> str:
 def protocol(study: StudySpec) -> tuple[str, ...]:
     """Return the experimental setup as paragraphs."""
     trial, data = study.trial, study.trial.data
-    where = " and ".join({"train": "training"}.get(split, split) for split in data.label_noise_in)
-    noise = f" {100 * data.label_noise:g} % of the {where} labels are wrong ({data.label_noise_kind})."
+    noise = f" {data.wrong_labels}." if data.label_noise else ""
     parts: dict[str, Spec] = {"Optimiser": trial.optimiser, "Branches": trial.branches, "Loss": trial.loss}
     chosen = {name: _given(part.model_dump(exclude_unset=True)) or "the defaults" for name, part in parts.items()}
     setup = (
         f"What no arm changes, or what it is if an arm does not change it. Data: {data.name};"
         f" {100 * data.validation_fraction:g} % of the training images are the validation set, cut off stratified by"
-        f" split seed {data.split_seed}.{noise if data.label_noise else ''} Backbone: {backbone_name(trial)}."
+        f" split seed {data.split_seed}.{noise} Backbone: {backbone_name(trial)}."
         f" {' '.join(f'{name}: {values}.' for name, values in chosen.items())}"
     )
     seeds = ", ".join(map(str, study.report_seeds))

@@ -10,8 +10,8 @@ from dks_study.analysis.tables.comparisons import CHOSEN
 from dks_study.analysis.tables.plans import HOLDS, looked, plan_changed, unfinished
 from dks_study.analysis.tables.settings import edges
 from dks_study.analysis.tables.tries import tried_again
-from dks_study.spec.study import auto_recipes_by_arm, matches_in_words
 from dks_study.spec.table import LEVEL
+from dks_study.spec.telling import auto_recipes_by_arm, matches_in_words
 from dks_study.study.results import Results
 
 ENOUGH_SEARCHES = 4  # below, t has so few degrees of freedom that the interval of the procedure is hardly of use

@@ -1,0 +1,33 @@
+"""What a study's description comes to, in the words of its plan, its tables and its report."""
+
+from dks_study.spec.branches import auto_recipes
+from dks_study.spec.search import LENGTH
+from dks_study.spec.study import StudySpec, arm_run
+
+
+def auto_recipes_by_arm(study: StudySpec) -> dict[str, list[str]]:
+    """Return what `branches.recipe: auto` comes to (`paper at stage1, stage2`), and the arms in which it does."""
+    found: dict[str, list[str]] = {}
+    for arm in study.arms:
+        run = arm_run(study, arm, {})
+        text = auto_recipes(run.backbone, run.branches)
+        if text and "branches.recipe" not in study.axes_of(arm):
+            found.setdefault(text, []).append(arm)
+    return found
+
+
+def matches_in_words(study: StudySpec) -> list[str]:
+    """Return a line for each arm that trains as long as another one costs."""
+    epochs, searched = study.trial.epochs, LENGTH in study.search.axes and study.search.trials != 0
+    alike = "; lengths that it searches are stretched alike" if searched else ""
+    return [
+        f"{arm}: {match.epochs(epochs)} epochs cost what {epochs} epochs of {match.match} do"
+        f" ({match.in_words}, x {match.times:.3g}, rounded up){alike}"
+        for arm, match in study.matches.items()
+    ]
+
+
+def wrong_labels(study: StudySpec) -> str:
+    """Return how many labels every arm has wrong; "": none, or arms differ, whose keys say it."""
+    said = {arm_run(study, arm, {}).data.wrong_labels for arm in study.arms}
+    return said.pop() if len(said) == 1 else ""

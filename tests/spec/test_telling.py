@@ -1,0 +1,27 @@
+"""A study says before it begins that it makes labels wrong: they may be those of somebody's own pictures."""
+
+import pytest
+
+from dks_study.cli import main
+from dks_study.spec.files import load_study
+from dks_study.spec.telling import wrong_labels
+
+IN_BOTH = "trial.data.label_noise_in=[train, validation]"
+
+
+@pytest.mark.parametrize(
+    ("space", "profile", "sets", "words"),
+    [
+        ("does_it_help", "colour", [], "40 % of the training labels are wrong (symmetric)"),
+        ("does_it_help", "colour", [IN_BOTH], "40 % of the training and validation labels are wrong (symmetric)"),
+        ("does_it_help", "colour_fast", [], ""),
+        ("label_noise", None, [], ""),  # arms differ, and their keys say it
+    ],
+)
+def test_the_plan_says_which_labels_are_made_wrong(space, profile, sets, words, capsys):
+    assert wrong_labels(load_study(space, profile, sets)) == words
+    options = [*(["--profile", profile] if profile else []), *(word for each in sets for word in ("--set", each))]
+    assert main(["--space", space, *options, "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert (f"\n{words}: trial.data.label_noise\n" in out) == bool(words)
+    assert ("trial.data.label_noise" in out) == bool(words)
