@@ -21,9 +21,16 @@ set -euo pipefail
 set -m # without job control bash starts background commands with SIGINT ignored: the study could not be told to stop
 
 # The token is a file in the home folder that only its owner can read. On a cluster whose nodes do not share home
-# folders, set RAY_AUTH_TOKEN_PATH to a file that they share.
+# folders, set RAY_AUTH_TOKEN_PATH to a file that they share; it is made if it is not there.
 export RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0
-(umask 077 && ray get-auth-token --generate > /dev/null)
+(
+  umask 077
+  if [[ -z "${RAY_AUTH_TOKEN_PATH:-}" ]]; then
+    ray get-auth-token --generate > /dev/null
+  elif [[ ! -s "$RAY_AUTH_TOKEN_PATH" ]]; then # which Ray would not make
+    python -c 'import secrets; print(secrets.token_hex(32), end="")' > "$RAY_AUTH_TOKEN_PATH"
+  fi
+)
 
 export SRUN_CPUS_PER_TASK="$SLURM_CPUS_PER_TASK" # srun does not take it over from sbatch since SLURM 22.05
 port=$((20000 + SLURM_JOB_ID % 10000))           # below Linux's ephemeral ports, above those of Ray's workers

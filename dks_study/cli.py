@@ -118,7 +118,11 @@ def _parser(program: str) -> argparse.ArgumentParser:
     status = "print what the study in this folder is doing, or each study in a folder of studies, and start nothing"
     instead = parser.add_mutually_exclusive_group()
     instead.add_argument("--status", metavar="FOLDER", type=some_text("a folder"), help=status)
-    instead.add_argument("--dry-run", action="store_true", help="print the plan and its size, start nothing")
+    instead.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="print the plan and its size, start nothing; options of where it runs are not looked at",
+    )
     precision = "print how many seeds, searches and trials a 95 %% interval of +-POINTS takes, and start nothing"
     instead.add_argument("--plan-for", metavar="POINTS", type=above_0("points of error"), help=precision)
     check = "decode every image of the study's data, print what they are and what is wrong with them, start nothing"

@@ -17,8 +17,9 @@ from rich.console import Console
 from rich.table import Table
 
 from dks_study import cli
+from dks_study.spec.base import MOST_TRIALS
 from dks_study.spec.files import changed_study
-from dks_study.spec.options import OptionParser
+from dks_study.spec.options import OptionParser, whole
 from dks_study.spec.pairing import SCHEMES
 from dks_study.spec.study import StudySpec
 from dks_study.spec.table import LEAST_SEARCHES
@@ -37,7 +38,7 @@ from dks_study.study.sealing import RULE
 from dks_study.study.search import optuna_suggest
 from dks_study.study.sources import TRIALS, code_of
 
-_SEEDS = re.compile(r"(\d+)(?:-(\d+))?")
+_SEEDS = re.compile(r"([0-9]{1,10})(?:-([0-9]{1,10}))?")
 
 
 def main(words: Sequence[str]) -> int:
@@ -90,7 +91,7 @@ def _changes(study: StudySpec, seeds: str | None, arms: Sequence[str], trials: s
             raise SpecError(f"--arms: {rule}, got {text!r}")
         yield f"arms.{name}={settings if equals else f'{{loss.pairing: {name}}}'}"
     if trials is not None:
-        if not re.fullmatch(r"\+[1-9]\d*", trials) or not study.search.trials:
+        if not re.fullmatch(r"\+[1-9][0-9]{0,9}", trials) or not study.search.trials:
             had = "every cell once" if study.search.trials is None else f"{study.search.trials} trials"
             raise SpecError(
                 f"--trials: must be +N, for a study whose search has a number of trials ({had}), got {trials!r}"
@@ -139,9 +140,12 @@ def _until(study: StudySpec, options: argparse.Namespace) -> Iterator[str]:
 
 
 def _whole(option: str, text: str | None, rule: str, above: int) -> int:
-    if text is None or not re.fullmatch(r"\d+", text) or int(text) <= above:
+    number = whole(text or "")
+    if number is None or number <= above:
         raise SpecError(f"{option}: {rule}, got {text!r}")
-    return int(text)
+    if number > MOST_TRIALS:
+        raise SpecError(f"{option}: must be at most {MOST_TRIALS:,}, got {text!r}")
+    return number
 
 
 def _at_most(old: StudySpec, study: StudySpec, records: Iterable[Record]) -> str:
@@ -173,6 +177,8 @@ def _seeds(text: str) -> list[int]:
         seeds = range(int(match[1]), int(match[2] or match[1]) + 1) if match else ()
         if not seeds:
             raise SpecError(f"--seeds: must be seeds such as 6-9 or 6,8, got {text!r}")
+        if len(found) + len(seeds) > MOST_TRIALS:
+            raise SpecError(f"--seeds: must be at most {MOST_TRIALS:,} seeds, got {text!r}")
         found += seeds
     return found
 

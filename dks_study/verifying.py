@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from dks_study.spec.data import DataSpec
-from dks_study.spec.options import OptionParser
+from dks_study.spec.options import OptionParser, whole
 from dks_study.spec.reaching import reached
 from dks_study.spec.study import StudySpec
 from dks_study.spec.yamldoc import SpecError
@@ -150,9 +150,9 @@ def _refuse_other_data(folder: Path, spec: DataSpec) -> None:
 
 
 def _number(text: str) -> int:
-    if not text.isascii() or not text.isdigit():
-        raise SpecError(f"--number: must be a whole number, 0 or more, got {text!r}")
-    return int(text)
+    if (number := whole(text)) is None:
+        raise SpecError(f"--number: must be a whole number of at most ten digits, 0 or more, got {text!r}")
+    return number
 
 
 def _share(text: str) -> float:

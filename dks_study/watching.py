@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from dks_study.engine.interrupts import SIGNALS
-from dks_study.spec.options import OptionParser
+from dks_study.spec.options import OptionParser, whole
+from dks_study.spec.urls import shown
 from dks_study.spec.yamldoc import SpecError
-from dks_study.study.home import StorageError, shown
+from dks_study.study.home import StorageError
 from dks_study.watch.live.reading import Studies
 from dks_study.watch.live.server import Server
 
@@ -44,10 +45,11 @@ def _studies(place: str) -> Studies:
 
 
 def _server(studies: Studies, bind: str, port: str) -> Server:
-    if not port.isdecimal() or int(port) > 65535:
+    number = whole(port)
+    if number is None or number > 65535:
         raise SpecError(f"--port: must be a whole number of 0 to 65535, got {port!r}")
     try:
-        return Server(studies, bind, int(port))
+        return Server(studies, bind, number)
     except (OSError, UnicodeError) as error:
         rule = "must be an address of this machine, and the port free (--port 0 takes any that is)"
         why = "that is no name of a machine" if isinstance(error, UnicodeError) else error.strerror or error

@@ -44,6 +44,12 @@ def refused(capsys, *words):
     [
         ((), "nothing to change: give --seeds, --arms, --trials, --until or --set"),
         (("--until", "doomsday", "--at-most", "8"), "--until: must be decided, got 'doomsday'"),
+        (("--seeds", "8-9999999999"), "--seeds: must be at most 100,000 seeds, got '8-9999999999'"),
+        (("--seeds", "8-" + "9" * 5000), "--seeds: must be seeds such as 6-9 or 6,8, got '8-999"),
+        (("--seeds", "٨-٩"), "--seeds: must be seeds such as 6-9 or 6,8, got '٨-٩'"),
+        (("--until", "decided", "--at-most", "9999999999"), "--at-most: must be at most 100,000, got '9999999999'"),
+        (("--until", "decided", "--at-most", "9" * 5000), "--at-most: must be a number of seeds above the "),
+        (("--trials", "+" + "9" * 5000), "--trials: must be +N, for a study whose search has a number of trials"),
         (
             ("--until", "decided"),
             "--at-most: must be a number of seeds above the 3 that are there, got None",

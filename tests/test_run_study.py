@@ -188,6 +188,15 @@ def test_bad_input_gets_one_line_and_status_2(words, message):
         ([*SPACE, "--set", "trial.epochs=" + "9" * 5000], "whole numbers have at most 64 bits here"),
         ([*SPACE, "--set", "trial={[a]: 1}"], "a key must be plain text, got a list or a section"),
         (["--status", str(ROOT / "LICENSE")], "LICENSE: is not a folder"),
+        ([*SPACE, "--set", "table.against={dense: dense}"], "table.against.dense: must be another arm, got 'dense'"),
+        (
+            [*SPACE, "--set", "arms.a={loss.pairing: none, loss: {pairing: dense}}"],
+            "arms.a.loss: holds loss.pairing, which is written beside it: one of the two goes",
+        ),
+        (
+            [*SPACE, "--set", "trial.resources.gpus_per_worker=1e-9"],
+            "gpus_per_worker: must be 0 or at least 0.01, got ",
+        ),
         (["--list", "--status", "results"], "--status: not allowed with argument --list"),
         ([*SPACE, "--dry-run", "--check-data"], "--check-data: not allowed with argument --dry-run"),
         ([*SPACE, "--hours", "1e308"], "--hours: must be at most 87,600 hours, got '1e308'"),

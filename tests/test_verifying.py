@@ -239,7 +239,7 @@ def test_images_that_have_moved_are_read_where_they_are():
     [
         ((), "the following arguments are required: --number"),
         (("--number", "-1"), "--number"),
-        (("--number", "x"), "--number: must be a whole number, 0 or more, got 'x'"),
+        (("--number", "x"), "--number: must be a whole number of at most ten digits, 0 or more, got 'x'"),
         (("--number", "1", "--share", "0%"), "--share: must be above 0% and at most 100%, got '0%'"),
         (("--number", "1", "--share", "101%"), "--share: must be above 0% and at most 100%, got '101%'"),
         (("--number", "1", "--share", "0.05"), "--share: must be above 0% and at most 100%, got '0.05'"),

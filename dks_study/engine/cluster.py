@@ -6,7 +6,7 @@ A cluster may grow and shrink while a study runs: how many trials run at a time 
 import json
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import ray
@@ -34,10 +34,14 @@ ASKED_EVERY_S = 2.0
 PROBE = "probe.txt"
 
 
-def present() -> Resources:
-    """Return what the cluster has now."""
-    resources: Resources = ray.cluster_resources()
-    return resources
+def present() -> Sequence[Resources]:
+    """Return what each node of the cluster has now."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def total(nodes: Sequence[Resources], name: str) -> float:
+    """Return what all nodes have together."""
+    return sum(node.get(name, 0) for node in nodes)
 
 
 def grows() -> bool:
@@ -51,22 +55,36 @@ def grows() -> bool:
     return any(not kind.startswith("node_") for kind in types)
 
 
-def check_possible(resources: ResourceSpec, available: Resources) -> None:
-    """Refuse trials of which not even one fits into `available`.
+def check_possible(resources: ResourceSpec, nodes: Sequence[Resources]) -> None:
+    """Refuse trials of which not even one fits on `nodes`: Ray would let them wait for ever.
 
     Raises:
         StudyError: says what is missing.
     """
     for name, amount in (("CPU", resources.cpus), ("GPU", resources.gpus)):
-        if amount > available.get(name, 0):
+        if amount > (there := total(nodes, name)):
             key = f"trial.resources.{name.lower()}s_per_worker"
-            raise StudyError(f"{key}: a trial needs {amount:g} {name}, but there are {available.get(name, 0):g}")
+            raise StudyError(f"{key}: a trial needs {amount:g} {name}, but there are {there:g}")
+    if not concurrency(resources, nodes):
+        each = f"{resources.cpus_per_worker} CPU" + (
+            f" and {resources.gpus_per_worker:g} GPU" if resources.gpus else ""
+        )
+        workers = max(1, resources.workers)
+        for_whom = f"{workers} workers of {each} each" if workers > 1 else each
+        raise StudyError(f"trial.resources: a trial needs {for_whom}, each worker on one node, but no nodes have that")
 
 
-def concurrency(resources: ResourceSpec, available: Resources) -> int:
-    """Return how many trials fit at a time into `available`."""
-    wanted = {"CPU": resources.cpus, "GPU": resources.gpus}
-    return int(min(available.get(name, 0) // amount for name, amount in wanted.items() if amount))
+def concurrency(resources: ResourceSpec, nodes: Sequence[Resources]) -> int:
+    """Return how many trials fit at a time on `nodes`; a worker, and a trial without workers, is on one of them."""
+    return sum(_workers_on(node, resources) for node in nodes) // max(1, resources.workers)
+
+
+def _workers_on(node: Resources, resources: ResourceSpec) -> int:
+    by_cpu = int(node.get("CPU", 0) // resources.cpus_per_worker)
+    if not (share := resources.gpus_per_worker):
+        return by_cpu
+    # A worker has its part of one card; 1 / 0.2 is 5, but 1 // 0.2 is 4.
+    return min(by_cpu, int(node.get("GPU", 0)) * int(1 / share + 1e-9))
 
 
 def check_node(place: Place, code: str) -> None:
@@ -130,6 +148,10 @@ class Slots:
         if not growing:
             check_possible(resources, present())
         self._resources, self._note, self._growing = resources, note, growing
+        if not resources.gpus and (gpus := total(present(), "GPU")):
+            note(
+                f"Note: {gpus:g} GPU{'s stay' if gpus > 1 else ' stays'} idle, as trial.resources.gpus_per_worker is 0."
+            )
         self._fit, self._asked = -1, 0.0
         self.now()
 

@@ -179,14 +179,14 @@ def _look_at_gpus(found: Findings) -> int:
 def _starts_ray() -> str:
     """Start Ray as a study does, and end it."""
     use_ray_settings(alone=True)
-    from dks_study.engine.cluster import present
+    from dks_study.engine.cluster import present, total
     from dks_study.engine.joining import ending_ray, join
 
     started = time.monotonic()
     with ending_ray() as undo:
         join(None, lambda _: None, undo)
         seconds, there = time.monotonic() - started, present()
-        return f"starts in {seconds:.1f} s, sees {there.get('CPU', 0):g} CPUs and {there.get('GPU', 0):g} GPUs"
+        return f"starts in {seconds:.1f} s, sees {total(there, 'CPU'):g} CPUs and {total(there, 'GPU'):g} GPUs"
 
 
 def _tell_choice(found: Findings, present: Mapping[str, float]) -> None:
@@ -194,7 +194,7 @@ def _tell_choice(found: Findings, present: Mapping[str, float]) -> None:
     from dks_study.engine.cluster import concurrency
 
     def at_a_time(resources: ResourceSpec) -> str:
-        trials = concurrency(resources, present)
+        trials = concurrency(resources, [present])
         return "one trial at a time" if trials == 1 else f"{trials} trials at a time"
 
     here, there = (ComputeSpec().chosen(on_gpu=on_gpu) for on_gpu in (False, True))

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 
+from dks_study.spec.urls import shown
+
 OPTION, MESSAGE = "--notify", "DKS_MESSAGE"
 PATIENCE_S = 60
 _MEANING = {
@@ -34,7 +36,7 @@ def notify(words: Sequence[str], program: str, status: int, seconds: float) -> N
     """
     for command in list(_wanted(words))[-1:]:
         hours, minutes = divmod(round(seconds / 60), 60)
-        what = " ".join([program, *_without(words)])
+        what = " ".join([program, *map(_without_keys, _without(words))])
         message = f"{what}: {_MEANING.get(status, 'ended')} (exit status {status}, after {hours} h {minutes:02} min)"
         failed = _run(command, " ".join(message.split()))
         if failed:
@@ -66,6 +68,14 @@ def _without(words: Sequence[str]) -> Iterator[str]:
     for before, word in zip(["", *words], words, strict=False):
         if not _is_option(word) and ("=" in before or not _is_option(before)):
             yield word
+
+
+def _without_keys(word: str) -> str:
+    """Return a word without what logs somebody in, if it is a URL or an option with one."""
+    if "://" not in word:
+        return word
+    option, equals, url = word.partition("=") if word.startswith("--") else ("", "", word)
+    return f"{option}{equals}{shown(url)}"
 
 
 def _is_option(word: str) -> bool:

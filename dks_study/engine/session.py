@@ -13,7 +13,7 @@ from pathlib import Path
 
 from dks_study.engine.adopting import adoption_for
 from dks_study.engine.closing import Closing, missing
-from dks_study.engine.cluster import Slots, check_nodes, grows, present
+from dks_study.engine.cluster import Slots, check_nodes, grows, present, total
 from dks_study.engine.energy import measured
 from dks_study.engine.hands import Hands
 from dks_study.engine.interrupts import AGAIN, ending_on_interrupt
@@ -23,13 +23,14 @@ from dks_study.engine.tuning import PlannedSearch, tune_study
 from dks_study.spec.base import LostError
 from dks_study.spec.study import StudySpec
 from dks_study.spec.telling import wrong_labels
+from dks_study.spec.urls import shown
 from dks_study.study import provenance
 from dks_study.study.began_with import CONTENTS, StudyData, data_of, keep_contents, look_at_data
 from dks_study.study.beside import announced
 from dks_study.study.donors import adopted_from, in_words
 from dks_study.study.failures import first_line, is_disk_full
 from dks_study.study.holder import LOCK, lock_text
-from dks_study.study.home import StorageError, home_of, shown
+from dks_study.study.home import StorageError, home_of
 from dks_study.study.keeping import Checkpoints
 from dks_study.study.ledger import Ledger
 from dks_study.study.likeness import why_not
@@ -124,7 +125,10 @@ def publish(folder: Path, where: Where) -> None:
 
 
 def _files(folder: Path, where: Where) -> Files:
-    return Files(folder, home_of(where.storage, folder.name) if where.storage else None)
+    home = home_of(where.storage, folder.name) if where.storage else None
+    if home and home.url == folder.resolve().as_uri():
+        raise StorageError(f"--storage: must be another folder than --results, got {shown(where.storage or '')}")
+    return Files(folder, home)
 
 
 def _run(study: StudySpec, files: Files, display: Display, where: Where, undo: ExitStack) -> Ending:
@@ -179,7 +183,7 @@ def _is_complete(study: StudySpec, record: Ledger) -> bool:
 def _run_session(study: StudySpec, hands: Hands, data: StudyData, weights: Mapping[str, str], *, joined: bool) -> None:
     folder = hands.files.folder
     earlier = provenance.read_sessions(folder)
-    session = provenance.new_session(int(present().get("GPU", 0)))
+    session = provenance.new_session(int(total(present(), "GPU")))
     if changed := provenance.changed(earlier, session):
         hands.display.note(f"Note: since this study began, {changed} changed, which can change numbers.")
     keep_contents(folder, data.contents)

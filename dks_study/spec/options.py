@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import re
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -37,6 +38,11 @@ def above_0(unit: str, most: float = math.inf) -> Callable[[str], float]:
         return value
 
     return read
+
+
+def whole(text: str) -> int | None:
+    """Return the whole number that a text of at most ten digits is, 0 or more; None if it is none."""
+    return int(text) if re.fullmatch(r"[0-9]{1,10}", text) else None
 
 
 def some_text(what: str) -> Callable[[str], str]:

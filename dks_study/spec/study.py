@@ -109,6 +109,8 @@ class StudySpec(Extended):
         for arm in (*self.table.against, *self.table.against.values()):
             if arm not in self.arms:
                 raise ValueError(f"table.against: must pair arms ({', '.join(self.arms)}), got {arm!r}")
+        if alone := [arm for arm, other in self.table.against.items() if arm == other]:
+            raise ValueError(f"table.against.{alone[0]}: must be another arm, got {alone[0]!r}")
         for key, axis in self.search.axes.items():
             for arm in axis.arms or ():
                 if arm not in self.arms:
@@ -121,6 +123,12 @@ class StudySpec(Extended):
         if matches and self.search.as_arms:
             rule = f"must be left out where an arm matches the cost of another ({next(iter(matches))})"
             raise ValueError(f"search.as_arms: {rule}, got {list(self.search.as_arms)}")
+        for arm, settings in self.arms.items():
+            if twice := [key for key in settings for other in settings if key.startswith(f"{other}.")]:
+                section = next(other for other in settings if twice[0].startswith(f"{other}."))
+                raise ValueError(
+                    f"arms.{arm}.{section}: holds {twice[0]}, which is written beside it: one of the two goes"
+                )
         keys = [(f"arms.{arm}", key) for arm, settings in self.arms.items() for key in settings if key != LENGTH]
         keys += [("search.axes", key) for key in self.search.axes if key != LENGTH]
         for section, key in keys:

@@ -1,6 +1,10 @@
 """What a study's description comes to, in the words of its plan, its tables and its report."""
 
+import json
+from collections import defaultdict
+
 from dks_study.spec.branches import auto_recipes
+from dks_study.spec.pairing import MAIN
 from dks_study.spec.search import LENGTH
 from dks_study.spec.study import StudySpec, arm_run
 
@@ -31,3 +35,15 @@ def wrong_labels(study: StudySpec) -> str:
     """Return how many labels every arm has wrong; "": none, or arms differ, whose keys say it."""
     said = {arm_run(study, arm, {}).data.wrong_labels for arm in study.arms}
     return said.pop() if len(said) == 1 else ""
+
+
+def same_arms(study: StudySpec) -> list[list[str]]:
+    """Return the arms that are one training as written, by groups; a pairing of `main` alone is none."""
+    alike = defaultdict[str, list[str]](list)
+    for arm in study.arms:
+        run = arm_run(study, arm, {})
+        values = run.model_dump(mode="json")
+        if run.classifiers == (MAIN,):
+            del values["loss"]["pairing"], values["branches"]
+        alike[json.dumps([values, study.arms[arm].get(LENGTH)], sort_keys=True)].append(arm)
+    return [arms for arms in alike.values() if len(arms) > 1]

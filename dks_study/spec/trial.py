@@ -23,6 +23,7 @@ from dks_study.spec.terms import OF_IMAGES, check_terms
 Scalar = bool | int | float | str
 Setting = Mapping[str, Scalar]
 KeepPredictions = Literal["all", "main", "none"]
+LEAST_SHARE = 0.01  # of a GPU: Ray counts in steps of 0.0001, and would give none
 
 
 class ResourceSpec(Spec):
@@ -31,7 +32,8 @@ class ResourceSpec(Spec):
     Attributes:
         workers: 0: it trains in the trial's own process; N: a Ray Train group of N workers (DDP), which share a batch.
         cpus_per_worker: CPUs, and threads, of each worker (0 workers: of the trial).
-        gpus_per_worker: 0, 1, or a part of one; with several workers 0 or 1, as NCCL refuses two ranks on one GPU.
+        gpus_per_worker: 0, 1, or a part of one, at least 0.01; with several workers 0 or 1, as NCCL refuses two ranks
+            on one GPU.
     """
 
     workers: int = Field(default=0, ge=0, le=1024)
@@ -44,6 +46,8 @@ class ResourceSpec(Spec):
             raise ValueError(f"gpus_per_worker: must be 0 or 1 with several workers (NCCL), got {self.gpus_per_worker}")
         if self.gpus_per_worker > 1:
             raise ValueError(f"gpus_per_worker: must be at most 1 (use more workers), got {self.gpus_per_worker}")
+        if 0 < self.gpus_per_worker < LEAST_SHARE:
+            raise ValueError(f"gpus_per_worker: must be 0 or at least {LEAST_SHARE}, got {self.gpus_per_worker}")
         return self
 
     @property

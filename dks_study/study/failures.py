@@ -5,7 +5,8 @@ from collections.abc import Iterator
 
 import torch
 
-_NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")  # the words of PyTorch's allocators
+# The words of PyTorch's allocators; and of cuBLAS and cuDNN, which ask for memory of their own.
+_NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "_ALLOC_FAILED", "_ALLOCATION_FAILED")
 _NO_DISK = (errno.ENOSPC, errno.EDQUOT)
 
 

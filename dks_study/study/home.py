@@ -9,6 +9,7 @@ from pyarrow import ArrowException
 from pyarrow.fs import FileSelector, FileSystem, FileType, LocalFileSystem
 
 from dks_study.spec.base import Problem
+from dks_study.spec.urls import shown
 
 
 class StorageError(Problem, RuntimeError):
@@ -92,7 +93,9 @@ def _opened(url: str, option: str) -> tuple[FileSystem, PurePosixPath]:
     try:
         files, path = FileSystem.from_uri(url)
     except (ArrowException, OSError, ValueError) as error:
-        raise StorageError(f"{option} {shown(url)}: {str(error).splitlines()[0]}") from error
+        said = str(error).splitlines()[0].replace(url, shown(url))  # which repeats it, keys and all
+        hint = "" if "@" not in url else " (a / in a key is written %2F)"
+        raise StorageError(f"{option} {shown(url)}: {said}{hint}") from error
     return files, PurePosixPath(path)
 
 
@@ -105,9 +108,3 @@ def home_of(storage: str, study: str) -> Home:
     if ":/" in storage and "://" not in storage:
         raise StorageError(f"--storage: must be a folder, or a URL such as s3://bucket/folder, got {storage!r}")
     return Home(storage if "://" in storage else Path(storage).resolve().as_uri()).within(study)
-
-
-def shown(url: str) -> str:
-    """Return `url` without keys and options: neither belongs into a log."""
-    scheme, mark, rest = url.partition("?")[0].rpartition("://")
-    return f"{scheme}{mark}{rest.rpartition('@')[2]}"

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from dks_study.spec.base import Problem
+from dks_study.spec.urls import shown
 from dks_study.study.donors import studies_in
 from dks_study.study.failures import first_line
-from dks_study.study.home import shown
 from dks_study.study.pulling import pulled
 
 

@@ -18,8 +18,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from dks_study.spec.urls import shown
 from dks_study.study.holder import BEAT_S, HOLDER, LOCK, identity, is_alive, named
-from dks_study.study.home import Home, StorageError, shown
+from dks_study.study.home import Home, StorageError
 from dks_study.study.ledger import ERROR, OUTCOME, Outcome, outcome_text, write_outcome
 
 CHECKPOINTS = ("last.pt", "best.pt", "last.tmp", "best.tmp")

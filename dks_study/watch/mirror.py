@@ -62,7 +62,16 @@ def open_storage(url: str | None, folder: Path) -> BaseStorage:
     try:
         return RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
     except Exception as error:  # each driver has errors of its own
-        raise MirrorError(f"--optuna-storage {without_password(url)}: {error_line(error, url)}") from error
+        hint = (
+            " (pip install 'dks_study[postgresql]', and write postgresql+psycopg2://)"
+            if _lacks_driver(error, url)
+            else ""
+        )
+        raise MirrorError(f"--optuna-storage {without_password(url)}: {error_line(error, url)}{hint}") from error
+
+
+def _lacks_driver(error: Exception, url: str) -> bool:
+    return isinstance(error.__cause__ or error, ImportError) and url.startswith("postgresql")
 
 
 def _journal(path: Path) -> BaseStorage:

@@ -14,20 +14,52 @@ from dks_study.training.arm_checks import StudyError
 @pytest.fixture
 def size(monkeypatch):
     """The cluster's size, and a clock that is moved by hand."""
-    now = {"CPU": 2.0, "clock": 100.0}
-    monkeypatch.setattr(cluster, "present", lambda: {"CPU": now["CPU"]})
+    now = {"CPU": 2.0, "GPU": 0.0, "clock": 100.0}
+    monkeypatch.setattr(cluster, "present", lambda: [{"CPU": now["CPU"], "GPU": now["GPU"]}])
     monkeypatch.setattr(cluster.time, "monotonic", lambda: now["clock"])
     return now
 
 
 def test_what_fits_is_counted_and_the_impossible_refused():
-    assert concurrency(ResourceSpec(), {"CPU": 2.0}) == 2
-    assert concurrency(ResourceSpec(workers=2), {"CPU": 5.0}) == 2
-    assert concurrency(ResourceSpec(gpus_per_worker=0.25), {"CPU": 16.0, "GPU": 2.0}) == 8
+    assert concurrency(ResourceSpec(), [{"CPU": 2.0}]) == 2
+    assert concurrency(ResourceSpec(workers=2), [{"CPU": 5.0}]) == 2
+    assert concurrency(ResourceSpec(gpus_per_worker=0.25), [{"CPU": 16.0, "GPU": 2.0}]) == 8
     with pytest.raises(StudyError, match=r"trial\.resources.cpus_per_worker: a trial needs 4 CPU, but there are 2"):
-        check_possible(ResourceSpec(cpus_per_worker=4), {"CPU": 2.0})
+        check_possible(ResourceSpec(cpus_per_worker=4), [{"CPU": 2.0}])
     with pytest.raises(StudyError, match="needs 1 GPU, but there are 0"):
-        check_possible(ResourceSpec(gpus_per_worker=1), {"CPU": 2.0})
+        check_possible(ResourceSpec(gpus_per_worker=1), [{"CPU": 2.0}])
+
+
+@pytest.mark.parametrize(
+    ("share", "gpus", "trials"),
+    [(1, 3, 3), (0.5, 1, 2), (0.2, 1, 5), (0.1, 1, 10), (0.05, 1, 20), (0.2, 8, 40), (0.3, 4, 12), (0.01, 1, 100)],
+)
+def test_a_part_of_a_gpu_is_of_one_card(share, gpus, trials):
+    assert concurrency(ResourceSpec(gpus_per_worker=share), [{"CPU": 128.0, "GPU": gpus}]) == trials
+
+
+def test_a_trial_and_a_worker_are_on_one_node():
+    three = [{"CPU": 32.0, "GPU": 8.0}] * 3
+    assert concurrency(ResourceSpec(cpus_per_worker=20), three) == 3
+    assert concurrency(ResourceSpec(workers=2, cpus_per_worker=20), three) == 1
+    assert concurrency(ResourceSpec(workers=24, cpus_per_worker=4, gpus_per_worker=1), three) == 1
+    check_possible(ResourceSpec(workers=24, cpus_per_worker=4, gpus_per_worker=1), three)
+    with pytest.raises(
+        StudyError, match=r"^trial\.resources: a trial needs 64 CPU, each worker on one node, but no nod"
+    ):
+        check_possible(ResourceSpec(cpus_per_worker=64), three)
+    apart = [{"CPU": 4.0}, {"CPU": 1.0, "GPU": 1.0}]
+    with pytest.raises(StudyError, match=r"^trial\.resources: a trial needs 2 CPU and 1 GPU, each worker on one node"):
+        check_possible(ResourceSpec(cpus_per_worker=2, gpus_per_worker=1), apart)
+    with pytest.raises(StudyError, match="a trial needs 2 workers of 3 CPU each, each worker on one node"):
+        check_possible(ResourceSpec(workers=2, cpus_per_worker=3), [{"CPU": 5.0}, {"CPU": 2.0}])
+
+
+def test_gpus_that_nobody_asked_for_are_told(size):
+    notes = []
+    size["GPU"] = 2.0
+    Slots(ResourceSpec(), notes.append, growing=False)
+    assert notes[0] == "Note: 2 GPUs stay idle, as trial.resources.gpus_per_worker is 0."
 
 
 def test_a_change_is_noted_once_and_asked_for_every_two_seconds(size):

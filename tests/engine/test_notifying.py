@@ -33,6 +33,14 @@ def test_one_line_says_what_was_run_and_how_it_ended_and_not_the_command_which_m
     assert text == ("run_study --space nowhere: stopped: its last line says why (exit status 2, after 0 h 00 min)")
 
 
+def test_nobody_is_told_what_logs_in(tmp_path):
+    storage, other = "s3://KEY:TOP/SECRET@bucket/x?secret=SECRET", "--optuna-storage=postgresql://me:SECRET@host/db"
+    text, _ = told(tmp_path, "--space", "nowhere", "--storage", storage, other)
+    assert "SECRET" not in text
+    words = "run_study --space nowhere --storage s3://bucket/x --optuna-storage=postgresql://host/db: stopped"
+    assert text.startswith(words)
+
+
 def test_a_study_that_is_killed_is_told_of(tmp_path):
     words = ["--space", "x", "--notify", f'echo "$DKS_MESSAGE" > {tmp_path}/told']
     work = "lambda program: (print('works', flush=True), time.sleep(100))"

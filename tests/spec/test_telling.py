@@ -4,8 +4,10 @@ import pytest
 
 from dks_study.cli import main
 from dks_study.spec.files import load_study
-from dks_study.spec.telling import wrong_labels
+from dks_study.spec.telling import same_arms, wrong_labels
 
+WITHOUT = ["trial.branches.taps=[]"]
+COPY = ["arms.copy={loss.pairing: dense}"]
 IN_BOTH = "trial.data.label_noise_in=[train, validation]"
 
 
@@ -25,3 +27,22 @@ def test_the_plan_says_which_labels_are_made_wrong(space, profile, sets, words, 
     out = capsys.readouterr().out
     assert (f"\n{words}: trial.data.label_noise\n" in out) == bool(words)
     assert ("trial.data.label_noise" in out) == bool(words)
+
+
+@pytest.mark.parametrize(
+    ("space", "sets", "arms"),
+    [
+        ("does_it_help", [], []),
+        ("does_it_help", COPY, [["dks", "copy"]]),
+        ("does_it_help", WITHOUT, [["baseline", "ds", "dks"]]),  # nobody is left to teach
+        ("loss_weights", [], [["ds", "ds_searched"], ["dense", "dense_searched"]]),
+        ("controls", [], []),
+    ],
+)
+def test_the_plan_names_arms_that_are_one_training(space, sets, arms, capsys):
+    assert same_arms(load_study(space, None, sets)) == arms
+    assert main(["--space", space, *(word for each in sets for word in ("--set", each)), "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert [line for line in out.splitlines() if line.startswith("the same training as written: ")] == [
+        f"the same training as written: {', '.join(each)}" for each in arms
+    ]

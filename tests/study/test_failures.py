@@ -35,6 +35,18 @@ def test_memory_that_was_refused_is_found_wherever_it_is(error, wrap):
     assert refused_memory(wrap(error)) == first_line(error)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+        "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+    ],
+)
+def test_memory_that_a_library_of_the_gpu_did_not_get_is_memory(words):
+    assert refused_memory(RuntimeError(words)) == f"RuntimeError: {words}"
+
+
 def test_what_really_happens_is_recognised():
     with pytest.raises(RuntimeError) as refusal:
         torch.empty(2**50, dtype=torch.uint8)

@@ -13,10 +13,13 @@ from pathlib import Path
 
 import pytest
 from half_done import RUNNING, half_done, train
+from studies import small_study
 from whole_studies import TRIALS, finish, lasting, records, start, wait_for
 
+from dks_study.engine.session import Where, running
+from dks_study.spec.urls import shown
 from dks_study.study.holder import BEAT_S
-from dks_study.study.home import StorageError, home_of, shown
+from dks_study.study.home import StorageError, home_of
 from dks_study.study.storage import Files, Place
 from dks_study.watch.live import reading
 
@@ -45,6 +48,26 @@ def test_a_url_that_is_none_is_refused_in_one_line(url):
     with pytest.raises(StorageError, match=r"^--storage") as raised:
         home_of(url, "study").sizes()
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("url", ["s3://KEY:SEC/RET+X@bucket/folder", "ftp://KEY:SEC/RET+X@b/f"])
+def test_what_a_library_says_of_a_url_holds_no_key(url):
+    with pytest.raises(StorageError, match=r"^--storage") as raised:
+        home_of(url, "study").sizes()
+    assert "RET" not in str(raised.value)
+    assert str(raised.value).endswith("(a / in a key is written %2F)")
+
+
+@pytest.mark.parametrize("storage", ["{}", "{}/../results", "file://{}"])
+def test_a_home_is_another_folder_than_the_results(tmp_path, storage):
+    folder = tmp_path / "results" / "small-1"
+    folder.mkdir(parents=True)
+    with (
+        pytest.raises(StorageError, match=r"^--storage: must be another folder than --results, got "),
+        running(small_study(), folder, None, Where(storage=storage.format(folder.parent))),
+    ):
+        pass
+    assert list(folder.iterdir()) == []
 
 
 def test_keys_and_options_of_a_url_are_not_shown():

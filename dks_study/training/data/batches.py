@@ -20,6 +20,7 @@ from dks_study.training.data.moves import draw_moves, move
 from dks_study.training.data.sets import AnySplit
 
 EVALUATION_BATCH = 1000
+SMALL_PIXELS = 64  # the side up to which an image in memory is a small one
 DECODED_EVALUATION_BATCH = 250  # of large images: as many bytes as a few thousand small ones
 
 
@@ -108,8 +109,9 @@ def evaluation_batches(split: AnySplit, rank: int, workers: int) -> Iterator[tup
         for part, images in zip(parts, share.decode(parts), strict=True):
             yield images, share.labels[_copied(part, share.labels)]
         return
-    for start in range(0, len(share), EVALUATION_BATCH):
-        batch = share.take(slice(start, start + EVALUATION_BATCH))
+    size = EVALUATION_BATCH if max(split.image_shape[1:]) <= SMALL_PIXELS else DECODED_EVALUATION_BATCH
+    for start in range(0, len(share), size):
+        batch = share.take(slice(start, start + size))
         yield batch.images, batch.labels
 
 

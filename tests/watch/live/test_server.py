@@ -221,6 +221,7 @@ def test_a_port_that_is_taken_and_other_mistakes_get_one_line(folder, capsys):
         wrong = {
             (str(folder), "--port", port): f"got 127.0.0.1 and {port}: Address already in use",
             (str(folder), "--port", "many"): "--port: must be a whole number of 0 to 65535, got 'many'",
+            (str(folder), "--port", "9" * 5000): "--port: must be a whole number of 0 to 65535, got '9999",
             (str(folder), "--port", "65536"): "got '65536'",
             (str(folder), "--bind", "192.0.2.1"): "--bind and --port: must be an address of this machine",
             (str(folder.parent / "x"),): f"{folder.parent / 'x'}: is not a folder",
