@@ -60,7 +60,10 @@ def main(program: str = "dks-study") -> int:
 def _work(program: str) -> int:
     try:
         from dks_study import cli  # no sooner: it takes long enough to be interrupted
-
+    except ModuleNotFoundError as error:
+        print(f"{program}: {error.name} is not installed for {sys.executable}: pip install -e .", file=sys.stderr)
+        return EXIT_BAD_INPUT
+    try:
         return cli.main(program=program)
     except SystemExit as end:  # --help, or somebody's code
         if end.code is None or isinstance(end.code, int):

@@ -174,3 +174,10 @@ def test_letters_that_the_output_lacks_are_written_by_number(environment, shown)
     status, out, err = run(f"{PLAN} --results 'é für ✓'", **environment)
     assert (status, err) == (0, "")
     assert shown in out.splitlines()[-1]
+
+
+def test_a_checkout_that_is_not_installed_says_so():
+    words = [sys.executable, "-S", str(ROOT / "run_study.py"), "--list"]  # -S: nothing that pip has installed
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"run_study: rich is not installed for {sys.executable}: pip install -e .\n"

@@ -45,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         print(export(given.trial, given.to, given.out, given.exit))
     except ExportError as error:
-        print(f"error: {printable(str(error))}", file=sys.stderr)
+        print(f"export: {printable(str(error))}", file=sys.stderr)
         return 2
     return 0
 
