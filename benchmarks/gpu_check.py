@@ -140,8 +140,9 @@ def main() -> int:
     path = options.note or RESULTS / name
     if options.note and not path.parent.is_dir():
         return refuse(f"--note: must be in a folder that is there, got {path}")
-    gpu = None if options.rehearse or options.install else gpu_here()
-    if gpu is None and not options.rehearse and not options.install:
+    wanted = not (options.rehearse or options.install)  # before there is an install nothing can look for one
+    gpu = gpu_here() if wanted else None
+    if wanted and gpu is None:
         return refuse("PyTorch sees no CUDA device here (see nvidia-smi); --rehearse runs on the CPU")
     path.parent.mkdir(exist_ok=True)
     most_s = WITH_INSTALL_S if options.install else WITHIN_S

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Mapping
 from copy import deepcopy
+from itertools import permutations
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -118,17 +119,20 @@ class StudySpec(Extended):
         return self
 
     @model_validator(mode="after")
+    def _no_key_is_written_twice(self) -> Self:
+        for arm, settings in self.arms.items():
+            for section, key in permutations(settings, 2):
+                if key.startswith(f"{section}."):
+                    rule = f"holds {key}, which is written beside it: one of the two goes"
+                    raise ValueError(f"arms.{arm}.{section}: {rule}")
+        return self
+
+    @model_validator(mode="after")
     def _budgets_and_splits_are_common(self) -> Self:
         matches = read_matches(self.arms)
         if matches and self.search.as_arms:
             rule = f"must be left out where an arm matches the cost of another ({next(iter(matches))})"
             raise ValueError(f"search.as_arms: {rule}, got {list(self.search.as_arms)}")
-        for arm, settings in self.arms.items():
-            if twice := [key for key in settings for other in settings if key.startswith(f"{other}.")]:
-                section = next(other for other in settings if twice[0].startswith(f"{other}."))
-                raise ValueError(
-                    f"arms.{arm}.{section}: holds {twice[0]}, which is written beside it: one of the two goes"
-                )
         keys = [(f"arms.{arm}", key) for arm, settings in self.arms.items() for key in settings if key != LENGTH]
         keys += [("search.axes", key) for key in self.search.axes if key != LENGTH]
         for section, key in keys:

@@ -62,11 +62,7 @@ def open_storage(url: str | None, folder: Path) -> BaseStorage:
     try:
         return RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
     except Exception as error:  # each driver has errors of its own
-        hint = (
-            " (pip install 'dks_study[postgresql]', and write postgresql+psycopg2://)"
-            if _lacks_driver(error, url)
-            else ""
-        )
+        hint = " (pip install psycopg2-binary, and write postgresql+psycopg2://)" if _lacks_driver(error, url) else ""
         raise MirrorError(f"--optuna-storage {without_password(url)}: {error_line(error, url)}{hint}") from error
 
 

@@ -1,4 +1,4 @@
-"""A study says before it begins that it makes labels wrong: they may be those of somebody's own pictures."""
+"""What a plan says before a study begins: labels made wrong, perhaps somebody's own, and arms that are one."""
 
 import pytest
 

@@ -125,6 +125,10 @@ def test_a_storage_that_fails_later_is_told_once_and_left_alone(folder, monkeypa
         ("somewhere", "must be a database's URL such as postgresql://host/name, got 'somewhere'"),
         ("nosuch://user:secret@host/name", "nosuch://user:***@host/name: "),
         ("sqlite:////nowhere/at/all.db", "unable to open database file"),
+        (
+            "postgresql+psycopg://user:secret@host/name",
+            "(pip install psycopg2-binary, and write postgresql+psycopg2://)",
+        ),
     ],
 )
 def test_a_storage_that_cannot_be_used_is_refused_in_one_line(folder, url, message):
