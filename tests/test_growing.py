@@ -287,11 +287,8 @@ def test_a_study_of_repeated_searches_grows_by_whole_searches_and_keeps_all_that
     assert "Looks after 4, 6, 8, 10, 12, 14, 16 seeds" in out
     # Two arms, each with six further searches of four trials, and twelve seeds as tuned and as written.
     assert f"If no arm is decided before: {2 * (6 * 4 + 12 * 2)} further trials" in out
-    grown = (
-        "report_seeds=[0,2,1,3,4,5,6,7,8,9,10,11,12,13,14,15]",
-        "search.repeats=8",
-        "table.looks={first: 4, every: 2}",
-    )
+    seeds = "report_seeds=[0,2,1,3,4,5,6,7,8,9,10,11,12,13,14,15]"
+    grown = (seeds, "search.repeats=8", "table.looks={first: 4, every: 2}")
     (note,) = taken(tmp_path / "donor-1", tmp_path / "until", *grown)
     assert "seeds 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15 added; looks after 4 of at most 16 seeds" in note
     assert note.endswith("the error of both together is that of both added.")
