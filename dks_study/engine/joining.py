@@ -30,6 +30,9 @@ CONNECT_TIMEOUT_S = 10.0
 # Train's clean-up asks this dashboard, or one that it finds: perhaps of another Ray on this machine, or of one that has
 # ended, which it waits for at the end of every trial.
 ASKED = "RAY_API_SERVER_ADDRESS"
+# Where the numbers of Ray's autoscaler, such as how many nodes there are, are served for Prometheus. Unless told it is
+# always the same port, so that those of a second Ray of this machine were nowhere.
+METRICS_PORT = "AUTOSCALER_METRIC_PORT"
 TOKEN, TOKEN_PATH, MODE = "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_AUTH_MODE"
 
 
@@ -66,6 +69,7 @@ def join(address: str | None, note: Callable[[str], None], undo: ExitStack) -> N
     if address is None:
         if kept := undo.enter_context(_token_elsewhere()):
             told = f"it is in {kept}"
+        undo.enter_context(_metrics_port())
         dashboard = _start_here()
     else:
         dashboard = _join(address)
@@ -230,12 +234,26 @@ def is_lost() -> bool:
 
 
 @contextmanager
-def _held_port() -> Iterator[int]:
-    """Give out a free port of this machine that nobody but Ray's dashboard gets while the context lasts.
+def _metrics_port() -> Iterator[None]:
+    """Keep a port of its own for the numbers of the autoscaler, which binds it when Ray has long started."""
+    if METRICS_PORT in os.environ:
+        yield
+        return
+    with _held_port() as port:
+        os.environ[METRICS_PORT] = str(port)
+        try:
+            yield
+        finally:
+            del os.environ[METRICS_PORT]
 
-    The dashboard binds it seconds after Ray begins, and Ray's own processes take free ports meanwhile, as do others. A
+
+@contextmanager
+def _held_port() -> Iterator[int]:
+    """Give out a free port that nobody but the part of Ray that is told of it gets while the context lasts.
+
+    That part binds it seconds after Ray begins, and Ray's own processes take free ports meanwhile, as do others. A
     socket that is bound with SO_REUSEADDR and does not listen keeps the port from all who ask for any free one and from
-    those who bind it without that option; the dashboard has it, so it can bind and listen. So Linux; other systems let
+    those who bind it without that option; Ray's parts have it, so they can bind and listen. So Linux; other systems let
     one socket alone be bound, and there the port is only free.
     """
     with socket.socket() as held:

@@ -153,6 +153,15 @@ def test_the_port_of_the_dashboard_is_kept_for_it():
             pass  # as Ray's dashboard does: with SO_REUSEADDR
 
 
+def test_the_autoscaler_s_numbers_have_a_port_of_their_own_unless_told(monkeypatch):
+    monkeypatch.delenv(joining.METRICS_PORT, raising=False)
+    with joining._metrics_port():
+        port = int(os.environ[joining.METRICS_PORT])
+        with socket.create_server(("127.0.0.1", port)), joining._metrics_port():
+            assert os.environ[joining.METRICS_PORT] == str(port), "told"
+    assert joining.METRICS_PORT not in os.environ
+
+
 TAKERS = {
     "late": ["not to be had", "True"],
     "early": [

@@ -20,6 +20,7 @@ import browser
 import pytest
 from whole_studies import PATIENCE_S, ROOT, records, start, wait_for, wait_until, write_study
 
+from dks_study.engine.joining import _held_port
 from dks_study.watch.gauges import ABOUT
 
 pytestmark = pytest.mark.slow
@@ -48,13 +49,24 @@ class Study:
 @pytest.fixture(scope="module")
 def prometheus_url():
     """Where Prometheus will listen: Ray's dashboard must be told before it starts."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{probe.getsockname()[1]}"
+    with _held_port() as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory, prometheus_url):
+def another_ray():
+    """The port that Ray's autoscaler takes unless told is somebody's."""
+    try:
+        server = socket.create_server(("127.0.0.1", 44217))
+    except OSError:  # it is
+        yield
+    else:
+        with server:
+            yield
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory, prometheus_url, another_ray):
     """Give it out when a confirmation has begun; end it with Ctrl-C."""
     place, ray = tmp_path_factory.mktemp("study"), Path(tempfile.mkdtemp(prefix="dks"))  # short: sockets are below it
     with pytest.MonkeyPatch.context() as patch:
