@@ -1,5 +1,6 @@
 """Early exits: a trained branch can ship too, with the part of the backbone that it needs."""
 
+from collections.abc import Sequence
 from copy import deepcopy
 
 from torch import Tensor, nn
@@ -24,8 +25,7 @@ class EarlyExit(nn.Module):
         """
         super().__init__()
         *branches, _main = net.names
-        if name not in branches:
-            raise ValueError(f"must be a branch ({', '.join(branches) or 'there is none'}), got {name!r}")
+        check_branch(name, branches)
         if not isinstance(net.backbone, Walked):
             raise ValueError(f"must be a stage of a network that runs stage by stage (stage1, ...), got {name!r}")
         copied = deepcopy(net)
@@ -46,6 +46,16 @@ class EarlyExit(nn.Module):
 
 
 Shipped = Backbone | EarlyExit
+
+
+def check_branch(name: str, branches: Sequence[str]) -> None:
+    """Refuse a name that no branch has.
+
+    Raises:
+        ValueError: what must be there.
+    """
+    if name not in branches:
+        raise ValueError(f"must be a branch ({', '.join(branches) or 'there is none'}), got {name!r}")
 
 
 def last_module(backbone: Backbone, tap: str) -> nn.Module:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from dks_study.method.backbones import build_backbone
 from dks_study.method.branches import BranchedNet, build_branched
-from dks_study.method.exits import EarlyExit, Shipped
+from dks_study.method.exits import EarlyExit, Shipped, check_branch
 from dks_study.method.networks import own_weights
 from dks_study.spec.base import printable
 from dks_study.spec.options import OptionParser
@@ -45,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         print(export(given.trial, given.to, given.out, given.exit))
     except ExportError as error:
-        print(f"export: {printable(str(error))}", file=sys.stderr)
+        print(f"dks-study export: {printable(str(error))}", file=sys.stderr)
         return 2
     return 0
 
@@ -184,6 +184,11 @@ def _read(folder: Path, name: str | None) -> _Trained:
         trial = TrialSpec.model_validate_json((folder / "trial.json").read_text(encoding="utf-8"))
     except (OSError, ValidationError) as error:
         raise ExportError(f"trial: must be the folder of a trial (with trial.json), got {folder}") from error
+    if name is not None:  # before what may be large is read, or is no more
+        try:
+            check_branch(name, trial.branches.taps)
+        except ValueError as error:
+            raise ExportError(f"--exit: {error}") from error
     state = load_state(folder / "last.pt", trial.content_hash())
     if state is None:
         rule = "must hold last.pt, a whole checkpoint of this very trial (a study's `keep` says which stay)"

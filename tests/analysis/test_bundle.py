@@ -147,7 +147,7 @@ def test_a_damaged_bundle_is_one_line(made, capsys, damage, message):
     assert cli.main(["report", str(made)]) == 2
     err = capsys.readouterr().err
     assert len(err.splitlines()) == 1
-    assert err.startswith(f"report: {made}: ")
+    assert err.startswith(f"dks-study report: {made}: ")
     assert message in err
 
 

@@ -38,7 +38,7 @@ def test_numbers_are_those_of_the_studies_own_tables(printed):
 
 def test_a_folder_without_studies_gets_one_line(tmp_path, capsys):
     assert main([str(tmp_path)]) == 2
-    assert capsys.readouterr().err == f"overview: {tmp_path}: holds no study with trials.parquet\n"
+    assert capsys.readouterr().err == f"dks-study overview: {tmp_path}: holds no study with trials.parquet\n"
     assert main(["a", "b"]) == 2
 
 

@@ -108,7 +108,7 @@ def test_a_bad_folder_gets_one_line_and_status_2(tmp_path, capsys):
     assert main([str(tmp_path)]) == 2
     errors = capsys.readouterr().err.splitlines()
     assert len(errors) == 4
-    assert all(line.startswith("report: ") for line in errors)
+    assert all(line.startswith("dks-study report: ") for line in errors)
 
 
 def test_tables_and_report_need_neither_torch_nor_ray():

@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise ResultsError(f"{folder}: holds no study with trials.parquet")
         print(markdown(overview([(path.name, load_results(path)) for path in paths])), end="")
     except Problem as error:
-        print(f"overview: {printable(str(error))}", file=sys.stderr)
+        print(f"dks-study overview: {printable(str(error))}", file=sys.stderr)
         return 2
     return 0
 

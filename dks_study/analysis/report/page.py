@@ -117,11 +117,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         print(f"report: {_report_of(Path(words[0]))}")
     except Problem as error:
-        print(f"report: {printable(str(error))}", file=sys.stderr)
+        print(f"dks-study report: {printable(str(error))}", file=sys.stderr)
         return 2
     except (OSError, ValueError, KeyError) as error:
         why = in_one_line(error)
-        print(f"report: {printable(words[0])}: cannot be read or written: {why}", file=sys.stderr)
+        print(f"dks-study report: {printable(words[0])}: cannot be read or written: {why}", file=sys.stderr)
         return 2
     return 0
 
