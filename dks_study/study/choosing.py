@@ -19,6 +19,7 @@ class Tried:
     Attributes:
         more: the values of objectives after the first.
         steps: the objective after epochs 1, 2, ... of a trial that was stopped early.
+        diverged: it failed by its setting, and not by chance.
     """
 
     setting: Setting
@@ -26,6 +27,7 @@ class Tried:
     more: tuple[float, ...] = ()
     steps: tuple[float, ...] = ()
     seed: int = 0
+    diverged: bool = False
 
     @property
     def values(self) -> tuple[float, ...] | None:
@@ -39,7 +41,8 @@ def tried(study: StudySpec, cell: Cell, outcome: Outcome | None) -> Tried:
         first, *more = (outcome.metrics[objective] for objective in study.search.objectives)
         return Tried(cell.setting, first, tuple(more), seed=cell.seed)
     steps = tuple(outcome.steps) if outcome and outcome.status == "stopped" else ()
-    return Tried(cell.setting, None, steps=steps, seed=cell.seed)
+    diverged = outcome is not None and outcome.status == "diverged"
+    return Tried(cell.setting, None, steps=steps, seed=cell.seed, diverged=diverged)
 
 
 def ranked(study: StudySpec, search: Sequence[Tried]) -> list[Setting]:
@@ -67,28 +70,33 @@ def finalists(study: StudySpec, search: Sequence[Tried]) -> list[Setting]:
 
 
 def chosen(study: StudySpec, search: Sequence[Tried], race: Sequence[Tried]) -> Setting | None:
-    """Return the setting that wins the `race` of the finalists of `search`; None if every one of them lost a trial.
+    """Return the setting that wins the `race` of the finalists of `search`; None if all lost what they are judged by.
 
     Of the settings that beat the arm as written by more than the standard error of the paired difference it is the one
-    with the best mean over all its seeds; if there is none, it is the arm as written.
+    with the best mean over all its seeds; if there is none, it is the arm as written. That one is beaten on the seeds
+    that it has where a trial of it was lost by chance, and by every other one if it diverged.
     """
-    written, settings = search[0].setting, finalists(study, search)
-    scores = [(setting, _by_seed(study, setting, [*search, *race])) for setting in settings]
-    whole = [(setting, score) for setting, score in scores if score]
-    bar = next((score for setting, score in whole if setting == written), None)
-    better = [(s, score) for s, score in whole if s != written and (bar is None or _beats(score, bar))]
+    trials, written = [*search, *race], search[0].setting
+    whole = [(s, score) for s in finalists(study, search) if s != written and (score := _whole(study, s, trials))]
+    bar = {} if any(t.diverged for t in trials if t.setting == written) else _by_seed(study, written, trials)
+    better = [(setting, score) for setting, score in whole if not bar or _beats(score, bar)]
     if not better:
         return written if bar else None
     return max(better, key=lambda each: fmean(each[1].values()))[0]
 
 
-def _by_seed(study: StudySpec, setting: Setting, trials: Sequence[Tried]) -> dict[int, float]:
+def _whole(study: StudySpec, setting: Setting, trials: Sequence[Tried]) -> dict[int, float]:
     """Return what `setting` gained with each seed; nothing if one of its trials was lost."""
-    mine = [trial for trial in trials if trial.setting == setting]
+    lost = any(trial.values is None for trial in trials if trial.setting == setting)
+    return {} if lost else _by_seed(study, setting, trials)
+
+
+def _by_seed(study: StudySpec, setting: Setting, trials: Sequence[Tried]) -> dict[int, float]:
+    """Return what `setting` gained with each seed that it has."""
     return {
         trial.seed: gains(study.search.objectives, trial.values)[0]
-        for trial in sorted(mine, key=lambda trial: trial.seed)
-        if trial.values and all(other.values for other in mine)
+        for trial in sorted(trials, key=lambda trial: trial.seed)
+        if trial.setting == setting and trial.values
     }
 
 

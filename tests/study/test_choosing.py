@@ -1,6 +1,7 @@
 """Which settings are raced and which one is chosen: the arm as written yields to nothing but a clear winner."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -65,9 +66,14 @@ def test_who_loses_a_trial_is_out():
     ended = race(written=(80.0, 80.0), a=(90.0, None), b=(81.0, 81.0))
     assert chosen(study(), search(80.0, 90.0, 81.0), ended) == B
     ended = race(written=(None, 80.0), a=(70.0, 70.0), b=(60.0, 60.0))
-    assert chosen(study(), search(80.0, 70.0, 60.0), ended) == A, "no arm as written to be beaten"
-    ended = race(written=(None, 80.0), a=(None, 70.0), b=(None, 60.0))
-    assert chosen(study(), search(80.0, 70.0, 60.0), ended) is None
+    assert chosen(study(), search(80.0, 70.0, 60.0), ended) == WRITTEN, "not beaten on the seeds that it has"
+    better = race(written=(None, 80.0), a=(70.0, 70.0), b=(95.0, 90.0))
+    assert chosen(study(), search(80.0, 70.0, 85.0), better) == B
+    diverged = [replace(each, diverged=each.value is None) for each in ended]
+    assert chosen(study(), search(80.0, 70.0, 60.0), diverged) == A, "one that diverges is no arm to be beaten"
+    others = race(written=(None, 80.0), a=(None, 70.0), b=(None, 60.0))
+    assert chosen(study(), search(80.0, 70.0, 60.0), others) == WRITTEN
+    assert chosen(study(), search(None, 70.0, 60.0, 50.0), race(a=(None, 70.0), b=(None, 60.0), c=(None, 1.0))) is None
 
 
 @given(st.lists(st.floats(0, 100), min_size=9, max_size=9), st.randoms())
