@@ -99,7 +99,7 @@ def _splits_of(study: StudySpec) -> str:
     each, freedom = len(study.report_seeds) // study.splits, study.splits - 1
     text = f"{study.splits} splits of the data, {each} report seed{'s' if each > 1 else ''} on each: an interval stands"
     text += f" on {freedom} degree{'s' if freedom > 1 else ''} of freedom"
-    if (overlap := study.trial.data.test_to_training) is None:
+    if (overlap := study.test_to_training(study.arms)) is None:
         return f"{text}; all splits have the same test images"
     wider = (1 + study.splits * overlap) ** 0.5
     return f"{text}, and is {wider:.2f} times as wide as if the splits shared no training images"

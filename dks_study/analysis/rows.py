@@ -1,5 +1,6 @@
 """The rows of a study's table: arms as tuned and as written, and the complete confirmation trials behind each."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -55,6 +56,11 @@ def _names_by_choice(trials: pd.DataFrame) -> dict[str, dict[str, list[str]]]:
     for choice, arm, row in dict.fromkeys(zip(*columns, strict=True)):
         found[choice].setdefault(arm, []).append(row)
     return found
+
+
+def arm_of(row: str) -> str:
+    """Return the arm of a row of a table: of `dense#2`, `dense (as written)` or `dense, epoch chosen` it is dense."""
+    return re.split("[ #,]", row)[0]
 
 
 def choice_of(trials: pd.DataFrame) -> "pd.Series[str]":

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from itertools import permutations
 from typing import Annotated, Any, Literal, Self
@@ -232,6 +232,11 @@ class StudySpec(Extended):
     def counting(self) -> dict[str, Any]:
         """Return every value but those of UNHASHED, under its key in YAML."""
         return self.model_dump(mode="json", by_alias=True, exclude=dict(_LEFT_OUT))
+
+    def test_to_training(self, arms: Iterable[str]) -> float | None:
+        """Return the largest `data.test_to_training` of some arms; None: their test images are fixed."""
+        found = (arm_run(self, arm, {}).data.test_to_training for arm in arms)
+        return max((each for each in found if each is not None), default=None)
 
     def axes_of(self, arm: str) -> dict[str, AxisSpec]:
         """Return the axes that are searched in `arm`, by dotted key."""

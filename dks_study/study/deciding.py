@@ -3,7 +3,8 @@
 The rule is a function of the errors by report seed, not of when they came, so that an interrupted study goes on to the
 same table. It looks after `table.looks.first` seeds and then after every `every`, with tests that allow for all these
 looks (`sequential`); an arm that is told from what it is compared with, or equivalent to it, takes no further seeds,
-nor does what nobody is compared with any more. Lost trials have no error, and count as seeds that were not there.
+nor does what nobody is compared with any more. Lost trials have no error, and count as seeds that were not there; an
+arm of which they leave too few is not decided.
 Where searches are repeated what is independent is a search with its seeds, whose mean counts, and not a seed.
 """
 
@@ -73,11 +74,18 @@ def growth(study: StudySpec, errors: Errors) -> Growth:
 
 def undecided(study: StudySpec, errors: Errors, seeds: int) -> set[str]:
     """Return the arms that the first `seeds` report seeds do not tell from what they are compared with."""
-    found = {arm: each for arm in errors if (each := compared(study, errors, arm, seeds))}
-    left = _not_rejected({arm: each.rejects for arm, each in found.items()})
+    arms = [arm for arm in errors if (base := study.table.reference_of(arm)) != arm and base in errors]
+    found = {arm: compared(study, errors, arm, seeds) for arm in arms}
+    left = _not_rejected({arm: each.rejects if each else _never for arm, each in found.items()})
     if (margin := study.table.margin) is None:
         return left
-    return left & _not_rejected({arm: partial(each.rules_out, margin) for arm, each in found.items()})
+    return left & _not_rejected(
+        {arm: partial(each.rules_out, margin) if each else _never for arm, each in found.items()}
+    )
+
+
+def _never(_level: float) -> bool:
+    return False
 
 
 def _not_rejected(tests: Mapping[str, Callable[[float], bool]]) -> set[str]:

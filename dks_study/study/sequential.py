@@ -145,23 +145,42 @@ class Seen:
     @property
     def ends(self) -> tuple[float, float]:
         """The 95 % interval: at all looks together it holds the true mean so often."""
-        reached = levels(self.shares, SPENT * LEVEL / 2)[-1]
-        half = -float(special.stdtrit(self.n - 1, reached)) * self.standard_error if reached else inf
+        half = half_width(self.standard_error, self.n - 1, levels(self.shares, SPENT * LEVEL / 2)[-1])
         return self.mean - half, self.mean + half
 
 
 def seen(differences: Sequence[float], shares: tuple[float, ...]) -> Seen:
     """Return what two or more differences say at the last of the looks."""
     values = np.asarray(differences, dtype=float)
-    error = float(values.std(ddof=1)) / sqrt(len(values))
+    error = unless_rounding(float(values.std(ddof=1)) / sqrt(len(values)), values)
     return Seen(float(values.mean()), error, len(values), shares)
 
 
+def unless_rounding(standard_error: float, values: Vector) -> float:
+    """Return the standard error of a mean of `values`; 0 if it is of the size of what rounding leaves of equal ones."""
+    return standard_error if standard_error > 1e-12 * max(1.0, float(np.abs(values).max())) else 0.0
+
+
 def one_sided_p(distance: float, standard_error: float, freedom: int) -> float:
-    """Return the p of Student's t test of a mean that lies so far on the side that speaks against the hypothesis."""
+    """Return the p of Student's t test of a mean that lies so far on the side that speaks against the hypothesis.
+
+    Errors of few test images tie, so that equal values are no certainty. Without any spread it is the p of a sign test:
+    that all of them lie on this side by chance.
+    """
     if standard_error == 0:
-        return 0.0 if distance > 0 else 1.0
+        return _all_on_one_side(freedom) if distance > 0 else 1.0
     return float(special.stdtr(freedom, -distance / standard_error))
+
+
+def half_width(standard_error: float, freedom: int, level: float) -> float:
+    """Return half of the interval of a mean that leaves out what `one_sided_p` finds below `level` on either side."""
+    if standard_error == 0:
+        return 0.0 if _all_on_one_side(freedom) < level else inf
+    return -float(special.stdtrit(freedom, level)) * standard_error if level else inf
+
+
+def _all_on_one_side(freedom: int) -> float:
+    return float(0.5 ** (freedom + 1))
 
 
 def equivalence_p(mean: float, standard_error: float, freedom: int, margin: float) -> float:

@@ -70,10 +70,12 @@ def test_a_negative_variance_is_none():
     assert components([0.0, 0.0, 4.0, 4.0], [0, 1, 0, 1]).choice == 0.0
 
 
-def test_no_spread_leaves_no_doubt_and_no_difference_none_either():
-    same, none = effect_of_procedure([2.0] * 4, [0, 1, 0, 1]), effect_of_procedure([0.0] * 4, [0, 1, 0, 1])
-    assert (same.low, same.high, same.p) == (2.0, 2.0, 0.0)
-    assert none.p == 1.0
+def test_means_that_tie_are_no_certainty_unless_they_are_many():
+    few = effect_of_procedure([0.1 + 0.2, 0.3, 0.3, 0.1 + 0.2], [0, 1, 0, 1])  # 0.30000000000000004 and 0.3
+    assert (few.low, few.high, few.p) == (-np.inf, np.inf, 2 * 0.5**2)
+    many = effect_of_procedure([2.0] * 12, [*range(6), *range(6)])
+    assert (many.low, many.high, many.p) == (2.0, 2.0, 2 * 0.5**6)
+    assert effect_of_procedure([0.0] * 4, [0, 1, 0, 1]).p == 1.0
 
 
 @pytest.mark.parametrize(("differences", "repeats"), [([1.0], [0]), ([], []), ([1.0, 2.0], [0])])

@@ -1,11 +1,14 @@
 """For new images of this kind: mean squares by hand, and a simulation of what the interval covers."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
 
-from dks_study.analysis.statistics.images import draw_of_images, for_new_images
-from dks_study.analysis.statistics.paired import mean_interval
+from dks_study.analysis.statistics.images import DrawOfImages, draw_of_images, for_new_images
+from dks_study.analysis.statistics.paired import Interval, mean_interval
+from dks_study.study.sequential import seen
 
 SEEDS, IMAGES, DRAWS = 8, 450, 1500
 # Spreads of what makes an image wrong: of the image in both arms, in one, of the seed, of both together; the effect.
@@ -31,8 +34,33 @@ def test_mean_squares_by_hand():
     assert whole.standard_error == pytest.approx(2**0.5)
     assert whole.freedom == int(4 / (1 + 8 / 9 + 1 / 18)) == 2
     half = stats.t.ppf(0.975, 2) * 2**0.5
-    assert (whole.low, whole.high) == pytest.approx((3 - half, 3 + half))
-    assert whole.p == pytest.approx(2 * stats.t.sf(3 / 2**0.5, 2))
+    assert half < stats.t.ppf(0.975, 1), "more certain than the claim, which says less: it is not taken"
+    assert (whole.low, whole.high, whole.p) == (claim.low, claim.high, claim.p)
+    alone = for_new_images(3.0, replace(claim, low=3.0, high=3.0, p=0.0), found)
+    assert (alone.low, alone.high) == pytest.approx((3 - half, 3 + half))
+    assert alone.p == pytest.approx(2 * stats.t.sf(3 / 2**0.5, 2))
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5, 8])
+def test_what_images_do_not_add_to_is_the_claim(seeds):
+    for draw in np.random.default_rng(seeds).normal(size=(200, seeds)):
+        claim = mean_interval(draw)
+        whole = for_new_images(float(draw.mean()), claim, DrawOfImages(0.0, 0.0))
+        assert whole.freedom == claim.freedom == seeds - 1
+        assert whole.low <= claim.low < claim.high <= whole.high
+        assert whole.p >= claim.p
+
+
+def test_looks_make_it_wider():
+    random = np.random.default_rng(0)
+    differences = 2 + random.normal(0, 6, size=40) + random.normal(0, 3, size=(6, 40))  # images spread it more
+    shares, drawn = (0.25, 0.5), draw_of_images(differences)
+    seen_at = seen(differences.mean(axis=1).tolist(), shares)
+    claim = Interval(*seen_at.ends, seen_at.p, seen_at.standard_error, "looks", 5)
+    once, looked = (for_new_images(float(differences.mean()), claim, drawn, at) for at in ((), shares))
+    assert looked.high - looked.low > claim.high - claim.low
+    assert looked.low < once.low
+    assert looked.p > once.p
 
 
 def test_images_that_do_not_differ_add_nothing():
@@ -43,10 +71,11 @@ def test_images_that_do_not_differ_add_nothing():
     assert for_new_images(7 / 3, claim, found).freedom == claim.freedom == 2
 
 
-def test_arms_that_never_differ_have_no_width():
-    claim = mean_interval(np.zeros(3))
-    whole = for_new_images(0.0, claim, draw_of_images(np.zeros((3, 5))))
-    assert (whole.low, whole.high, whole.p) == (0, 0, 1)
+def test_arms_that_never_differ_have_no_width_but_with_few_seeds():
+    for seeds, width in ((3, np.inf), (6, 0)):
+        claim = mean_interval(np.zeros(seeds))
+        whole = for_new_images(0.0, claim, draw_of_images(np.zeros((seeds, 5))))
+        assert (whole.high - whole.low, whole.p) == (width, 1)
 
 
 @pytest.mark.parametrize("shape", [(1, 5), (5, 1)])

@@ -61,9 +61,10 @@ def test_what_is_told_follows_from_both_p_values():
 
 
 def test_differences_without_any_spread():
-    assert equivalence_p(0.2, 0.0, 5, 0.5) == 0
+    assert equivalence_p(0.2, 0.0, 5, 0.5) == 0.5**6, "that all six lie inside by chance"
     assert equivalence_p(0.5, 0.0, 5, 0.5) == 1
-    assert seeds_to_decide(0.2, 0.0, 0.5) == 2
+    assert seeds_to_decide(0.2, 0.0, 0.5) == 5
+    assert seeds_to_decide(-2.0, 0.1, 0.5) == 6, "with five seeds no sign-flip test reaches 0.05"
 
 
 @pytest.mark.parametrize(("mean", "margin"), [(0.0, 1.0), (-2.0, 0.5), (0.8, 1.0)])

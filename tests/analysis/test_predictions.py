@@ -168,7 +168,7 @@ def test_arms_compared_image_by_image():
     # Seeds agree on the difference, so that only the images spread it: 10 of 200 with every seed, 12 with some.
     assert line["seed_std"] == 0
     assert 100 * (0.05 * 0.95 / IMAGES) ** 0.5 < line["images_std"] < 100 * (0.08 * 0.92 / IMAGES) ** 0.5
-    assert line["low"] < -8 - 1.9 * line["images_std"] < line["high"] < 0
+    assert (line["low"], line["high"]) == (-np.inf, np.inf), "four seeds that agree to the last image are few"
     assert "4 of 4 seeds" in markdown(image_grid(frame.reset_index()))
 
 

@@ -1,6 +1,7 @@
 """Statistics against enumeration, hand examples and simulation."""
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from statsmodels.stats.multitest import multipletests
 
-from dks_study.analysis.statistics.paired import holm, paired_difference, wilcoxon_p
+from dks_study.analysis.statistics.paired import hedges_g, holm, paired_difference, wilcoxon_p
 from dks_study.analysis.statistics.signflip import smallest_p
 
 
@@ -109,7 +110,10 @@ def test_holm_keeps_the_order_and_never_lowers_a_p(raw):
 
 def test_equal_differences_have_no_spread():
     found = paired_difference([2.0, 3.0, 4.0], [1.0, 2.0, 3.0])
-    assert (found.mean, found.std, found.low, found.high) == (1.0, 0.0, 1.0, 1.0)
+    assert (found.mean, found.std, found.low, found.high) == (1.0, 0.0, -math.inf, math.inf), "three may tie by chance"
+    many = paired_difference([1.0] * 6, [0.0] * 6)
+    assert (many.low, many.high, many.p) == (1.0, 1.0, smallest_p(6))
+    assert math.isnan(hedges_g([1.1, 1.2, 1.3], [0.0, 0.1, 0.2])), "1.1 three times, but for rounding"
 
 
 @pytest.mark.parametrize(("treated", "reference"), [([1.0], [1.0]), ([1.0, 2.0], [1.0])])

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 from made_up import made_up, with_front
 
@@ -98,10 +99,12 @@ def test_stopped_searches_are_told_from_lost_ones():
     searched = made.trials.index[made.trials["phase"] == "search"]
     made.trials.loc[searched[:3], "status"] = "stopped"
     made.trials.loc[searched[3:5], "status"] = "failed"
-    notes = prose.left_out(arm_table(made), made.trials)
-    assert notes[-2:] == (
-        "3 search trials were stopped early and were not chosen from.",
-        "2 search trials have no result and were not chosen from.",
+    lost = made.trials.loc[searched[4:5]].assign(phase="race", trial="dense-race-0")
+    notes = prose.left_out(arm_table(made), pd.concat([made.trials, lost]))
+    assert notes[-3:] == (
+        "3 search trials were stopped early and not chosen from.",
+        "2 search trials have no result and could not be chosen from.",
+        "1 race trial has no result and could not be chosen from.",
     )
     assert len(searches.search_history(made)) == len(searched) - 5
 

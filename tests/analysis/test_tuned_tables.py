@@ -152,7 +152,7 @@ def test_sentences_come_from_the_tuned_rows():
     tuned_only = (made.trials["phase"] == "confirm") & (made.trials["choice"] == TUNED)
     made.trials.loc[tuned_only, "test/top1/main"] = 90.0 - 0.1 * made.trials.loc[tuned_only, "seed"]
     answer = prose.answer(arm_table(made))
-    assert "no arm differs from baseline" in answer
+    assert "no arm is told apart from baseline" in answer
     assert "as written" not in answer
 
 

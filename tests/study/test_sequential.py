@@ -79,7 +79,20 @@ def test_the_t_test_behind_it_is_students():
     error = values.std(ddof=1) / math.sqrt(5)
     assert 2 * one_sided_p(values.mean(), error, 4) == pytest.approx(stats.ttest_1samp(values, 0).pvalue)
     assert one_sided_p(0.0, 0.0, 4) == 1
-    assert equivalence_p(0.2, 0.0, 5, 0.5) == 0
+
+
+def test_values_that_tie_are_no_certainty():
+    """Errors of few test images do: two differences of 0.22 points each say nothing at a first look."""
+    assert one_sided_p(0.2, 0.0, 4) == 0.5**5, "that all five lie on this side by chance"
+    assert equivalence_p(0.2, 0.0, 5, 0.5) == 0.5**6
+    tied = seen([0.1 + 0.2, 0.3], (2 / 12,))
+    assert tied.standard_error == 0
+    assert not tied.rejects(0.05)
+    assert not tied.rules_out(1.0, 0.05)
+    assert tied.ends == (-math.inf, math.inf)
+    whole = seen([0.3] * 12, (0.5, 1.0))
+    assert whole.rejects(0.05)
+    assert whole.ends == pytest.approx((0.3, 0.3))
 
 
 def test_so_early_that_nothing_may_be_spent_nothing_is_told():

@@ -32,6 +32,7 @@ from dks_study.spec.search import AxisSpec
 from dks_study.spec.space import arm_space, sampler_of
 from dks_study.study.results import Results, ResultsError
 
+LEAST_ERROR = 0.1  # % that a colour tells from less
 INDEPENDENT = ("random", "qmc")  # samplers whose trials do not look at one another
 
 
@@ -72,7 +73,8 @@ def _draw_maps(results: Results, frame: pd.DataFrame, axes: dict[str, AxisSpec])
         columns = min(3, len(arms))
         rows = math.ceil(len(arms) / columns)
         figure, panels = blank(DOUBLE_COLUMN_IN, 0.6 + 1.9 * rows, rows, columns, shared=True)
-        norm = LogNorm(max(frame["error"].min(), 0.1), frame["error"].max())
+        least = max(frame["error"].min(), LEAST_ERROR)
+        norm = LogNorm(least, max(frame["error"].max(), 2 * least))
         for panel in panels[len(arms) :]:
             panel.set_visible(False)
         for at, (panel, arm) in enumerate(zip(panels, arms, strict=False)):
@@ -171,7 +173,8 @@ def draw_budget_curves(results: Results) -> Figure:
             axes.fill_between(mine["trials"], mine["low"], mine["high"], color=look.colour, alpha=0.12, linewidth=0)
         axes.set_xscale("log", base=2)
         axes.xaxis.set_major_formatter(PLAIN)
-        axes.set(xlabel="search trials", ylabel="expected lowest\nvalidation error (%)", yscale="log")
+        axes.set(xlabel="search trials", ylabel="expected lowest\nvalidation error (%)")
+        axes.set_yscale("log" if frame["expected"].min() > 0 else "linear")
         axes.yaxis.set_major_formatter(PLAIN)
         axes.yaxis.set_minor_formatter(SPARSE)
         legend_beside(figure, axes)

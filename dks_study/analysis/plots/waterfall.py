@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 import pandas as pd
@@ -23,7 +24,7 @@ _ROOM = 1.25  # beside the longest bar, for its number
 
 @dataclass(frozen=True)
 class Bar:
-    """A row of the figure: from `start` to `end`, in percent of test error; `whisker` is the interval of the end."""
+    """A row of the figure: from `start` to `end`, in percent of test error; `whisker`: the interval of the end."""
 
     label: str
     start: float
@@ -61,9 +62,8 @@ def _step(row: "pd.Series[Any]") -> Bar:
     start, mean = float(row["level"] - row["mean"]), float(row["mean"])
     whisker = start + float(row["low"]), start + float(row["high"])
     beyond = " beyond" if row["step"] == KNOWLEDGE else ":"
-    return Bar(
-        f"{row['step']}{beyond} {row['arm']}", start, start + mean, f"{mean:+.1f}", _COLOURS[row["step"]], whisker
-    )
+    label, colour = f"{row['step']}{beyond} {row['arm']}", _COLOURS[row["step"]]
+    return Bar(label, start, start + mean, f"{mean:+.1f}", colour, whisker if all(map(isfinite, whisker)) else None)
 
 
 def _level(arm: str, error: float) -> Bar:

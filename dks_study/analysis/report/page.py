@@ -142,8 +142,8 @@ def _answer(results: Results, table: ArmTable, grids: dict[str, Grid]) -> Sectio
     pictures = []
     if len(comparisons(results)):
         caption = (
-            "Mean over seeds with its 95 % interval, of the procedure where searches were repeated, else of the"
-            " settings; a tick for every seed. Left of zero: less error."
+            "Mean over seeds with its 95 % interval, of the procedure as tuned where searches were repeated, else of"
+            " the settings; a tick for every seed. Left of zero: less error."
         )
         pictures.append(_picture("Paired differences", caption, effects.draw_forest, results))
     pictures += _placements(results)

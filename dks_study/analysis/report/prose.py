@@ -32,8 +32,9 @@ def answer(table: ArmTable) -> str:
     tuned = table.rows[table.rows["choice"] == TUNED]
     as_tuned = " as tuned" if len(tuned) < len(table.rows) else ""
     groups = tuned.groupby("against", sort=False) if "against" in tuned else [("", tuned)]
-    best = [group.sort_values(ERROR, kind="stable").iloc[0] for _, group in groups if len(group)]
-    text = f"Lowest mean test error{as_tuned}: {'; '.join(_best(row, table.reference) for row in best)}"
+    best = [_lowest(group, table.reference) for _, group in groups if len(group)]
+    where = "" if tuned["n"].nunique() == 1 else ", on the seeds that an arm shares with what it is compared with"
+    text = f"Lowest mean test error{as_tuned}{where}: {'; '.join(_best(row, table.reference) for row in best)}"
     if "p_holm" not in tuned or tuned["p_holm"].isna().all():
         return f"{text}. Nothing was compared."
     what = table.reference if "against" not in tuned else "what they are compared with"
@@ -46,9 +47,18 @@ def answer(table: ArmTable) -> str:
         )
         if len(rows)
     ]
-    told = " and ".join(found) or f"no arm differs from {what}"
+    told = " and ".join(found) or f"no arm is told apart from {what}"
     claim = "; ".join(CLAIMS[estimand] for estimand in pd.unique(tuned["estimand"].dropna()))
     return f"{text}. Adjusted for the number of comparisons, {told} at the 5 % level: {claim}."
+
+
+def _lowest(rows: pd.DataFrame, reference: str) -> "pd.Series[Any]":
+    """Return the row of the lowest mean error, or, where rows have other seeds, of the lowest difference."""
+    key = rows[ERROR]
+    if rows["n"].nunique() > 1 and "difference_mean" in rows:
+        is_base = rows["arm"] == rows.get("against", reference)
+        key = rows["difference_mean"].where(~is_base, 0.0)
+    return rows.iloc[(key if key.notna().any() else rows[ERROR]).argmin()]
 
 
 def _best(row: "pd.Series[Any]", reference: str) -> str:
@@ -166,13 +176,18 @@ def without_predictions(results: Results, found: Mapping[str, Told]) -> tuple[st
 def left_out(table: ArmTable, trials: pd.DataFrame) -> tuple[str, ...]:
     """Return every note about what is not in the tables, failed and stopped searches included."""
     notes = [note for note in table.notes if note.startswith("Left out")]
-    ended = trials.loc[trials["phase"] == "search", "status"] if len(trials) else pd.Series(dtype=str)
-    stopped, lost = int((ended == "stopped").sum()), int((~ended.isin(("complete", "stopped"))).sum())
-    if stopped:
-        notes.append(f"{stopped} search trials were stopped early and were not chosen from.")
-    if lost:
-        notes.append(f"{lost} search trials have no result and were not chosen from.")
+    for phase in ("search", "race"):
+        ended = trials.loc[trials["phase"] == phase, "status"] if len(trials) else pd.Series(dtype=str)
+        stopped, lost = int((ended == "stopped").sum()), int((~ended.isin(("complete", "stopped"))).sum())
+        if stopped:
+            notes.append(f"{_trials(stopped, phase, 'was', 'were')} stopped early and not chosen from.")
+        if lost:
+            notes.append(f"{_trials(lost, phase, 'has', 'have')} no result and could not be chosen from.")
     return tuple(notes)
+
+
+def _trials(count: int, phase: str, one: str, more: str) -> str:
+    return f"{count} {phase} trial {one}" if count == 1 else f"{count} {phase} trials {more}"
 
 
 def provenance(results: Results, sessions: list[dict[str, Any]]) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ def out_of_reach(study: StudySpec) -> str | None:
     """Return a line if no effect, however large, could be found with as many report seeds as `study` has."""
     seeds, comparing = len(study.report_seeds), compared_arms(study)
     needed = pairs_to_reach(comparing)
-    between = study.search.axes and 1 < study.search.repeats < seeds  # t on the means of searches has no such limit
+    between = 1 < study.searches < seeds  # t on the means of searches has no such limit
     if not comparing or between or seeds >= needed:
         return None
     several = f"{comparing} comparisons" if comparing > 1 else "a comparison"

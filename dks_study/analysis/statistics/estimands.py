@@ -19,7 +19,7 @@ import numpy as np
 
 from dks_study.analysis.statistics.paired import Interval, mean_interval, t_ends, t_p
 from dks_study.analysis.statistics.signflip import Vector
-from dks_study.study.sequential import seen
+from dks_study.study.sequential import seen, unless_rounding
 
 SETTINGS, PROCEDURE = "settings", "procedure"
 
@@ -171,6 +171,5 @@ def _within(values: Vector, groups: Sequence[Vector]) -> float:
 
 
 def _of_t(values: Vector, standard_error: float, freedom: int) -> Interval:
-    mean = float(values.mean())
-    p = t_p(mean, standard_error, freedom)
-    return Interval(*t_ends(mean, standard_error, freedom), p, standard_error, "t", freedom)
+    mean, error = float(values.mean()), unless_rounding(standard_error, values)
+    return Interval(*t_ends(mean, error, freedom), t_p(mean, error, freedom), error, "t", freedom)

@@ -15,10 +15,11 @@ covers: tests/analysis/test_images.py.
 """
 
 from dataclasses import dataclass
-from math import sqrt
+from math import floor, sqrt
 
 from dks_study.analysis.statistics.paired import Interval, t_ends, t_p
 from dks_study.analysis.statistics.predictions import Array
+from dks_study.study.sequential import Seen
 
 
 @dataclass(frozen=True)
@@ -56,14 +57,20 @@ def draw_of_images(differences: Array) -> DrawOfImages:
     return DrawOfImages(max(0.0, of_images - of_rest), squares if of_images > of_rest else 0.0)
 
 
-def for_new_images(mean: float, claim: Interval, drawn: DrawOfImages) -> Interval:
+def for_new_images(mean: float, claim: Interval, drawn: DrawOfImages, shares: tuple[float, ...] = ()) -> Interval:
     """Return the interval of a mean difference for new images: `claim` holds them fixed.
 
     That of t with the sum of both variances and Satterthwaite's degrees of freedom (Biometrics Bulletin 2, 1946),
-    rounded down.
+    rounded down, with bounds that allow for the looks at `shares` if there were any (see `sequential.levels`); never
+    surer than `claim`, which says less.
     """
     variance = claim.standard_error**2 + drawn.variance
     squares = claim.standard_error**4 / claim.freedom + drawn.squares
-    freedom = int(variance**2 / squares) if squares else claim.freedom
+    freedom = floor(variance**2 / squares * (1 + 1e-9)) if drawn.variance else claim.freedom
     error = sqrt(variance)
-    return Interval(*t_ends(mean, error, freedom), t_p(mean, error, freedom), error, "t", freedom)
+    if shares:
+        seen = Seen(mean, error, freedom + 1, shares)
+        (low, high), p = seen.ends, seen.p
+    else:
+        (low, high), p = t_ends(mean, error, freedom), t_p(mean, error, freedom)
+    return Interval(min(low, claim.low), max(high, claim.high), max(p, claim.p), error, "t", freedom)

@@ -13,7 +13,8 @@ import numpy as np
 from scipy import stats
 
 from dks_study.analysis.statistics.signflip import FEWEST_PAIRS, Vector, sign_flip
-from dks_study.study.sequential import one_sided_p
+from dks_study.spec.table import LEVEL
+from dks_study.study.sequential import half_width, one_sided_p, unless_rounding
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def mean_interval(values: Vector) -> Interval:
     normal differences alone; p stays that of sign flips, so that it cannot fall below 0.05 there.
     """
     found, freedom = sign_flip(values), len(values) - 1
-    error = float(values.std(ddof=1)) / sqrt(len(values))
+    error = unless_rounding(float(values.std(ddof=1)) / sqrt(len(values)), values)
     if len(values) >= FEWEST_PAIRS:
         return Interval(found.low, found.high, found.p, error, "sign-flip", freedom)
     return Interval(*t_ends(float(values.mean()), error, freedom), found.p, error, "t", freedom)
@@ -73,7 +74,10 @@ def mean_interval(values: Vector) -> Interval:
 
 def t_ends(mean: float, standard_error: float, freedom: int) -> tuple[float, float]:
     """Return the 95 % interval of a mean with `freedom` degrees of freedom (Student 1908)."""
-    half = float(stats.t.ppf(0.975, freedom)) * standard_error
+    if standard_error == 0:
+        half = half_width(0.0, freedom, LEVEL / 2)
+    else:
+        half = float(stats.t.ppf(1 - LEVEL / 2, freedom)) * standard_error
     return mean - half, mean + half
 
 
@@ -118,7 +122,7 @@ def hedges_g(treated: Sequence[float], reference: Sequence[float]) -> float:
     """
     differences = paired(treated, reference)
     freedom, std = len(differences) - 1, float(differences.std(ddof=1))
-    if freedom < 2 or std == 0:
+    if freedom < 2 or unless_rounding(std, differences) == 0:
         return float("nan")
     correction = exp(lgamma(freedom / 2) - lgamma((freedom - 1) / 2)) / sqrt(freedom / 2)
     return correction * float(differences.mean()) / std

@@ -1,13 +1,13 @@
 """Every arm against the reference, paired by seed: the numbers behind the table, and what the seeds could show."""
 
 import math
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from dks_study.analysis.rows import TUNED, TableRow, full_confirmations, repeat_of, table_rows
+from dks_study.analysis.rows import TUNED, TableRow, arm_of, full_confirmations, repeat_of, table_rows
 from dks_study.analysis.statistics.estimands import Effect, effect, effect_of_looks, effect_of_splits
 from dks_study.analysis.statistics.margins import CANNOT_TELL, UNDECIDED, seeds_to_decide, verdict
 from dks_study.analysis.statistics.paired import hedges_g, holm, wilcoxon_p
@@ -138,15 +138,19 @@ def can_compare(study: StudySpec | None, pairs: pd.DataFrame) -> bool:
     return len(pairs) > 1 and (study is None or study.splits == 1 or len(set(_splits(study, pairs))) > 1)
 
 
-def effect_of(study: StudySpec | None, differences: "pd.Series[float]", repeats: Sequence[int]) -> Effect:
-    """Return what can be said of differences by report seed; `repeats` names the search of each (see `can_compare`)."""
+def effect_of(
+    study: StudySpec | None, differences: "pd.Series[float]", repeats: Sequence[int], rows: Iterable[Hashable]
+) -> Effect:
+    """Return what can be said of differences by report seed between two `rows` of the table; `repeats` names the search
+    of each (see `can_compare`).
+    """
     values = differences.tolist()
     if study and study.table.looks:
         by_position = {study.report_seeds.index(seed): value for seed, value in differences.items()}
-        return effect_of_looks(values, repeats, unit_means(study, by_position), _shares(study, differences))
+        return effect_of_looks(values, repeats, unit_means(study, by_position), shares_of(study, differences))
     if study and study.splits > 1:
-        overlap, searched = study.trial.data.test_to_training or 0.0, len(set(repeats)) > 1
-        return effect_of_splits(values, _splits(study, differences), overlap, searched=searched)
+        overlap = study.test_to_training({arm_of(str(row)) for row in rows}) or 0.0
+        return effect_of_splits(values, _splits(study, differences), overlap, searched=len(set(repeats)) > 1)
     return effect(values, repeats)
 
 
@@ -154,7 +158,8 @@ def _splits(study: StudySpec, by_seed: "pd.Series[float] | pd.DataFrame") -> lis
     return [study.report_seeds.index(seed) % study.splits for seed in by_seed.index]
 
 
-def _shares(study: StudySpec, by_seed: "pd.Series[float] | pd.DataFrame") -> tuple[float, ...]:
+def shares_of(study: StudySpec, by_seed: "pd.Series[float] | pd.DataFrame") -> tuple[float, ...]:
+    """Return the part of all report seeds that each look has had; `by_seed` has the seeds that are compared."""
     return shares(study, [study.report_seeds.index(seed) for seed in by_seed.index])
 
 
@@ -163,10 +168,10 @@ def _line(study: StudySpec, row: TableRow, pairs: pd.DataFrame, repeats: "pd.Ser
     differences = pairs[row.name] - pairs[row.base]
     # Nothing was chosen for the arms as written: their seeds are independent whatever the searches.
     groups = repeats[pairs.index].tolist() if row.choice == TUNED else [0] * len(pairs)
-    found = effect_of(study, differences, groups)
+    found = effect_of(study, differences, groups, (row.name, row.base))
     claim, std, n = found.claim, float(np.std(differences, ddof=1)), len(pairs)
     independent = claim.freedom == n - 1 and claim.method not in ("looks", "splits")
-    seen_at = {} if study.table.looks is None else {"shares": _shares(study, pairs)}
+    seen_at = {} if study.table.looks is None else {"shares": shares_of(study, pairs)}
     return {
         **{"arm": row.name, "choice": row.choice, "base": row.base, "n": n, "searches": len(set(groups))},
         **{"mean": float(np.mean(differences)), "std": std, "estimand": found.estimand},
@@ -190,20 +195,33 @@ def _detectable(line: Mapping[Hashable, Any], comparisons: int) -> float:
 
 
 def not_told_apart(errors: pd.DataFrame, repeats: "pd.Series[int]", study: StudySpec | None = None) -> list[Hashable]:
-    """Return the columns of `errors` (seeds x rows) that are not told apart from the one of the lowest mean.
+    """Return the columns of `errors` (seeds x rows) that are not told apart from the lowest one (see `lowest`).
 
     That one is among them; `repeats` has the search of each seed, and `study` says whether it looks early. Told apart
     is what the paired comparison with it, Holm-adjusted over the columns, finds to differ at the 5 % level; where fewer
     than two seeds are shared, nothing is.
     """
-    best = errors.mean().idxmin()
+    best = lowest(errors)
     pairs = {name: errors[[name, best]].dropna() for name in errors if name != best}
     known = {name: each for name, each in pairs.items() if can_compare(study, each)}
     p_values = [
-        effect_of(study, each[name] - each[best], repeats[each.index].tolist()).claim.p for name, each in known.items()
+        effect_of(study, each[name] - each[best], repeats[each.index].tolist(), (name, best)).claim.p
+        for name, each in known.items()
     ]
     differ = {name for name, p in zip(known, holm(p_values), strict=True) if p < LEVEL}
     return [name for name in errors if name not in differ]
+
+
+def lowest(errors: pd.DataFrame) -> Hashable:
+    """Return the column of `errors` (seeds x rows) with the lowest mean.
+
+    Where columns have other seeds, by their mean difference from the one with most seeds, on those that both have: the
+    mean of a column says as much of its seeds as of itself.
+    """
+    if errors.notna().all(axis=None):
+        return errors.mean().idxmin()
+    fullest = errors.notna().sum().idxmax()
+    return errors.sub(errors[fullest], axis=0).mean().idxmin()
 
 
 def interval_text(low: float, high: float) -> str:

@@ -4,7 +4,7 @@ import math
 
 import pandas as pd
 
-from dks_study.analysis.rows import TableRow, confirmed_epochs, full_confirmations, table_rows
+from dks_study.analysis.rows import TUNED, TableRow, confirmed_epochs, full_confirmations, table_rows
 from dks_study.analysis.tables.grid import Cell, Grid, number
 from dks_study.study.results import Results
 
@@ -17,8 +17,8 @@ def arm_costs(results: Results) -> pd.DataFrame:
 
     Columns: arm (the row); params_train, params_inference (numbers); macs_train, macs_inference (multiply-accumulates
     of one image forward); epoch_s (median time of a training epoch, the first one of a trial left out), relative_time
-    (to the reference's); peak_memory_mib and gpu_hours (of its arm's search and its own confirmation), NaN where not
-    recorded or no GPU ran.
+    (to the reference's); peak_memory_mib and gpu_hours (of its own confirmation and, as tuned, of its arm's search and
+    races), NaN where not recorded or no GPU ran.
     """
     trials, study = full_confirmations(results), results.study
     if not len(trials):
@@ -73,7 +73,7 @@ def _gpu_hours(results: Results, row: TableRow) -> float:
     gpus, epochs, trials = results.study.trial.resources.gpus, results.epochs, results.trials
     if not gpus or "time/train_s" not in epochs:
         return math.nan
-    of_arm = (trials["arm"] == row.arm) & (trials["phase"] == "search")
+    of_arm = (trials["arm"] == row.arm) & (trials["phase"] != "confirm") & (row.choice == TUNED)
     mine = trials.loc[of_arm | (trials["row"] == row.name) & (trials["phase"] == "confirm"), "trial"]
     return float(epochs.loc[epochs["trial"].isin(mine), "time/train_s"].sum()) * gpus / 3600
 
@@ -81,6 +81,6 @@ def _gpu_hours(results: Results, row: TableRow) -> float:
 def short(count: float) -> str:
     """Return a count to three digits: 19.1 k, 36.5 M, 5.24 G."""
     for unit, size in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if count >= size:
+        if count >= 0.9995 * size:  # what is 1,000 of the smaller unit to three digits
             return f"{count / size:.3g} {unit}"
     return f"{count:.0f}"

@@ -41,7 +41,7 @@ NOTES = (
     "Points of test error of `main`, paired by seed; negative is better. Supervision: deep supervision minus baseline."
     " Regularisation: a placebo, of which branches, pairs and schedule are the method's and what they teach is not,"
     " minus deep supervision. Knowledge: the method minus the placebo. With any placebo these three add up to what is"
-    " gained in all.",
+    " gained in all, where no arm has lost a seed.",
     "Parameters: a wider baseline that trains as many parameters as the method, within a tenth, minus baseline."
     " Compute: the baseline trained as long as the method costs, or takes, minus baseline. Early stopping: the baseline"
     " at the epoch that validation chose, minus the baseline after the last epoch. None of them is a part of the gain.",
@@ -124,7 +124,7 @@ def _line(study: StudySpec, step: _Step, groups: "pd.Series[int]") -> dict[str, 
     if not can_compare(study, pairs):
         return None
     differences = pairs["of"] - pairs["minus"]
-    found = effect_of(study, differences, groups[pairs.index].tolist())
+    found = effect_of(study, differences, groups[pairs.index].tolist(), (step.of, step.minus))
     return {
         **{
             "step": step.step,

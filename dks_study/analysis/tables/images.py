@@ -7,18 +7,19 @@ import pandas as pd
 
 from dks_study.analysis.predicted import Told
 from dks_study.analysis.rows import TUNED, TableRow, table_rows
-from dks_study.analysis.statistics.estimands import effect
 from dks_study.analysis.statistics.images import draw_of_images, for_new_images
 from dks_study.analysis.statistics.predictions import mcnemar
-from dks_study.analysis.tables.comparisons import interval_text, repeats_by_seed
+from dks_study.analysis.tables.comparisons import can_compare, effect_of, interval_text, repeats_by_seed, shares_of
 from dks_study.analysis.tables.grid import Cell, Grid, number
+from dks_study.spec.study import StudySpec
 from dks_study.spec.table import LEVEL
 from dks_study.study.results import Results
 
 NOTES = (
     "Points of test error of main after the last epoch, paired by seed and by image. For new images: the interval and p"
     " of another draw of as many test images of this kind, too, where all other tables hold the test images fixed"
-    " (seeds crossed with images; analysis of variance, Student's t with Satterthwaite's degrees of freedom). Choice,"
+    " (seeds crossed with images; analysis of variance, Student's t with Satterthwaite's degrees of freedom), never"
+    " surer than where they are held. p is not adjusted for the number of comparisons. Choice,"
     " seed: standard deviations of a single difference; images: that of the mean difference between sets of as many"
     " test images, whatever the number of seeds.",
     "Arm alone, other alone: images that one of the two alone gets wrong, mean over seeds. McNemar: with how many seeds"
@@ -37,16 +38,21 @@ def image_comparisons(results: Results, found: Mapping[str, Told]) -> pd.DataFra
     for row in table_rows(results):
         if row.name != row.base and row.name in found and row.base in found:
             shared = found[row.name].guesses.index.intersection(found[row.base].guesses.index)
-            if len(shared) > 1:
-                lines.append(_line(row, found[row.name].wrong.loc[shared], found[row.base].wrong.loc[shared], repeats))
+            mine, base = found[row.name].wrong.loc[shared], found[row.base].wrong.loc[shared]
+            if can_compare(results.study, mine):
+                lines.append(_line(results.study, row, mine, base, repeats))
     return pd.DataFrame(lines)
 
 
-def _line(row: TableRow, mine: pd.DataFrame, base: pd.DataFrame, repeats: "pd.Series[int]") -> dict[str, Any]:
+def _line(
+    study: StudySpec, row: TableRow, mine: pd.DataFrame, base: pd.DataFrame, repeats: "pd.Series[int]"
+) -> dict[str, Any]:
     differences = 100 * (mine.astype(float) - base.astype(float))
     by_seed, drawn = differences.mean(axis=1), draw_of_images(differences.to_numpy())
-    known = effect(by_seed.tolist(), (repeats[by_seed.index] * (row.choice == TUNED)).tolist())
-    whole = for_new_images(float(by_seed.mean()), known.claim, drawn)
+    searches = (repeats[by_seed.index] * (row.choice == TUNED)).tolist()
+    known = effect_of(study, by_seed, searches, (row.name, row.base))
+    looks = shares_of(study, by_seed) if study.table.looks else ()
+    whole = for_new_images(float(by_seed.mean()), known.claim, drawn, looks)
     pairs = [mcnemar(~mine.loc[seed].to_numpy(), ~base.loc[seed].to_numpy()) for seed in by_seed.index]
     alone = pd.DataFrame([vars(each) for each in pairs])
     return {

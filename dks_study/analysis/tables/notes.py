@@ -4,7 +4,15 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from dks_study.analysis.rows import WRITTEN, full_confirmations, left_out, planned_epochs, repeat_of, table_rows
+from dks_study.analysis.rows import (
+    WRITTEN,
+    full_confirmations,
+    growth_of,
+    left_out,
+    planned_epochs,
+    repeat_of,
+    table_rows,
+)
 from dks_study.analysis.statistics.signflip import pairs_to_reach, smallest_p
 from dks_study.analysis.tables.comparisons import CHOSEN
 from dks_study.analysis.tables.plans import HOLDS, looked, plan_changed, unfinished
@@ -104,9 +112,11 @@ def _how(results: Results) -> str:
     study = results.study
     if study.splits == 1:
         return HOLDS if study.table.looks else FLIPS
-    if (overlap := study.trial.data.test_to_training) is None:
+    every = [each for arm in study.arms if (each := study.test_to_training([arm])) is not None]
+    if not every:
         return "by t on the means of the splits, of which all have the same test images"
-    variance = f"variance x (1/{study.splits} + {overlap:.2f})"
+    overlap = " to ".join(dict.fromkeys(f"{end(every):.2f}" for end in (min, max)))
+    variance = f"variance x (1/{study.splits} + {overlap})"
     return f"by t on the means of the splits ({variance}, as they share training images: Nadeau and Bengio 2003)"
 
 
@@ -136,7 +146,7 @@ def _warnings(results: Results, compared: pd.DataFrame) -> Iterator[str]:
             f"Warning: {_count(fewest, 'seed')}{many} cannot reach p < {LEVEL:g}{' after Holm' if many else ''}"
             f" (at best {least:.3g}): use {pairs_to_reach(count)} or more."
         )
-    searches = results.study.search.repeats
+    searches = results.study.searches
     if 1 < searches < min(ENOUGH_SEARCHES, seeds):
         yield (
             f"Warning: {searches} searches of each arm bound the procedure's effect badly"
@@ -172,10 +182,22 @@ def _left_out(results: Results, errors: pd.DataFrame) -> Iterator[str]:
         for row in table_rows(results)
         if row.name not in errors
     ]
+    lost += [f"Left out: {arm}: no trial with the report seeds {each}." for arm, each in _without_a_trial(results)]
     yield from lost
     whole = all(errors[name].notna().sum() == seeds for name in errors)
     if not lost and (whole or (results.study.table.looks and not unfinished(results))):
         yield "Left out: nothing."
+
+
+def _without_a_trial(results: Results) -> Iterator[tuple[str, str]]:
+    """Name the seeds of which other arms have a trial and one of the table has none, as its search left nothing."""
+    confirmed = results.trials[results.trials["phase"] == "confirm"] if len(results.trials) else results.trials
+    grown, seeds = growth_of(results).seeds, results.study.report_seeds
+    for arm in results.study.arms if len(confirmed) else ():
+        mine = set(confirmed.loc[confirmed["row"] == arm, "seed"])
+        begun = set(confirmed["seed"]) & set(seeds[: grown.get(arm, len(seeds))])
+        if mine and begun - mine:
+            yield arm, ", ".join(map(str, sorted(begun - mine)))
 
 
 def _count(number: int, noun: str) -> str:

@@ -48,7 +48,7 @@ def _lines(results: Results, arm: str) -> Iterator[dict[str, Any]]:
         if not can_compare(results.study, pairs):
             continue
         differences = pairs["chosen"] - pairs["back"]
-        found = effect_of(results.study, differences, repeat_of(tuned)[pairs.index].tolist())
+        found = effect_of(results.study, differences, repeat_of(tuned)[pairs.index].tolist(), [arm])
         yield {
             **{"arm": arm, "key": key, "n": len(pairs), "changed": int(pairs["changed"].sum())},
             **{"mean": float(differences.mean()), "std": float(np.std(differences, ddof=1))},

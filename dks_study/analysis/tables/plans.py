@@ -51,8 +51,8 @@ def looked(results: Results, compared: pd.DataFrame) -> Iterator[str]:
     if study.table.looks is None or not len(compared):
         return
     tuned, total = compared[compared["choice"] == TUNED], len(study.report_seeds)
-    reached = int(tuned["n"].max())
-    times = [time for time in study.table.looks.after(total) if time <= reached]
+    ended = found.over and not unfinished(results)
+    times = [time for time in study.table.looks.after(total) if time < found.known or (ended and time == found.known)]
     many = f"{len(times)} look{'' if len(times) == 1 else 's'}"
     after = f", after {', '.join(map(str, times))}" if times else ""
     stops = [
@@ -62,7 +62,7 @@ def looked(results: Results, compared: pd.DataFrame) -> Iterator[str]:
     ]
     left = ", ".join(tuned.loc[tuned["verdict"] == UNDECIDED, "arm"])
     told = f" Decided: {', '.join(stops)}." if stops else ""
-    told += f" Undecided {'at the maximum' if reached == total else 'so far'}: {left}." if left else ""
+    told += f" Undecided {'at the maximum' if total in times else 'so far'}: {left}." if left else ""
     yield f"Grown until decided: {many}{after} of at most {total} report seeds.{told}"
 
 

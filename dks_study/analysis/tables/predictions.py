@@ -14,9 +14,9 @@ MOST_CLASSES = 20  # that a table shows, those that are wrong most often
 NOTES = (
     f"Of the last epoch's `main` on the test images, mean ± standard deviation over n seeds. NLL: negative"
     f" log-likelihood, in nats. Brier: 0 to 2. ECE: expected calibration error, {BINS} bins of equally many images;"
-    " above 0 by sampling alone. Miscalibration: root mean square of the same distances with what sampling adds taken"
-    " off (Kumar, Liang and Ma 2019); 0 where nothing is left. Refusing: the error on the rest when so many images, the"
-    " least certain, are refused.",
+    " above 0 by sampling alone. Miscalibration: root mean square, over seeds too, of the same distances with what"
+    " sampling adds taken off (Kumar, Liang and Ma 2019); 0 where nothing is left. Refusing: the error on the rest"
+    " when so many images, the least certain, are refused.",
     "Agreement: images on which two seeds say the same, mean over all pairs. Together: error of the mean of the"
     " probabilities of all seeds, as an ensemble, and of all classifiers of one network where their predictions were"
     " kept (`keep_predictions: all`).",
@@ -41,8 +41,10 @@ def quality_grid(found: Mapping[str, Told]) -> Grid:
 
 
 def _quality_row(row: str, told: Told, branches: bool) -> tuple[Cell, ...]:
-    scores = told.scores.assign(calibration=told.scores["calibration"].clip(lower=0) ** 0.5)
+    scores = told.scores
     means = {name: (float(column.mean()), float(column.std())) for name, column in scores.items()}
+    # Of the mean, as it is only over many seeds that what sampling adds goes away: a root of each is above 0 by it.
+    means["calibration"] = math.sqrt(max(0.0, means["calibration"][0])), math.nan
     digits = {"nll": 3, "brier": 3, "ece": 2, "calibration": 2, **dict.fromkeys(REFUSED, 2)}
     shown = [number(*means[name], digits=places) for name, places in digits.items()]
     agree = number(agreement(told.guesses.to_numpy()))
