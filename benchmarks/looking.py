@@ -12,6 +12,7 @@ by its paired differences, and Holm's method adjusts over the arms. An arm that 
 
 Differences are normal, or skewed: those of arms like gamma variables of skewness 1, less a normal reference
 (`arms`), or, for a single arm, a difference of skewness 1 itself (`difference`), with the long tail on either side.
+Errors of few test images come in steps, so that differences tie: normal ones are rounded to them (`steps`).
 """
 
 import argparse
@@ -35,6 +36,8 @@ SEARCHES = (
     (*range(4, 13),),
     (*range(4, 25, 2),),
 )  # looks by whole searches
+STEPS = (0.15, 0.5)  # standard deviations: as with 450 test images on digits, and with 100
+TIES = ((*range(2, 13, 2),), (*range(2, 25, 2),), (*range(3, 25),), LOOKS)  # looks at differences that tie
 FEW = ((*range(2, 5),), (*range(3, 7),))  # with fewer searches in all than such a study may have
 SEEDS_OF_SEARCH, LUCK = 2, 0.7  # and the standard deviation of the luck of a search, where that of a seed is 1
 OTHERS = ((*range(3, 9),), (*range(4, 13),), (8, 12, 16, 20, 24), (*range(8, 49, 2),))  # other studies' looks
@@ -78,12 +81,14 @@ CANDIDATES: dict[str, Valid] = {
 
 def _p(t: np.ndarray, seeds: int) -> np.ndarray:
     two_sided: np.ndarray = 2 * special.stdtr(seeds - 1, -np.abs(t))
-    return two_sided
+    return np.where(np.isinf(t), 2 * 0.5**seeds, np.where(np.isnan(t), 1.0, two_sided))  # as `sequential.one_sided_p`
 
 
 def _t(differences: np.ndarray, seeds: int) -> np.ndarray:
     seen = differences[..., :seeds]
-    t: np.ndarray = seen.mean(axis=-1) / (seen.std(axis=-1, ddof=1) / seeds**0.5)
+    spread = np.where(np.ptp(seen, axis=-1) > 1e-9, seen.std(axis=-1, ddof=1), 0.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        t: np.ndarray = seen.mean(axis=-1) / (spread / seeds**0.5)
     return t
 
 
@@ -162,6 +167,13 @@ def family_error(
     return float((decided_at(differences, valid, looks) > 0).any(axis=1).mean())
 
 
+def of_steps(looks: tuple[int, ...], step: float, arms: int, studies: int) -> float:
+    """Return what `family_error` does where errors come in steps of so many standard deviations of a difference."""
+    exact = arms_of("normal", studies, [0.0] * arms, np.random.default_rng(arms + 30), seeds=looks[-1])
+    rule = partial(bounded, looks=looks)
+    return float((decided_at(step * np.round(exact / step), rule, looks) > 0).any(axis=1).mean())
+
+
 def power(
     valid: Valid, effects: Sequence[float], studies: int, looks: Sequence[int] = LOOKS, shape: str = "normal"
 ) -> tuple[float, float]:
@@ -196,6 +208,11 @@ def main() -> None:
         found = [power(valid, effects, studies) for name, valid in CANDIDATES.items() if name != "naive"]
         texts = [f"{share:.3f} ({share / fixed:.2f} of it; n = {seeds:.1f})" for share, seeds in found]
         print(f"| {', '.join(f'{each:g}' for each in effects)} | {fixed:.3f} | {' | '.join(texts)} |")
+    print("\n| seeds of the looks | steps (standard deviations) | 1 arm | 4 arms |\n|---|---|---|---|")
+    for looks in TIES:
+        for step in STEPS:
+            texts = " | ".join(f"{of_steps(looks, step, arms, studies):.4f}" for arms in (1, 4))
+            print(f"| {looks[0]}, {looks[1]}, ... {looks[-1]} | {step:g} | {texts} |")
     _print_searches(studies)
 
 

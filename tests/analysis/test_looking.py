@@ -122,6 +122,12 @@ def test_of_studies_without_an_effect_one_of_twenty_at_most_finds_one_in_twenty_
     assert found > 0.02, "else it would waste seeds"
 
 
+@pytest.mark.parametrize("step", looking.STEPS)
+def test_errors_of_few_images_tie_and_decide_nothing_by_that(step):
+    """Looks from two seeds on, at which two equal differences are no rarity."""
+    assert 0.02 < looking.of_steps(looking.TIES[0], step, 1, 4000) <= 0.06
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("shape", "side"), [("normal", 1), ("arms", 1), ("arms", -1)])
 def test_so_it_is_with_one_arm(shape, side):
