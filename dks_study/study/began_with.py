@@ -18,6 +18,7 @@ from dks_study.study.provenance import recorded_of
 from dks_study.training.arm_checks import StudyError
 from dks_study.training.data.checking import found_in
 from dks_study.training.data.fingerprint import Contents, Fingerprint, contents_of, differences, fingerprint
+from dks_study.training.data.loading import read_and_split
 
 CONTENTS = "data.json.gz"
 
@@ -57,6 +58,7 @@ def look_at_data(study: StudySpec, folder: Path, note: Callable[[str], None]) ->
         ProvenanceError: if provenance.json is damaged.
     """
     spec = arm_run(study, next(iter(study.arms)), {}).data
+    read_and_split.cache_clear()  # a notebook may have run a study before, and its data have changed since
     contents = contents_of(spec, note)
     _refuse_others(folder, contents)
     return StudyData(spec, contents, str(found_in(spec, contents)))

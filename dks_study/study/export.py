@@ -101,7 +101,15 @@ class TrainedNetwork:
     std: tuple[float, ...]
 
     def normalise(self, images: Tensor) -> Tensor:
-        """Return images uint8 [B, C, H, W] as the network takes them: (pixel in [0, 1] - mean) / std per channel."""
+        """Return images uint8 [B, C, H, W] as the network takes them: (pixel in [0, 1] - mean) / std per channel.
+
+        Raises:
+            ExportError: if they are anything else, such as pixels in [0, 1].
+        """
+        channels = len(self.mean)
+        if not isinstance(images, Tensor) or images.dtype != torch.uint8 or images.shape[1:2] != (channels,):
+            got = f"{images.dtype} {list(images.shape)}" if hasattr(images, "shape") else type(images).__name__
+            raise ExportError(f"images: must be a tensor uint8 [B, {channels}, H, W], got {got}")
         mean, std = (torch.tensor(each, device=images.device).view(1, -1, 1, 1) for each in (self.mean, self.std))
         return (images / 255 - mean) / std
 

@@ -1,6 +1,7 @@
 """A study goes on with the data that it began with, and with no others."""
 
 import json
+import shutil
 
 import pytest
 from odd_pictures import write_plain
@@ -9,6 +10,7 @@ from studies import small_study
 from dks_study.study.began_with import CONTENTS, keep_contents, look_at_data
 from dks_study.study.provenance import new_session, read_provenance, write_provenance
 from dks_study.training.arm_checks import StudyError
+from dks_study.training.data import load
 from dks_study.training.data.loading import read_and_split
 
 
@@ -48,6 +50,15 @@ def test_the_record_is_small_and_says_what_was_found(study, results):
     assert len(record["fingerprint"]) == 20
     assert record["found"].startswith("14 train, 10 validation, 24 test images of 3 classes.")
     assert begin(study, results).record == record
+
+
+def test_in_one_process_they_are_read_anew(tmp_path, study):
+    before = load(study.trial.data)
+    assert load(study.trial.data) is before
+    (added,) = (tmp_path / "data" / "test" / "owl").glob("000.*")
+    shutil.copyfile(added, added.with_stem("more"))
+    look_at_data(study, tmp_path, print)
+    assert len(load(study.trial.data).test) == len(before.test) + 1
 
 
 def test_other_data_are_refused_until_they_are_put_back(tmp_path, study, results):

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 
@@ -81,6 +82,13 @@ def test_a_network_that_is_loaded_takes_pixels_as_they_are(trial):
         by_hand = (pixels[:, channel].double() / 255 - data.mean[channel]) / data.std[channel]
         torch.testing.assert_close(network.normalise(pixels)[:, channel].double(), by_hand, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(network(pixels), expected(trial, data.normalise(pixels)), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("spoilt", [lambda x: x / 255, lambda x: x[0], lambda x: x.expand(-1, 3, -1, -1), np.asarray])
+def test_what_is_no_picture_of_that_kind_is_refused_in_a_line(trial, spoilt):
+    network, pixels = load_trained(trial), load(trial_spec().data).test.images[:2]
+    with pytest.raises(ExportError, match=r"images: must be a tensor uint8 \[B, 1, H, W\], got"):
+        network(spoilt(pixels))
 
 
 def test_a_program_takes_any_batch(trial, images, tmp_path):

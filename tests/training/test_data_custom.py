@@ -58,6 +58,18 @@ def test_the_function_gets_the_root_and_may_say_how_many_classes_there_are(retur
 
 
 @pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"validation_images": PIXELS}, r"classes alone, got validation_images"),
+        ({"test_labels": np.arange(6) + 1}, r"test_labels must be of classes that have training images, got 3"),
+    ],
+)
+def test_what_would_not_mean_what_it_says_is_refused(returning, more, message):
+    with pytest.raises(DataError, match=message):
+        returning(GOOD | more)
+
+
+@pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"train_images": PIXELS / 255}, "train_images must be uint8 .* with 1 or 3 channels, got float64 "),
@@ -126,7 +138,7 @@ def test_a_validation_fraction_that_leaves_too_little_is_named_with_what_it_make
 )
 def test_classes_that_cannot_be_told_apart_or_cut_are_refused(returning, labels, message):
     with pytest.raises(DataError) as caught:
-        returning(GOOD | {"train_labels": labels, "classes": 3})
+        returning(GOOD | {"train_labels": labels, "test_labels": np.zeros(6, dtype=int), "classes": 3})
     assert str(caught.value) == f"data.name: {message}"
 
 

@@ -7,8 +7,8 @@ without arguments, or with `root` if that is set, and returns a mapping:
     train_labels, test_labels   integers [N] from 0
     classes                     the number of classes; if left out, the largest label and 1
 
-A function that gives a further test set (data.tests) returns test_images and test_labels; it is called without
-arguments.
+and nothing else: validation images are cut from those of training. A function that gives a further test set
+(data.tests) returns test_images and test_labels; it is called without arguments.
 """
 
 import importlib
@@ -23,6 +23,8 @@ from dks_study.spec.data import DataSpec
 from dks_study.training.data.error import DataError
 from dks_study.training.data.sets import Source, Split
 
+RETURNED = ("train_images", "train_labels", "test_images", "test_labels", "classes")
+
 
 def read_callable(spec: DataSpec) -> Source:
     """Call the function that `spec.name` names and check what it returns.
@@ -31,6 +33,8 @@ def read_callable(spec: DataSpec) -> Source:
         DataError: if there is no such function, it fails, or its arrays are not as described above.
     """
     content = _called("data.name", spec.name, *([] if spec.root is None else [spec.root]))
+    if unknown := [str(key) for key in content if key not in RETURNED]:
+        raise DataError(f"data.name: {spec.name} must return {', '.join(RETURNED)} alone, got {', '.join(unknown)}")
     pool, test = (_split(f"data.name: {spec.name}", content, part) for part in ("train", "test"))
     if pool.image_shape != test.image_shape:
         shapes = f"{pool.image_shape} and {test.image_shape}"
@@ -39,6 +43,9 @@ def read_callable(spec: DataSpec) -> Source:
         if (label := int(split.labels.max())) >= len(pool):  # else what is counted by class would fill the memory
             rule = f"{part}_labels must be below the {len(pool)} training images"
             raise DataError(f"data.name: {spec.name}: {rule}, got {label}")
+    if unseen := sorted(set(test.labels.tolist()) - set(pool.labels.tolist())):
+        rule = "test_labels must be of classes that have training images"
+        raise DataError(f"data.name: {spec.name}: {rule}, got {unseen[0]}")
     largest = int(max(pool.labels.max(), test.labels.max()))
     classes = content.get("classes", largest + 1)
     if not isinstance(classes, int | np.integer) or not max(1, largest) < classes <= len(pool):
