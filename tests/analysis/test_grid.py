@@ -1,13 +1,14 @@
 """One table in four forms: the same numbers, nothing that breaks out of its cell."""
 
 import io
+import math
 import shutil
 import subprocess
 
 import pandas as pd
 import pytest
 
-from dks_study.analysis.tables.grid import Cell, Grid, html, latex, markdown, number, tex, to_csv
+from dks_study.analysis.tables.grid import Cell, Grid, html, latex, markdown, number, p_value, tex, to_csv
 
 NASTY = r"a_b & 50 % <script> {x} ~ ^ # $ | \ ±"
 GRID = Grid(
@@ -19,6 +20,14 @@ GRID = Grid(
     ),
     ("One note.", "Two: 5 %."),
 )
+
+
+@pytest.mark.parametrize(("p", "shown"), [(0.0, "< 0.001"), (0.0004, "< 0.001"), (0.0006, "0.001"), (math.nan, "")])
+def test_no_p_is_nothing(p, shown):
+    assert p_value(p).shown == shown
+    grid = Grid("t", ("p",), ((p_value(p),), (p_value(0.2),)))
+    assert to_csv(grid).splitlines()[1] == ('""' if math.isnan(p) else str(p)), "unrounded"
+    assert (r"{\textless{} 0.001} \\" in latex(grid)) == (shown == "< 0.001")
 
 
 def test_markdown_has_the_best_in_bold_and_escapes_its_own_bars():
@@ -67,7 +76,8 @@ def test_latex_compiles(tmp_path):
     if shutil.which("pdflatex") is None:
         pytest.skip("pdflatex is not installed")
     head = "\\documentclass{article}\\usepackage{booktabs,graphicx,siunitx}\\begin{document}\n"
-    (tmp_path / "t.tex").write_text(f"{head}{latex(GRID)}\\end{{document}}\n", encoding="utf-8")
+    tiny = Grid("tiny", ("p",), ((p_value(1e-9),), (p_value(0.2),)))
+    (tmp_path / "t.tex").write_text(f"{head}{latex(GRID)}{latex(tiny)}\\end{{document}}\n", encoding="utf-8")
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-2000:]

@@ -11,7 +11,7 @@ from dks_study.analysis.collect import backbone_name
 from dks_study.analysis.kept import SHIPPED
 from dks_study.analysis.rows import table_rows
 from dks_study.analysis.tables.comparisons import comparisons, errors_by_seed, interval_text
-from dks_study.analysis.tables.grid import Cell, Grid, markdown, number
+from dks_study.analysis.tables.grid import Cell, Grid, markdown, number, p_value
 from dks_study.spec.base import Problem, printable
 from dks_study.spec.reaching import reached
 from dks_study.study.results import Results, ResultsError, load_results
@@ -58,7 +58,7 @@ def _difference(line: Mapping[Hashable, object]) -> list[Cell]:
         number(mean, std, signed=True),
         Cell(interval_text(low, high)),
         Cell(str(line["estimand"])),
-        number(p, digits=3),
+        p_value(p),
     ]
 
 

@@ -9,6 +9,7 @@ from dks_study.analysis.collect import backbone_name
 from dks_study.analysis.predicted import Told
 from dks_study.analysis.rows import TUNED, full_confirmations
 from dks_study.analysis.statistics.planning import trials_for_gain
+from dks_study.analysis.tables.grid import p_value
 from dks_study.analysis.tables.study import ERROR, ArmTable
 from dks_study.spec.base import Spec
 from dks_study.spec.search import LENGTH
@@ -67,8 +68,8 @@ def _best(row: "pd.Series[Any]", reference: str) -> str:
         return text
     low, high = (row[f"difference_{row['estimand']}_{end}"] for end in ("low", "high"))
     interval = f"95 % interval of the {row['estimand']} {low:+.2f} to {high:+.2f}"
-    to = row.get("against", reference)
-    return f"{text}, {row['difference_mean']:+.2f} points to {to} ({interval}, Holm-adjusted p {row['p_holm']:.3f})"
+    to, p = row.get("against", reference), p_value(row["p_holm"]).shown
+    return f"{text}, {row['difference_mean']:+.2f} points to {to} ({interval}, Holm-adjusted p {p})"
 
 
 def protocol(study: StudySpec) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from dks_study.analysis.statistics.estimands import Effect, effect, effect_of_lo
 from dks_study.analysis.statistics.margins import CANNOT_TELL, UNDECIDED, seeds_to_decide, verdict
 from dks_study.analysis.statistics.paired import hedges_g, holm, wilcoxon_p
 from dks_study.analysis.statistics.planning import detectable_by_t, seeds_for_precision, smallest_detectable
-from dks_study.analysis.tables.grid import Cell, Grid, number
+from dks_study.analysis.tables.grid import Cell, Grid, number, p_value
 from dks_study.spec.study import StudySpec
 from dks_study.spec.table import LEVEL, TableSpec
 from dks_study.study.deciding import shares, unit_means
@@ -241,7 +241,7 @@ def comparison_grid(results: Results, metric: str = LAST) -> Grid:
             number(row["mean"], row["std"], signed=True),
             Cell(row["estimand"]),
             Cell(interval_text(row["low"], row["high"])),
-            *(number(row[key], digits=3) for key in ("p", "p_holm", "p_wilcoxon")),
+            *(p_value(row[key]) for key in ("p", "p_holm", "p_wilcoxon")),
             *(number(row[f"{name}_std"]) for name in spread),
             number(row["hedges_g"], signed=True),
             Cell("none" if math.isinf(row["detectable"]) else number(row["detectable"]).shown),

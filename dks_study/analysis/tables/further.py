@@ -7,7 +7,7 @@ import pandas as pd
 
 from dks_study.analysis.rows import table_rows
 from dks_study.analysis.tables.comparisons import LAST, comparisons, errors_by_seed, interval_text
-from dks_study.analysis.tables.grid import Cell, Grid, number
+from dks_study.analysis.tables.grid import Cell, Grid, number, p_value
 from dks_study.study.results import Results
 
 NOTE = (
@@ -58,5 +58,5 @@ def _row(line: Mapping[Hashable, Any]) -> tuple[Cell, ...]:
         number(line["difference"], line["difference_std"], signed=True),
         Cell(interval_text(line["low"], line["high"])),
         Cell(line["estimand"]),
-        number(line["p_holm"], digits=3),
+        p_value(line["p_holm"]),
     )

@@ -29,7 +29,7 @@ from dks_study.analysis.tables.comparisons import (
     interval_text,
     repeats_by_seed,
 )
-from dks_study.analysis.tables.grid import Cell, Grid, number
+from dks_study.analysis.tables.grid import Cell, Grid, number, p_value
 from dks_study.spec.study import StudySpec
 from dks_study.study.results import Results
 
@@ -154,7 +154,7 @@ def gain_grid(results: Results) -> Grid:
             number(row["mean"], row["std"], signed=True),
             Cell(row["estimand"]),
             Cell(interval_text(row["low"], row["high"])),
-            *(number(row[key], digits=3) for key in ("p", "p_holm")),
+            *(p_value(row[key]) for key in ("p", "p_holm")),
         )
         for _, row in frame.iterrows()
     )

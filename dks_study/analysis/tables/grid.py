@@ -26,9 +26,15 @@ _LATEX = {
 }
 
 
+SMALLEST_P = "< 0.001"
+
+
 @dataclass(frozen=True)
 class Cell:
-    """Text, or a number with its standard deviation where there is one; `digits` are those after the point."""
+    """Text, or a number with its standard deviation where there is one; `digits` are those after the point.
+
+    With both the text is what people read, and the number what a CSV file has.
+    """
 
     text: str = ""
     mean: float | None = None
@@ -40,7 +46,7 @@ class Cell:
     @property
     def shown(self) -> str:
         """The text as a person reads it: 8.96 ± 1.79."""
-        if self.mean is None:
+        if self.text or self.mean is None:
             return self.text
         spread = "" if self.std is None else f" ± {self.std:.{self.digits}f}"
         return f"{self.mean:{'+' if self.signed else ''}.{self.digits}f}{spread}"
@@ -65,6 +71,11 @@ def number(mean: float, std: float = math.nan, *, digits: int = 2, bold: bool = 
     if math.isnan(mean):
         return Cell()
     return Cell(mean=float(mean), std=None if math.isnan(std) else float(std), digits=digits, bold=bold, signed=signed)
+
+
+def p_value(p: float) -> Cell:
+    """Return a cell for a p to three digits, empty where it is NaN; no p is 0."""
+    return Cell(SMALLEST_P, p, digits=3) if p < 0.0005 else number(p, digits=3)
 
 
 def markdown(grid: Grid) -> str:
@@ -170,5 +181,7 @@ def _latex_cell(cell: Cell) -> str:
     weight = r"\bfseries " if cell.bold else ""
     if cell.mean is None:
         return weight + tex(cell.text)
+    if cell.text:
+        return f"{{{weight}{tex(cell.text)}}}"  # in a column of numbers
     spread = "" if cell.std is None else f" +- {cell.std:.{cell.digits}f}"
     return f"{weight}{cell.mean:{'+' if cell.signed else ''}.{cell.digits}f}{spread}"

@@ -10,7 +10,7 @@ from dks_study.analysis.rows import TUNED, TableRow, table_rows
 from dks_study.analysis.statistics.images import draw_of_images, for_new_images
 from dks_study.analysis.statistics.predictions import mcnemar
 from dks_study.analysis.tables.comparisons import can_compare, effect_of, interval_text, repeats_by_seed, shares_of
-from dks_study.analysis.tables.grid import Cell, Grid, number
+from dks_study.analysis.tables.grid import Cell, Grid, number, p_value
 from dks_study.spec.study import StudySpec
 from dks_study.spec.table import LEVEL
 from dks_study.study.results import Results
@@ -75,7 +75,7 @@ def image_grid(frame: pd.DataFrame) -> Grid:
             *(Cell(str(line[key])) for key in ("arm", "base", "n")),
             number(line["mean"], signed=True),
             Cell(interval_text(line["low"], line["high"])),
-            number(line["p"], digits=3),
+            p_value(line["p"]),
             *(number(line[f"{name}_std"]) for name in spread),
             *(number(line[f"{name}_alone"], digits=1) for name in ("arm", "base")),
             Cell(f"{line['mcnemar']} of {line['n']} seeds"),

@@ -9,7 +9,7 @@ import pandas as pd
 from dks_study.analysis.rows import TUNED, WRITTEN, choice_of, repeat_of
 from dks_study.analysis.statistics.paired import holm
 from dks_study.analysis.tables.comparisons import LAST, can_compare, effect_of, interval_text
-from dks_study.analysis.tables.grid import Cell, Grid, number
+from dks_study.analysis.tables.grid import Cell, Grid, number, p_value
 from dks_study.study.results import Results
 
 SETTING = "setting/"
@@ -90,7 +90,7 @@ def put_back_grid(results: Results) -> Grid:
             number(row["mean"], row["std"], signed=True),
             Cell(row["estimand"]),
             Cell(interval_text(row["low"], row["high"])),
-            *(number(row[name], digits=3) for name in ("p", "p_holm")),
+            *(p_value(row[name]) for name in ("p", "p_holm")),
         )
         for _, row in frame.iterrows()
     )

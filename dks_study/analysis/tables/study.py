@@ -20,7 +20,7 @@ from dks_study.analysis.tables.comparisons import (
     repeats_by_seed,
 )
 from dks_study.analysis.tables.costs import COUNTS
-from dks_study.analysis.tables.grid import Cell, Grid, grid_lines, markdown, number
+from dks_study.analysis.tables.grid import Cell, Grid, grid_lines, markdown, number, p_value
 from dks_study.analysis.tables.notes import notes
 from dks_study.analysis.tables.pareto import pareto_grid, pareto_table
 from dks_study.analysis.tables.settings import chosen_settings, setting_grid
@@ -157,7 +157,7 @@ def _columns(table: ArmTable) -> dict[str, list[Cell]]:
         if low.notna().any():
             texts = [interval_text(*ends) for ends in zip(low, high, strict=True)]
             columns[f"95 % interval ({estimand})"] = [Cell(text) for text in texts]
-    columns["p (Holm)"] = [number(p, digits=3) for p in rows["p_holm"]]
+    columns["p (Holm)"] = [p_value(p) for p in rows["p_holm"]]
     if "verdict" in rows:
         seeds = rows.get("seeds_to_decide", pd.Series(math.nan, index=rows.index))
         columns["verdict"] = [Cell(_verdict(*each)) for each in zip(rows["verdict"], seeds, strict=True)]

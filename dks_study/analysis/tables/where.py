@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from dks_study.analysis.tables.comparisons import comparisons, errors_by_seed, interval_text
-from dks_study.analysis.tables.grid import Cell, Grid, number
+from dks_study.analysis.tables.grid import Cell, Grid, number, p_value
 from dks_study.study.results import Results, ResultsError
 
 DRAWN = "drawn settings"  # beside the estimands of a comparison: what a search trial draws, on validation images
@@ -54,7 +54,7 @@ def where_grid(panels: Mapping[str, pd.DataFrame], arm: str, base: str) -> Grid:
             number(line["mean"], signed=True),
             Cell(interval_text(line["low"], line["high"])),
             Cell(line["of"]),
-            number(line["p_holm"], digits=3),
+            p_value(line["p_holm"]),
         )
         for against, frame in panels.items()
         for at, line in enumerate(frame.to_dict("records"))
