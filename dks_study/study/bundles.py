@@ -20,6 +20,8 @@ from dks_study.study.crate import METADATA, SHA256
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the first time that a zip can hold
 _READABLE_FILE = 0o100644 << 16
 _PLAIN = re.compile(r"(trials/[A-Za-z0-9][A-Za-z0-9._-]*/)?[A-Za-z0-9][A-Za-z0-9._-]*")
+# What reading a zip, and JSON in it, raises.
+UNREADABLE = (zipfile.BadZipFile, OSError, ValueError, TypeError, EOFError, NotImplementedError, RuntimeError)
 
 
 class BundleError(Problem, ValueError):
@@ -33,12 +35,15 @@ def pack(files: Mapping[str, bytes], target: Path) -> None:
         OSError: if it cannot be written.
     """
     temporary = target.with_name(target.name + ".tmp")
-    with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as bundle:
-        for name in sorted(files):
-            entry = zipfile.ZipInfo(name, _EPOCH)
-            entry.external_attr, entry.create_system = _READABLE_FILE, 3
-            bundle.writestr(entry, files[name])
-    temporary.replace(target)
+    try:
+        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as bundle:
+            for name in sorted(files):
+                entry = zipfile.ZipInfo(name, _EPOCH)
+                entry.external_attr, entry.create_system = _READABLE_FILE, 3
+                bundle.writestr(entry, files[name])
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -67,7 +72,7 @@ def _unpacked(path: Path) -> dict[str, bytes]:
         hashes = {part["@id"]: part[SHA256] for part in parts if SHA256 in part}
     except KeyError as error:
         raise BundleError(f"{path}: must be a bundle of a study, with {METADATA} in it") from error
-    except (zipfile.BadZipFile, OSError, ValueError, TypeError, EOFError, NotImplementedError, RuntimeError) as error:
+    except UNREADABLE as error:
         raise BundleError(f"{path}: is no bundle of a study, or damaged ({_line(error)}): get it anew") from error
     for name, known in hashes.items():
         if hashlib.sha256(files.get(name, b"")).hexdigest() != known:

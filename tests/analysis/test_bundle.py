@@ -178,7 +178,9 @@ def test_nothing_of_a_bundle_is_written_elsewhere(made, tmp_path):
         (("STUDY", "kept", "--licence", "MIT"), "--licence: belongs to a bundle that is a zip, got 'MIT'"),
         (("STUDY", "no/such/a.zip"), "bundle: no/such/a.zip.tmp: No such file or directory"),
         (("STUDY", "/proc/kept"), "bundle: /proc/kept: No such file or directory"),
-        (("STUDY/table.md",), "table.md: is no bundle of a study, or damaged"),
+        (("STUDY/table.md",), "RESULTS: must be the folder of a study, got the file "),
+        (("STUDY", ""), "TO: must be a file or a folder, got ''"),
+        (("STUDY", "STUDY"), "TO: must be another folder than RESULTS, got "),
     ],
 )
 def test_wrong_words_and_folders_get_one_line_and_status_2(study, tmp_path, capsys, monkeypatch, words, message):
@@ -190,3 +192,65 @@ def test_wrong_words_and_folders_get_one_line_and_status_2(study, tmp_path, caps
     assert err.startswith("dks-study: ")
     assert message in err
     assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def other(study, tmp_path):
+    """Another study: begun at another time."""
+    folder = shutil.copytree(study, tmp_path / "other")
+    known = json.loads((folder / "provenance.json").read_text())
+    known["sessions"][0]["started"] = "2020-01-01T00:00:00+00:00"
+    (folder / "provenance.json").write_text(json.dumps(known))
+    return folder
+
+
+def held(path):
+    if path.is_file():
+        return path.read_bytes()
+    return {str(each.relative_to(path)): each.read_bytes() for each in path.rglob("*") if each.is_file()}
+
+
+def refused(study, target, capsys, message):
+    before, _ = held(target), capsys.readouterr()
+    assert cli.main(["bundle", str(study), str(target)]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err) == ("", f"dks-study: TO: must {message.replace('TARGET', str(target))}\n")
+    assert held(target) == before
+    assert not list(target.parent.glob("*.tmp"))
+
+
+def test_a_bundle_is_written_over_an_earlier_one_of_the_study_alone(study, other, tmp_path, capsys):
+    message = "be empty, or be an earlier bundle of this study, got TARGET, which is not"
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    for _ in range(2):
+        assert main([str(study), str(kept)]) == 0
+    refused(study, other, capsys, message)
+    refused(other, kept, capsys, message)
+    (kept / "ledger.jsonl").touch()  # the study itself, moved
+    refused(study, kept, capsys, message)
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos/provenance.json").write_text('{"study": 1, "study_hash": 2, "sessions": {}}')
+    refused(study, tmp_path / "photos", capsys, message)
+
+
+def test_a_zip_is_written_over_an_earlier_one_of_the_study_alone(study, other, made, tmp_path, capsys):
+    assert main([str(study), str(made)]) == 0
+    message = "not be there yet, or be an earlier bundle of this study, got TARGET, which is not"
+    refused(other, made, capsys, message)
+    (tmp_path / "mine.zip").write_bytes(b"photos")
+    refused(study, tmp_path / "mine.zip", capsys, message)
+
+
+def test_the_end_of_a_name_says_zip_in_capitals_too_and_a_folder_is_none(study, tmp_path, capsys):
+    assert main([str(study), str(tmp_path / "A.ZIP")]) == 0
+    assert load_results(tmp_path / "A.ZIP").study == load_results(study).study
+    (tmp_path / "in.zip").mkdir()
+    refused(study, tmp_path / "in.zip", capsys, "be a file if it ends in .zip, got TARGET, which is none")
+
+
+def test_nothing_is_left_of_a_bundle_that_cannot_be_written(tmp_path):
+    (tmp_path / "a.zip").mkdir()
+    with pytest.raises(OSError, match="directory"):
+        pack({"a": b"x"}, tmp_path / "a.zip")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.zip"]
