@@ -5,14 +5,15 @@ network and its logits equal those of `main`, or of the exit, in the trained one
 compared before it gets its name. Its inputs are normalised images: what that means stands in the JSON file beside it.
 """
 
+import errno
 import json
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 from torch import Tensor
 
 from dks_study.method.backbones import build_backbone
@@ -20,7 +21,7 @@ from dks_study.method.branches import BranchedNet, build_branched
 from dks_study.method.exits import EarlyExit, Shipped, check_branch
 from dks_study.method.networks import own_weights
 from dks_study.spec.base import printable
-from dks_study.spec.options import OptionParser
+from dks_study.spec.options import OptionParser, some_text
 from dks_study.spec.pairing import MAIN
 from dks_study.spec.trial import TrialSpec
 from dks_study.study.formats import FORMATS, ExportError
@@ -28,6 +29,7 @@ from dks_study.study.ledger import write_whole
 from dks_study.training.checkpoint import State, load_state
 from dks_study.training.cost import Cost, count_alone, count_cost
 
+_TOLD = {"backbone", "trial_hash", "epochs", "averaged", "input"}  # some of what is said beside an export
 PROBES = 4  # random images that logits are compared on
 TOLERANCE = 1e-4  # of a compiled program against PyTorch: other kernels, other rounding
 
@@ -37,13 +39,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser = OptionParser(prog="dks-study export", description="Export a trial's backbone alone, or cut at an exit.")
     parser.add_argument("trial", type=Path, help="a trial's folder: results/STUDY/trials/TRIAL")
     parser.add_argument("--to", choices=tuple(FORMATS), required=True)
-    parser.add_argument("--out", type=Path, help="the file to write; default: backbone.* or exit_*.* in the folder")
+    out = "the file to write; default: backbone.* or exit_*.* in the folder"
+    parser.add_argument("--out", type=some_text("a file"), metavar="FILE", help=out)
     parser.add_argument(
         "--exit", help="the branch that ships with what it needs, such as stage1; default: the backbone"
     )
     given = parser.parse_args(arguments)
     try:
-        print(export(given.trial, given.to, given.out, given.exit))
+        print(export(given.trial, given.to, Path(given.out) if given.out else None, given.exit))
     except ExportError as error:
         print(f"dks-study export: {printable(str(error))}", file=sys.stderr)
         return 2
@@ -59,22 +62,22 @@ def export(folder: Path, to: str, out: Path | None = None, name: str | None = No
     """
     trained, (suffix, write, run) = _read(folder, name), FORMATS[to]
     path = out or folder / f"{trained.stem}{suffix}"
+    temporary = path.with_name(f"{path.name}.tmp{suffix}") if path.name else path  # "/", which is refused
+    _begin(path, temporary)
     images, shape = trained.probes(), trained.image_shape
-    alone = _checked(trained, images)
-    temporary = path.with_name(f"{path.name}.tmp{suffix}")
     try:
-        temporary.touch()  # says plainly where nothing can be written
+        alone = _checked(trained, images)
         write(alone, images, temporary)
         with torch.inference_mode():
             expected = alone(images)
         tolerance = 0.0 if to == "weights" else TOLERANCE
         _same(run(temporary, images, lambda: trained.fresh(2)), expected, tolerance, temporary.name, trained.classifier)
+        _describe(path, trained)
         temporary.replace(path)
     except OSError as error:
-        raise ExportError(f"--out: must be a file that can be written, got {path}: {error.strerror}") from error
+        raise _unwritable(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
-    _describe(path, trained)
     whole = count_cost(trained_network(trained.trial, trained.state), shape)
     return _report(path, whole, count_alone(alone, shape), trained)
 
@@ -190,7 +193,7 @@ def _cut(net: BranchedNet, name: str) -> EarlyExit:
 def _read(folder: Path, name: str | None) -> _Trained:
     try:
         trial = TrialSpec.model_validate_json((folder / "trial.json").read_text(encoding="utf-8"))
-    except (OSError, ValidationError) as error:
+    except (OSError, ValueError) as error:  # what is no UTF-8, no JSON or no trial
         raise ExportError(f"trial: must be the folder of a trial (with trial.json), got {folder}") from error
     if name is not None:  # before what may be large is read, or is no more
         try:
@@ -223,6 +226,41 @@ def _same(found: Tensor, expected: Tensor, tolerance: float, what: str, classifi
         raise ExportError(f"{what}: its logits must equal those of `{classifier}`, got a difference of {largest:.3g}")
 
 
+def _begin(path: Path, temporary: Path) -> None:
+    """Make the file `temporary` for what will be `path`, if that is new or an earlier export.
+
+    Raises:
+        ExportError: if it is neither, or cannot be written.
+    """
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        mine = _is_export(path) or not (path.exists() or _beside(path).exists())
+        if mine:
+            temporary.touch()
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    if not mine:
+        rule = f"must be new, or an earlier export with its {_beside(path).name} beside it"
+        raise ExportError(f"--out: {rule}, got {path}")
+
+
+def _unwritable(path: Path, error: OSError) -> ExportError:
+    return ExportError(f"--out: must be a file that can be written, got {path}: {error.strerror}")
+
+
+def _is_export(path: Path) -> bool:
+    """Whether beside `path` stands what `_describe` says of an export."""
+    try:
+        return set(json.loads(_beside(path).read_text(encoding="utf-8"))) >= _TOLD
+    except (OSError, ValueError, TypeError):
+        return False
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f"{path.name}.json")
+
+
 def _describe(path: Path, trained: _Trained) -> None:
     """Say beside the file what it is, and how its inputs are normalised."""
     trial, state = trained.trial, trained.state
@@ -236,7 +274,7 @@ def _describe(path: Path, trained: _Trained) -> None:
         "input": "float32 [batch, channels, height, width]: (pixel in [0, 1] - mean) / std per channel",
         **state.inputs,
     }
-    write_whole(path.with_name(path.name + ".json"), json.dumps(content, indent=1) + "\n")
+    write_whole(_beside(path), json.dumps(content, indent=1) + "\n")
 
 
 def _report(path: Path, whole: Cost, alone: tuple[int, int], trained: _Trained) -> str:
