@@ -8,13 +8,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from dks_study.spec.data import DataSpec
-from dks_study.spec.options import OptionParser, whole
+from dks_study.spec.options import OptionParser, some_text, whole
 from dks_study.spec.reaching import reached
 from dks_study.spec.study import StudySpec
 from dks_study.spec.yamldoc import SpecError
 from dks_study.studies import read
 from dks_study.study import provenance
 from dks_study.study.bundles import opened
+from dks_study.study.claiming import claimed
 from dks_study.study.claims import Claim, ClaimError, chance, claims_in, digest, drawn
 from dks_study.study.ledger import write_whole
 from dks_study.study.machine import processor
@@ -23,6 +24,7 @@ from dks_study.training.data.fingerprint import contents_of, fingerprint
 
 EXIT_DIFFERS = 1
 _SHOWN = 3
+_KEYS = {"study", "claims", "number", "trained_anew"}  # some of those of a certificate
 
 
 @dataclass(frozen=True)
@@ -59,14 +61,15 @@ def main(words: Sequence[str]) -> int:
     apart = "how many points accuracies may be apart where processor, versions or code are others (else not a bit)"
     parser.add_argument("--within", metavar="POINTS", help=apart)
     parser.add_argument("--root", metavar="FOLDER", help="where the images are by now (data.root)")
-    parser.add_argument("--certificate", metavar="FILE", help="what is written (certificate-N.json in FOLDER)")
+    certificate = "what is written (certificate-N.json in FOLDER)"
+    parser.add_argument("--certificate", metavar="FILE", type=some_text("a file"), help=certificate)
     options = parser.parse_args(list(words))
     number, share, within = _number(options.number), _share(options.share), _points(options.within)
     path = reached(Path(options.folder))
     beside = path.with_name(f"{path.stem}-certificate-{number}.json") if path.is_file() else None
     with opened(path) as folder:
-        certificate = Path(options.certificate or beside or folder / f"certificate-{number}.json")
-        return _verify(Check(folder, number, share, within, (), options.root), certificate)
+        to = Path(options.certificate or beside or folder / f"certificate-{number}.json")
+        return _verify(Check(folder, number, share, within, (), options.root), to)
 
 
 def _verify(check: Check, path: Path) -> int:
@@ -77,14 +80,20 @@ def _verify(check: Check, path: Path) -> int:
     if unlike and check.within is None:
         raise ClaimError(f"--within: must be given where not all is as it was ({'; '.join(unlike[:_SHOWN])})")
     check = replace(check, within=check.within if unlike else None, unlike=tuple(unlike))
+    _check_writable(path)  # not after hours of training
     verdicts = _verdicts(study, claims, check)
     text = _certificate(study, claims, check, verdicts)
-    _write(path, json.dumps(text, indent=1) + "\n")
     for altered in dict.fromkeys((1, math.ceil(len(claims) / 10))):
         found = chance(len(claims), len(verdicts), altered)
         trials = "one altered trial" if altered == 1 else f"{altered} altered trials"
         print(f"Of {trials} at least one is drawn with probability {found:.0%}.")
-    print(f"{'Agrees' if text['agrees'] else 'DOES NOT AGREE'}: {path}")
+    said = "Agrees" if text["agrees"] else "DOES NOT AGREE"
+    try:
+        write_whole(path, json.dumps(text, indent=1) + "\n")
+    except OSError as error:
+        print(said)  # there may have been room before
+        raise _unwritable(path, error) from error
+    print(f"{said}: {path}")
     return 0 if text["agrees"] else EXIT_DIFFERS
 
 
@@ -177,8 +186,20 @@ def _points(text: str | None) -> float | None:
     return points
 
 
-def _write(path: Path, text: str) -> None:
+def _check_writable(path: Path) -> None:
+    """Refuse a certificate that cannot be written, or would be written over anything but an earlier one.
+
+    Raises:
+        ClaimError: one line.
+    """
     try:
-        write_whole(path, text)
+        temporary = claimed(path, ".tmp", "", _KEYS)
     except OSError as error:
-        raise ClaimError(f"--certificate {path}: {error.strerror}") from error
+        raise _unwritable(path, error) from error
+    if temporary is None:
+        raise ClaimError(f"--certificate: must be new, or an earlier certificate, got {path}, which is none")
+    temporary.unlink()
+
+
+def _unwritable(path: Path, error: OSError) -> ClaimError:
+    return ClaimError(f"--certificate {path}: {error.strerror}")

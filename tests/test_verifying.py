@@ -1,16 +1,19 @@
 """A stranger's check: what is drawn, what is trained anew, and that an altered number is found."""
 
+import errno
 import json
+import os
 import shutil
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
 from studies import small_study
 
-from dks_study import cli
+from dks_study import cli, verifying
 from dks_study.analysis.tables.study import write_tables
 from dks_study.studies import read
 from dks_study.study import provenance
@@ -100,6 +103,7 @@ def test_an_honest_study_agrees_to_the_last_bit(kept, capsys):
     assert len(found["trained_anew"]) == -(-2 * found["trials"] // 5)
     assert all(each["points"] == 0 and not each["differs"] for each in found["trained_anew"])
     assert f"Agrees: {kept}/certificate-7.json" in out
+    verify(kept, "--number", "7", "--share", "1%")  # once more
 
 
 def test_a_bundle_is_checked_as_its_study_is(study, tmp_path, capsys):
@@ -246,6 +250,7 @@ def test_images_that_have_moved_are_read_where_they_are():
         (("--number", "1", "--within", "nan"), "--within: must be points above 0 and below 100, got 'nan'"),
         (("--number", "1", "--within", "-2"), "--within"),
         (("--number", "1", "--certificate", "/dev/null/x.json", "--share", "1%"), "--certificate /dev/null/x.json"),
+        (("--number", "1", "--certificate", ""), "--certificate: must be a file, got ''"),
     ],
 )
 def test_what_cannot_be_checked_is_refused_in_one_line(kept, capsys, words, message):
@@ -253,6 +258,36 @@ def test_what_cannot_be_checked_is_refused_in_one_line(kept, capsys, words, mess
     err = capsys.readouterr().err
     assert message in err
     assert len(err.splitlines()) == 1
+
+
+def shut(*_):
+    raise OSError(errno.EROFS, os.strerror(errno.EROFS))  # rights do not hold for everybody
+
+
+@pytest.mark.parametrize(("words", "name"), [((), "certificate-7.json"), (("--certificate", "mine"), "mine")])
+def test_a_certificate_that_cannot_be_written_is_told_before_anything_trains(kept, capsys, monkeypatch, words, name):
+    monkeypatch.chdir(kept)
+    monkeypatch.setattr(Path, "touch", shut)
+    verify(".", "--number", "7", *words, code=2)
+    assert capsys.readouterr() == ("", f"dks-study: --certificate {name}: Read-only file system\n")
+
+
+def test_the_verdict_is_printed_though_its_certificate_cannot_be_written(kept, capsys, monkeypatch):
+    monkeypatch.setattr(verifying, "write_whole", shut)
+    verify(kept, "--number", "7", "--share", "1%", code=2)
+    out, err = capsys.readouterr()
+    assert out.splitlines()[-1] == "Agrees"
+    assert err == f"dks-study: --certificate {kept}/certificate-7.json: Read-only file system\n"
+
+
+@pytest.mark.parametrize("name", ["provenance.json", "table.md", "trials.parquet", "."])
+def test_a_certificate_is_written_over_an_earlier_one_alone(kept, capsys, name):
+    before = {path: path.read_bytes() for path in kept.iterdir()}
+    verify(kept, "--number", "7", "--certificate", str(kept / name), code=2)
+    out, err = capsys.readouterr()
+    assert (out, len(err.splitlines())) == ("", 1)
+    assert err.startswith("dks-study: --certificate")
+    assert {path: path.read_bytes() for path in kept.iterdir()} == before
 
 
 def test_a_folder_without_results_is_refused(tmp_path, capsys):

@@ -5,9 +5,7 @@ network and its logits equal those of `main`, or of the exit, in the trained one
 compared before it gets its name. Its inputs are normalised images: what that means stands in the JSON file beside it.
 """
 
-import errno
 import json
-import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,14 +22,16 @@ from dks_study.spec.base import printable
 from dks_study.spec.options import OptionParser, some_text
 from dks_study.spec.pairing import MAIN
 from dks_study.spec.trial import TrialSpec
+from dks_study.study.claiming import claimed
 from dks_study.study.formats import FORMATS, ExportError
 from dks_study.study.ledger import write_whole
 from dks_study.training.checkpoint import State, load_state
 from dks_study.training.cost import Cost, count_alone, count_cost
 
-_TOLD = {"backbone", "trial_hash", "epochs", "averaged", "input"}  # some of what is said beside an export
 PROBES = 4  # random images that logits are compared on
 TOLERANCE = 1e-4  # of a compiled program against PyTorch: other kernels, other rounding
+# The end of the name of what stands beside an export, and some of its keys.
+_BESIDE, _TOLD = ".json", {"backbone", "trial_hash", "epochs", "averaged", "input"}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -62,8 +62,7 @@ def export(folder: Path, to: str, out: Path | None = None, name: str | None = No
     """
     trained, (suffix, write, run) = _read(folder, name), FORMATS[to]
     path = out or folder / f"{trained.stem}{suffix}"
-    temporary = path.with_name(f"{path.name}.tmp{suffix}") if path.name else path  # "/", which is refused
-    _begin(path, temporary)
+    temporary = _begun(path, suffix)
     images, shape = trained.probes(), trained.image_shape
     try:
         alone = _checked(trained, images)
@@ -226,39 +225,24 @@ def _same(found: Tensor, expected: Tensor, tolerance: float, what: str, classifi
         raise ExportError(f"{what}: its logits must equal those of `{classifier}`, got a difference of {largest:.3g}")
 
 
-def _begin(path: Path, temporary: Path) -> None:
-    """Make the file `temporary` for what will be `path`, if that is new or an earlier export.
+def _begun(path: Path, suffix: str) -> Path:
+    """Make the file that will be `path`, if that is new or an earlier export.
 
     Raises:
         ExportError: if it is neither, or cannot be written.
     """
     try:
-        if path.is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        mine = _is_export(path) or not (path.exists() or _beside(path).exists())
-        if mine:
-            temporary.touch()
+        temporary = claimed(path, f".tmp{suffix}", _BESIDE, _TOLD)
     except OSError as error:
         raise _unwritable(path, error) from error
-    if not mine:
-        rule = f"must be new, or an earlier export with its {_beside(path).name} beside it"
+    if temporary is None:
+        rule = f"must be new, or an earlier export with its {path.name}{_BESIDE} beside it"
         raise ExportError(f"--out: {rule}, got {path}")
+    return temporary
 
 
 def _unwritable(path: Path, error: OSError) -> ExportError:
     return ExportError(f"--out: must be a file that can be written, got {path}: {error.strerror}")
-
-
-def _is_export(path: Path) -> bool:
-    """Whether beside `path` stands what `_describe` says of an export."""
-    try:
-        return set(json.loads(_beside(path).read_text(encoding="utf-8"))) >= _TOLD
-    except (OSError, ValueError, TypeError):
-        return False
-
-
-def _beside(path: Path) -> Path:
-    return path.with_name(f"{path.name}.json")
 
 
 def _describe(path: Path, trained: _Trained) -> None:
@@ -274,7 +258,7 @@ def _describe(path: Path, trained: _Trained) -> None:
         "input": "float32 [batch, channels, height, width]: (pixel in [0, 1] - mean) / std per channel",
         **state.inputs,
     }
-    write_whole(_beside(path), json.dumps(content, indent=1) + "\n")
+    write_whole(path.with_name(path.name + _BESIDE), json.dumps(content, indent=1) + "\n")
 
 
 def _report(path: Path, whole: Cost, alone: tuple[int, int], trained: _Trained) -> str:
