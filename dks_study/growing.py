@@ -74,7 +74,7 @@ def main(words: Sequence[str]) -> int:
     studies = reused(Path(options.results), options.reuse)
     _show(study, forecast(study, donors_in(studies, folder_of(study, options.results), print)))
     if study.table.looks:
-        print(_at_most(old, study, read_ledger(Path(options.folder) / "ledger.jsonl")))
+        print(_at_most(old, study, read_ledger(Path(options.folder) / "ledger.jsonl", old)))
     return 0
 
 

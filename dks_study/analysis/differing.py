@@ -37,12 +37,14 @@ def differences(one: Path, other: Path) -> Iterator[str]:
         ResultsError: if one of the folders is no study.
         LedgerError: if a ledger is damaged.
     """
-    for folder in (one, other):
-        load_study_of(folder)
+    studies = {folder: load_study_of(folder) for folder in (one, other)}
     known = [read_provenance(folder) for folder in (one, other)]
     yield from _changed(*(flat(each["resolved"]) for each in known))
     yield from _changed(*(_origin(each) for each in known))
-    ledgers = [{record.cell.id: record for record in read_ledger(folder / "ledger.jsonl")} for folder in (one, other)]
+    ledgers = [
+        {record.cell.id: record for record in read_ledger(folder / "ledger.jsonl", studies[folder])}
+        for folder in (one, other)
+    ]
     yield from _numbers(*ledgers)
 
 

@@ -133,7 +133,7 @@ def _files(folder: Path, where: Where) -> Files:
 
 def _run(study: StudySpec, files: Files, display: Display, where: Where, undo: ExitStack) -> Ending:
     folder = files.folder
-    record = Ledger(folder / "ledger.jsonl")
+    record = Ledger(folder / "ledger.jsonl", study)
     if where.retry and (again := try_again(record, files, where.retry)):
         display.note(f"Tried again: {', '.join(again)}.")
     for known in record.records:

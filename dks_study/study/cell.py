@@ -3,13 +3,23 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import count, islice
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from dks_study.spec.study import StudySpec
 from dks_study.spec.trial import Setting
+from dks_study.study.line_rules import TEXT, keys, one_of, values, whole
 
 Phase = Literal["search", "race", "confirm"]
 Choice = Literal["written", "tuned", "both", "back"]
+_SETTING = values(dict, {bool, int, float, str}, "a number, a text, true or false")
+# What JSON keeps of a cell; keys that came later may be left out.
+CELL_RULE = keys(
+    {
+        **{"arm": TEXT, "phase": one_of(get_args(Phase)), "index": whole(0), "seed": whole(0), "epochs": whole(1)},
+        "setting": _SETTING,
+    },
+    {"member": whole(0), "repeat": whole(0), "choice": one_of(get_args(Choice)), "back": TEXT},
+)
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,7 @@ def claims_in(folder: Path) -> tuple[StudySpec, tuple[Claim, ...]]:
     sealed = read_seal(folder / "ledger.jsonl")
     if sealed and (other := changes(sealed, plan_of(results.study))):
         raise ClaimError(f"{folder}: provenance.json must hold the plan that ledger.jsonl sealed, got {other}")
-    if text := next(_denied(folder, {claim.cell.id: claim for claim in found}), None):
+    if text := next(_denied(folder, results.study, {claim.cell.id: claim for claim in found}), None):
         raise ClaimError(f"{folder}: trials.parquet must hold what ledger.jsonl says, got {text}")
     return results.study, found
 
@@ -133,11 +133,11 @@ def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
     return lasting({name: float(value) for name, value in metrics.items() if pd.notna(value)})
 
 
-def _denied(folder: Path, claims: Mapping[str, Claim]) -> Iterator[str]:
+def _denied(folder: Path, study: StudySpec, claims: Mapping[str, Claim]) -> Iterator[str]:
     """Yield in words where a ledger that is there says something else."""
     if not (folder / "ledger.jsonl").exists():
         return
-    for record in read_ledger(folder / "ledger.jsonl"):
+    for record in read_ledger(folder / "ledger.jsonl", study):
         claim, metrics = claims.get(record.cell.id), lasting(record.outcome.metrics)
         if claim is None:
             if record.outcome.status == "complete" and record.outcome.accumulate is None:

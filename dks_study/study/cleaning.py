@@ -15,6 +15,7 @@ from pathlib import Path
 
 from dks_study.spec.base import Problem
 from dks_study.spec.options import OptionParser
+from dks_study.study.cell import Cell
 from dks_study.study.holder import LOCK, holder_of
 from dks_study.study.ledger import read_ledger
 from dks_study.study.predictions import FILE as PREDICTIONS
@@ -56,10 +57,11 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--dry-run", action="store_true", help="say what would go, free nothing")
     options = parser.parse_args(list(words))
     folder = Path(options.folder)
-    load_study_of(folder)
+    study = load_study_of(folder)
     with _nobody_else(folder):
-        waste = {"checkpoints of finished trials": checkpoints_of(folder, keep_best=options.keep_best)}
-        waste |= {"predictions of finished trials": predictions_of(folder)} if options.predictions else {}
+        finished = [record.cell for record in read_ledger(folder / "ledger.jsonl", study)]
+        waste = {"checkpoints of finished trials": checkpoints_of(folder, finished, keep_best=options.keep_best)}
+        waste |= {"predictions of finished trials": predictions_of(folder, finished)} if options.predictions else {}
         waste |= {"scratch": scratch_of(folder)}
         for path in () if options.dry_run else [path for each in waste.values() for path in each.paths]:
             if path.is_dir():
@@ -73,22 +75,16 @@ def main(words: Sequence[str]) -> int:
     return 0
 
 
-def checkpoints_of(folder: Path, *, keep_best: bool) -> Waste:
-    """Return the checkpoints of finished trials; with `keep_best` without those of confirmed ones.
-
-    Raises:
-        LedgerError: if the ledger is damaged.
-    """
-    finished = [record.cell for record in read_ledger(folder / "ledger.jsonl")]
+def checkpoints_of(folder: Path, finished: Sequence[Cell], *, keep_best: bool) -> Waste:
+    """Return the checkpoints of `finished` trials; with `keep_best` without those of confirmed ones."""
     going = [cell.id for cell in finished if not (keep_best and cell.phase == "confirm")]
     paths = [folder / "trials" / trial / name for trial in going for name in CHECKPOINTS]
     return _waste(tuple(path for path in paths if path.is_file()))
 
 
-def predictions_of(folder: Path) -> Waste:
-    """Return the predictions of finished trials; raises as `checkpoints_of`."""
-    finished = [record.cell.id for record in read_ledger(folder / "ledger.jsonl")]
-    paths = [folder / "trials" / trial / PREDICTIONS for trial in finished]
+def predictions_of(folder: Path, finished: Sequence[Cell]) -> Waste:
+    """Return the predictions of `finished` trials."""
+    paths = [folder / "trials" / cell.id / PREDICTIONS for cell in finished]
     return _waste(tuple(path for path in paths if path.is_file()))
 
 

@@ -13,11 +13,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from dks_study.spec.base import Problem
-from dks_study.study.cell import Cell
-from dks_study.study.sealing import Plan
+from dks_study.spec.objectives import ACCURACY
+from dks_study.spec.study import StudySpec
+from dks_study.study import line_rules as rules
+from dks_study.study.cell import CELL_RULE, Cell
+from dks_study.study.sealing import PLAN_RULE, Plan
 
 OUTCOME, EPOCHS, ERROR = "outcome.json", "epochs.jsonl", "error.txt"
 _AGAIN, _SEALED = "try_again", "sealed"  # the keys of lines that are no records
@@ -65,6 +68,19 @@ class Record:
     plan: Plan | None = None  # of an adopted confirmation: under which its result was first seen, if another than here
 
 
+# What JSON keeps of them; keys that came later may be left out.
+_TEXT = rules.or_none(rules.TEXT)
+_OUTCOME_RULE = rules.keys(
+    {"status": rules.one_of(get_args(Status)), "metrics": rules.NUMBERS},
+    {"error": _TEXT, "steps": rules.LISTED_NUMBERS}
+    | {"accumulate": rules.or_none(rules.whole(1)), "seconds": rules.or_none(rules.NUMBER)},
+)
+_RECORD_RULE = rules.keys(
+    {"cell": CELL_RULE, "outcome": _OUTCOME_RULE, "trial_hash": rules.TEXT, "ended": rules.TEXT},
+    {**dict.fromkeys(("data", "identity", "adopted_from"), _TEXT), "tries": rules.whole(1)}
+    | {"plan": rules.or_none(PLAN_RULE)},
+)
+_AGAIN_RULE, _SEALED_RULE = rules.keys({_AGAIN: rules.TEXT}, {}), rules.keys({_SEALED: PLAN_RULE}, {})
 _Line = Record | Plan | str  # how a trial ended, a plan, or the id of a trial that is to be tried again
 
 
@@ -75,14 +91,14 @@ class LedgerError(Problem, ValueError):
 class Ledger:
     """Append-only list of records in one file; reading it never needs more than the file."""
 
-    def __init__(self, path: Path) -> None:
-        """Open the ledger at `path`; a half-written last line is cut off.
+    def __init__(self, path: Path, study: StudySpec | None = None) -> None:
+        """Open the ledger at `path`, of `study` if that is known; a half-written last line is cut off.
 
         Raises:
-            LedgerError: if a line other than the last one cannot be read.
+            LedgerError: if a line other than the last one cannot be read, or is none of the study.
         """
         self.path, self._waits = path, True
-        lines = list(_lines(path))
+        lines = list(_lines(path, study))
         self.records, self.plan, self._lost = list(_standing(lines)), _last_seal(lines), _lost_tries(lines)
         if path.exists():
             whole = path.read_bytes().rpartition(b"\n")[0]
@@ -150,15 +166,16 @@ class Ledger:
             raise
 
 
-def read_ledger(path: Path) -> Iterator[Record]:
-    """Yield the records of a ledger without changing it; an unfinished last line is passed over.
+def read_ledger(path: Path, study: StudySpec | None = None) -> Iterator[Record]:
+    """Yield the records of a ledger, of `study` if that is known, without changing it.
 
-    A lost trial that was to be tried again is left out until its next try has ended.
+    An unfinished last line is passed over. A lost trial that was to be tried again is left out until its next try has
+    ended.
 
     Raises:
-        LedgerError: if a line that ends in a newline is not a record.
+        LedgerError: if a line that ends in a newline is not a record, or none of the study.
     """
-    yield from _standing(list(_lines(path)))
+    yield from _standing(list(_lines(path, study)))
 
 
 def _standing(lines: Sequence[_Line]) -> Iterator[Record]:
@@ -183,18 +200,34 @@ def _lost_tries(lines: Iterable[_Line]) -> Counter[str]:
     return Counter(line for line in lines if isinstance(line, str))
 
 
-def _lines(path: Path) -> Iterator[_Line]:
+def _lines(path: Path, study: StudySpec | None = None) -> Iterator[_Line]:
     if not path.exists():
         return
     whole, newline, _unfinished = path.read_bytes().rpartition(b"\n")
-    for number, line in enumerate(whole.split(b"\n") if newline else [], start=1):
+    for number, text in enumerate(whole.split(b"\n") if newline else [], start=1):
         try:
-            yield _line(json.loads(line))
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            line = _line(rules.parsed(text))
+            if study and isinstance(line, Record):
+                _refuse_of_others(line, study)
+        except ValueError as error:
             raise LedgerError(f"{path}:{number}: not a record of a trial: {error}") from error
+        yield line
 
 
-def _line(fields: dict[str, Any]) -> _Line:
+def _refuse_of_others(record: Record, study: StudySpec) -> None:
+    """Refuse a record that is not of `study`, or lacks what searches and pages read."""
+    cell, outcome = record.cell, record.outcome
+    if cell.arm not in study.arms:
+        raise ValueError(f"cell.arm must be one of the study's ({', '.join(study.arms)}), got {cell.arm!r}")
+    needed = (ACCURACY,) if cell.phase == "confirm" else (ACCURACY, *study.search.objectives)
+    if outcome.status == "complete" and (lacking := [name for name in needed if name not in outcome.metrics]):
+        raise ValueError(f"outcome.metrics.{lacking[0]} must be there of a complete trial, got none")
+
+
+def _line(fields: Any) -> _Line:  # noqa: ANN401  # as JSON has it
+    special = fields if isinstance(fields, dict) else {}
+    rule = _AGAIN_RULE if _AGAIN in special else _SEALED_RULE if _SEALED in special else _RECORD_RULE
+    rules.check(fields, rule)
     if _AGAIN in fields:
         return str(fields[_AGAIN])
     if _SEALED in fields:
@@ -220,8 +253,9 @@ def read_outcome(folder: Path) -> Outcome | None:
 def outcome_in(content: bytes) -> Outcome | None:
     """Return what a trial's outcome file says, or None if it cannot be read."""
     try:
-        return _outcome(json.loads(content))
-    except (ValueError, TypeError, KeyError, AttributeError):
+        rules.check(fields := rules.parsed(content), _OUTCOME_RULE)
+        return _outcome(fields)
+    except ValueError:
         return None
 
 

@@ -70,11 +70,11 @@ def read_sides(folders: Sequence[Path]) -> list[Side]:
         Side(
             path,
             _end(path, depth),
-            load_study_of(path),
+            study,
             read_provenance(path),
-            tuple(read_ledger(path / "ledger.jsonl")),
+            tuple(read_ledger(path / "ledger.jsonl", study)),
         )
-        for path in paths
+        for path, study in ((path, load_study_of(path)) for path in paths)
     ]
 
 

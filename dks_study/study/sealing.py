@@ -12,8 +12,19 @@ from dks_study.spec.base import hash_of
 from dks_study.spec.space import searched
 from dks_study.spec.study import StudySpec
 from dks_study.spec.table import LEVEL
+from dks_study.study.line_rules import NUMBER, TEXT, keys, or_none, values, whole
 
 RULE = "Lan and DeMets 1983, spending like O'Brien and Fleming's"  # of looks (see sequential.py)
+
+# What JSON keeps of a plan; keys that came later may be left out.
+PLAN_RULE = keys(
+    {
+        "seeds": values(list, {int}, "a whole number"),
+        "arms": values(dict, {str}, "a text"),
+        **{"choice": TEXT, "comparison": TEXT, "margin": or_none(NUMBER)},
+    },
+    {"looks": TEXT, "splits": whole(1)},
+)
 
 
 @dataclass(frozen=True)
@@ -46,11 +57,7 @@ class Plan:
 
     @classmethod
     def read(cls, fields: Mapping[str, Any]) -> Self:
-        """Return the plan of which JSON kept the fields.
-
-        Raises:
-            TypeError, KeyError: if these are not the fields of a plan.
-        """
+        """Return the plan of which JSON kept the fields, by PLAN_RULE."""
         return cls(**{**fields, "seeds": tuple(fields["seeds"]), "arms": dict(fields["arms"])})
 
 

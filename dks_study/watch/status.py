@@ -126,7 +126,7 @@ def read_status(folder: Path) -> Status | Starting | Kept:
     except (OSError, ValueError, LookupError, TypeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is damaged: put a copy back"
         raise StatusError(f"{folder}: provenance.json is not that of a study: {why}") from error
-    records = list(read_ledger(folder / "ledger.jsonl"))
+    records = list(read_ledger(folder / "ledger.jsonl", study))
     tracker = Tracker(study, earlier_pace(study, folder))
     for record in records:
         tracker.settle(record.cell, record.outcome)

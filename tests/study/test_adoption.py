@@ -249,7 +249,8 @@ def test_own_and_unreadable_ledgers_are_passed_over(donor, files, tmp_path):
     assert not donors_in([donor], donor, notes.append)
     (donor / "ledger.jsonl").write_text("{}\n")
     assert not adoption(files, donor, notes=notes)
-    assert notes == [f"Note: no trial is adopted from {donor}: {donor}/ledger.jsonl:1: not a record of a trial: 'cell'"]
+    said = "not a record of a trial: cell must be there, got none"
+    assert notes == [f"Note: no trial is adopted from {donor}: {donor}/ledger.jsonl:1: {said}"]
 
 
 def test_trials_without_an_identity_are_no_donors(donor, files):

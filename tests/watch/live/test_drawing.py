@@ -159,7 +159,8 @@ def test_what_cannot_be_drawn_ends_it_with_one_line(folder, often, capsys):
     thread.join(30)
     assert end() == [1]
     assert capsys.readouterr().err.splitlines() == [
-        f"LedgerError: {folder}/ledger.jsonl:1: not a record of a trial: Expecting value: line 1 column 1 (char 0)"
+        f"LedgerError: {folder}/ledger.jsonl:1: not a record of a trial: "
+        "it must be JSON, got none at character 1 (Expecting value)"
     ]
     assert not (folder / PAGE).exists()
 
