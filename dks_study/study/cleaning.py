@@ -8,7 +8,7 @@ from which these go on, always stay.
 
 import fcntl
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,21 +58,30 @@ def main(words: Sequence[str]) -> int:
     options = parser.parse_args(list(words))
     folder = Path(options.folder)
     study = load_study_of(folder)
-    with _nobody_else(folder):
+    with _nobody_else(folder, dry_run=options.dry_run):
         finished = [record.cell for record in read_ledger(folder / "ledger.jsonl", study)]
         waste = {"checkpoints of finished trials": checkpoints_of(folder, finished, keep_best=options.keep_best)}
         waste |= {"predictions of finished trials": predictions_of(folder, finished)} if options.predictions else {}
         waste |= {"scratch": scratch_of(folder)}
-        for path in () if options.dry_run else [path for each in waste.values() for path in each.paths]:
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
+        if not options.dry_run:
+            _free([path for each in waste.values() for path in each.paths])
     verb = "would be freed" if options.dry_run else "freed"
     for name, each in waste.items():
         shared = f" ({each.shared / MIB:.1f} MiB more are held by other studies, too)" if each.shared else ""
         print(f"{name}: {each.taken / MIB:.1f} MiB {verb}{shared}")
     return 0
+
+
+def _free(paths: Iterable[Path]) -> None:
+    """Delete files, folders, and links without what they lead to."""
+    try:
+        for path in paths:
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+    except OSError as error:
+        raise CleanError(f"{error.filename}: cannot be deleted: {error.strerror}") from error
 
 
 def checkpoints_of(folder: Path, finished: Sequence[Cell], *, keep_best: bool) -> Waste:
@@ -91,6 +100,8 @@ def predictions_of(folder: Path, finished: Sequence[Cell]) -> Waste:
 def scratch_of(folder: Path) -> Waste:
     """Return what a session that was killed has left in the scratch folder."""
     scratch = folder / SCRATCH
+    if scratch.is_symlink():  # what it leads to is not ours to free
+        return Waste((scratch,), 0, 0)
     held = _waste(tuple(path for path in scratch.rglob("*") if path.is_file() and not path.is_symlink()))
     return Waste((scratch,) if scratch.exists() else (), held.taken, held.shared)
 
@@ -98,18 +109,26 @@ def scratch_of(folder: Path) -> Waste:
 def _waste(paths: tuple[Path, ...]) -> Waste:
     names: dict[int, list[Path]] = {}
     for path in paths:  # last.pt and best.pt may be one file
-        names.setdefault(path.stat().st_ino, []).append(path)
-    stats = [(paths[0].stat(), len(paths)) for paths in names.values()]
+        names.setdefault(path.lstat().st_ino, []).append(path)
+    stats = [(paths[0].lstat(), len(paths)) for paths in names.values()]
     shared = sum(stat.st_size for stat, mine in stats if stat.st_nlink > mine)
     return Waste(paths, sum(stat.st_size for stat, _ in stats) - shared, shared)
 
 
 @contextmanager
-def _nobody_else(folder: Path) -> Iterator[None]:
-    """Hold the study's lock; what is written in it, who ran the study last, stays."""
-    with (folder / LOCK).open("a") as file:
+def _nobody_else(folder: Path, *, dry_run: bool) -> Iterator[None]:
+    """Hold the study's lock; what is written in it, who ran the study last, stays. A dry run writes nothing at all."""
+    path = folder / LOCK
+    if dry_run and not path.exists():
+        yield
+        return
+    try:
+        file = path.open("r" if dry_run else "a")
+    except OSError as error:
+        raise CleanError(f"{path}: cannot be {'read' if dry_run else 'written'}: {error.strerror}") from error
+    with file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, (fcntl.LOCK_SH if dry_run else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:
             raise CleanError(f"{folder}: this study is being run by {holder_of(folder)[0]}") from None
         yield

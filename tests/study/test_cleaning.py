@@ -1,13 +1,17 @@
 """What a study frees, and what it never does."""
 
+import errno
 import fcntl
 import os
 import shutil
+from contextlib import nullcontext
+from pathlib import Path
 
 import adoption
 import pytest
 
 from dks_study import cli
+from dks_study.study import cleaning
 
 KEPT = ("ledger.jsonl", "provenance.json")
 
@@ -77,6 +81,67 @@ def test_a_study_that_runs_is_left_alone(study, capsys):
         assert cli.main(["clean", str(study)]) == 2
     assert capsys.readouterr().err == f"dks-study: {study}: this study is being run by process 1 on here since now\n"
     assert files(study) == before
+
+
+def test_a_dry_run_of_a_study_that_runs_is_refused_too(study, capsys):
+    with (study / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert cli.main(["clean", str(study), "--dry-run"]) == 2
+    assert "this study is being run by" in capsys.readouterr().err
+
+
+def refuse_to_write(monkeypatch):
+    """Make every disk one that can only be read: rights do not hold for everybody."""
+    known = Path.open
+
+    def shut(path, *_, **__):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    def read_only(path, mode="r", *rest, **more):
+        return known(path, mode, *rest, **more) if mode in ("r", "rb") else shut(path)
+
+    monkeypatch.setattr(Path, "open", read_only)
+    monkeypatch.setattr(Path, "unlink", shut)
+
+
+def test_where_nothing_can_be_written_a_dry_run_tells_what_would_go(study, capsys, monkeypatch):
+    before = files(study)
+    refuse_to_write(monkeypatch)
+    for _ in range(2):
+        assert cli.main(["clean", str(study), "--dry-run"]) == 0
+        assert capsys.readouterr().out
+        with open(study / "lock", "w", encoding="utf-8"):  # without one, then with one
+            pass
+    assert cli.main(["clean", str(study)]) == 2
+    assert capsys.readouterr() == ("", f"dks-study: {study}/lock: cannot be written: Read-only file system\n")
+    assert files(study) == before
+
+
+def test_files_that_cannot_be_deleted_are_told_in_one_line(study, capsys, monkeypatch):
+    (study / "lock").touch()
+    monkeypatch.setattr(cleaning, "_nobody_else", lambda *_, **__: nullcontext())
+    refuse_to_write(monkeypatch)
+    assert cli.main(["clean", str(study)]) == 2
+    out, err = capsys.readouterr()
+    assert (out, len(err.splitlines())) == ("", 1)
+    assert err.endswith("last.pt: cannot be deleted: Read-only file system\n")
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_link_goes_and_what_it_leads_to_stays(study, tmp_path, capsys, there):
+    elsewhere = tmp_path / "elsewhere"
+    shutil.rmtree(study / ".tune")
+    (study / ".tune").symlink_to(elsewhere)
+    checkpoint = next(study.glob("trials/arm0-*-seed0/last.pt"))
+    if there:
+        elsewhere.mkdir()
+        checkpoint.replace(elsewhere / "big.pt")
+        checkpoint.symlink_to(elsewhere / "big.pt")
+    assert cli.main(["clean", str(study)]) == 0
+    assert "scratch: 0.0 MiB freed" in capsys.readouterr().out
+    assert not (study / ".tune").is_symlink()
+    assert not checkpoint.is_symlink()
+    assert (elsewhere / "big.pt").is_file() == there
 
 
 def test_a_folder_that_is_no_study_is_left_alone(tmp_path, capsys):
