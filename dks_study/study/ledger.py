@@ -203,7 +203,10 @@ def _lost_tries(lines: Iterable[_Line]) -> Counter[str]:
 def _lines(path: Path, study: StudySpec | None = None) -> Iterator[_Line]:
     if not path.exists():
         return
-    whole, newline, _unfinished = path.read_bytes().rpartition(b"\n")
+    try:
+        whole, newline, _unfinished = path.read_bytes().rpartition(b"\n")
+    except OSError as error:
+        raise LedgerError(f"{path}: cannot be read: {error.strerror}") from error
     for number, text in enumerate(whole.split(b"\n") if newline else [], start=1):
         try:
             line = _line(rules.parsed(text))

@@ -144,6 +144,20 @@ def test_a_link_goes_and_what_it_leads_to_stays(study, tmp_path, capsys, there):
     assert (elsewhere / "big.pt").is_file() == there
 
 
+@pytest.mark.parametrize("name", ["ledger.jsonl", "lock"])
+def test_a_folder_in_place_of_a_file_is_told_in_one_line(study, made, capsys, name):
+    (study / name).unlink(missing_ok=True)
+    (study / name).mkdir()
+    for words in (["clean", str(study)], ["--status", str(study)], ["diff", str(study), str(made)]):
+        status = cli.main(words)
+        err = capsys.readouterr().err
+        if status == 2:
+            assert err.startswith(f"dks-study: {study}/{name}: cannot be ")
+            assert err.endswith(": Is a directory\n")
+        else:  # whoever runs a study is nothing that it differs in
+            assert (words[0], name) == ("diff", "lock")
+
+
 def test_a_folder_that_is_no_study_is_left_alone(tmp_path, capsys):
     (tmp_path / "last.pt").write_bytes(b"state")
     assert cli.main(["clean", str(tmp_path)]) == 2
