@@ -21,7 +21,8 @@ from dks_study.spec.shipped import CITATION
 from dks_study.spec.yamldoc import SpecError
 from dks_study.study.bundles import UNREADABLE, BundleError, pack
 from dks_study.study.crate import FILES, METADATA, crate
-from dks_study.study.holder import HOLDER, LOCK
+from dks_study.study.holder import HOLDER, LOCK, holder_of
+from dks_study.study.ledger import read_ledger
 from dks_study.study.predictions import FILE as PREDICTIONS
 from dks_study.study.provenance import PROVENANCE, read_provenance
 from dks_study.study.results import Results, load_results, load_study_of
@@ -35,8 +36,10 @@ def bundle(results: Path, folder: Path) -> None:
 
     Raises:
         ResultsError: if `results` does not hold a study.
+        LedgerError, BundleError: if its ledger is damaged, or holds other trials than its results.
     """
     study = load_results(results)
+    _check_ledger(results, study)
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("provenance.json", "trials.parquet"):
         shutil.copyfile(results / name, folder / name)
@@ -58,9 +61,11 @@ def in_one_file(results: Path, target: Path, licence: str | None) -> None:
 
     Raises:
         ResultsError: if `results` does not hold a study.
+        LedgerError, BundleError: if its ledger is damaged, or holds other trials than its results.
         OSError: if a file cannot be read or written.
     """
     study = load_results(results)  # refused if they cannot be read
+    _check_ledger(results, study)
     names = [*(name for name in FILES if (results / name).is_file()), *_predictions(results, study)]
     files = {name: (results / name).read_bytes() for name in names}
     files["CITATION.cff"] = CITATION.read_bytes()
@@ -68,6 +73,20 @@ def in_one_file(results: Path, target: Path, licence: str | None) -> None:
         files["LICENSE"] = f"SPDX-License-Identifier: {licence}\nhttps://spdx.org/licenses/{licence}\n".encode()
     metadata = crate(files, read_provenance(results), licence)
     pack({**files, METADATA: (json.dumps(metadata, indent=1) + "\n").encode()}, target)
+
+
+def _check_ledger(folder: Path, study: Results) -> None:
+    path = folder / "ledger.jsonl"
+    if not path.exists():
+        if holder_of(folder)[0]:  # else its results alone are kept here
+            raise BundleError(f"{path}: must be there where a study ran, got none")
+        return
+    recorded = {record.cell.id for record in read_ledger(path, study.study)}
+    told = set(map(str, study.trials["trial"])) if len(study.trials) else set()
+    if recorded != told:
+        one, other = ("ledger.jsonl", "trials.parquet") if told - recorded else ("trials.parquet", "ledger.jsonl")
+        lacking = min(told - recorded or recorded - told)
+        raise BundleError(f"{folder / one}: must hold all trials that {other} holds, got no {lacking}")
 
 
 def _check_target(results: Path, target: Path, *, is_file: bool) -> None:
