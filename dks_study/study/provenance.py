@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from pydantic import ValidationError
 
 from dks_study.spec.base import Problem
 from dks_study.spec.study import UNHASHED, StudySpec
 from dks_study.spec.telling import auto_recipes_by_arm
+from dks_study.spec.wording import shown, values_problem
 from dks_study.study.ledger import write_whole
 from dks_study.study.machine import processor, versions
 from dks_study.study.sources import PLANS, TRIALS, code_of
@@ -116,6 +118,21 @@ def read_provenance(folder: Path) -> dict[str, Any]:
         advice = "put a copy back; or delete it, if the code has not changed since the study began"
         raise ProvenanceError(f"{path}: is damaged: {advice}") from error
     return content
+
+
+def study_in(provenance: Mapping[str, Any], folder: Path) -> StudySpec:
+    """Return the description in what provenance.json of `folder` holds.
+
+    Raises:
+        ProvenanceError: if it is none.
+    """
+    where, study = f"{folder}: provenance.json is not that of a study", provenance["study"]
+    if not isinstance(study, dict):
+        raise ProvenanceError(f"{where}: study: must be a section of keys, got {shown(study)}")
+    try:
+        return StudySpec.model_validate_json(json.dumps(study))
+    except ValidationError as error:
+        raise ProvenanceError(values_problem(error.errors(), StudySpec, where)) from error
 
 
 def write_provenance(

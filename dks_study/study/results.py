@@ -1,6 +1,5 @@
 """A study's results as tidy frames: one row per trial, one row per epoch. Reads files alone; no torch, no ray."""
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from dks_study.spec.study import StudySpec
 from dks_study.study.bundles import opened
 from dks_study.study.ledger import Record, read_epochs, read_ledger, read_seal
 from dks_study.study.predictions import Predictions, predictions_in
-from dks_study.study.provenance import PROVENANCE, ProvenanceError, read_provenance
+from dks_study.study.provenance import PROVENANCE, ProvenanceError, read_provenance, study_in
 from dks_study.study.sealing import Plan, changes
 
 
@@ -70,7 +69,7 @@ def load_study_of(folder: Path) -> StudySpec:
     if not (reached(folder) / PROVENANCE).is_file():
         raise ResultsError(f"{folder}: not the results of a study: {PROVENANCE} is missing")
     try:
-        return StudySpec.model_validate_json(json.dumps(read_provenance(folder)["study"]))
+        return study_in(read_provenance(folder), folder)
     except ProvenanceError as error:
         raise ResultsError(str(error)) from error
 

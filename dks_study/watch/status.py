@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from pydantic import ValidationError
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -17,12 +16,12 @@ from dks_study.spec.base import Problem
 from dks_study.spec.reaching import reached
 from dks_study.spec.study import StudySpec
 from dks_study.spec.trial import Setting
-from dks_study.spec.wording import values_problem
 from dks_study.study.cell import Cell
 from dks_study.study.choosing import Tried
 from dks_study.study.holder import HOLDER, LOCK, holder_of
 from dks_study.study.ledger import Record, read_epochs, read_ledger
 from dks_study.study.planner import Planner, Search, Step
+from dks_study.study.provenance import ProvenanceError, study_in
 from dks_study.study.trial_names import cell_of
 from dks_study.watch.estimate import earlier_pace
 from dks_study.watch.kept import Kept, read_kept
@@ -119,10 +118,9 @@ def read_status(folder: Path) -> Status | Starting | Kept:
         return kept
     try:
         provenance = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
-        study = StudySpec.model_validate_json(json.dumps(provenance["study"]))
-    except ValidationError as error:
-        told = values_problem(error.errors(), StudySpec, f"{folder}: provenance.json is not that of a study")
-        raise StatusError(told) from error
+        study = study_in(provenance, folder)
+    except ProvenanceError as error:
+        raise StatusError(str(error)) from error
     except (OSError, ValueError, LookupError, TypeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is damaged: put a copy back"
         raise StatusError(f"{folder}: provenance.json is not that of a study: {why}") from error

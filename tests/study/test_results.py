@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from studies import small_study
 
+from dks_study import cli
 from dks_study.spec.study import StudySpec, arm_run
 from dks_study.study.cell import Cell
 from dks_study.study.ledger import Ledger, Outcome, Record
@@ -136,3 +137,21 @@ def test_an_arm_of_another_family_of_backbones_comes_back(tmp_path):
     study = StudySpec.model_validate_json(json.dumps(values))
     found = load_results(write(tmp_path, [], study)).study
     assert arm_run(found, "dense", {}) == arm_run(study, "dense", {})
+
+
+@pytest.mark.parametrize(
+    ("study", "message"),
+    [
+        (3, "study: must be a section of keys, got 3"),
+        ("x", 'study: must be a section of keys, got "x"'),
+        ({}, "name: the key is missing (and 6 more)"),
+    ],
+)
+def test_the_provenance_of_something_else_is_told_by_every_command(tmp_path, capsys, study, message):
+    (tmp_path / "provenance.json").write_text(json.dumps({"study": study, "sessions": []}))
+    here = str(tmp_path)
+    for words in (["--status", here], ["clean", here], ["diff", here, here], ["bundle", here], ["merge", here, "x"]):
+        assert cli.main(words) == 2
+        rule = f"provenance.json is not that of a study: {message}"
+        assert capsys.readouterr() == ("", f"dks-study: {tmp_path}: {rule}\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["provenance.json"]
