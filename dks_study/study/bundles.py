@@ -18,6 +18,7 @@ from dks_study.spec.reaching import reached
 from dks_study.study.crate import METADATA, SHA256
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the first time that a zip can hold
+_NEEDED = ("provenance.json", "trials.parquet", "epochs.parquet")
 _READABLE_FILE = 0o100644 << 16
 _PLAIN = re.compile(r"(trials/[A-Za-z0-9][A-Za-z0-9._-]*/)?[A-Za-z0-9][A-Za-z0-9._-]*")
 # What reading a zip, and JSON in it, raises.
@@ -61,7 +62,11 @@ def opened(path: Path) -> Iterator[Path]:
         for name, content in _unpacked(path).items():
             (Path(scratch) / name).parent.mkdir(parents=True, exist_ok=True)
             (Path(scratch) / name).write_bytes(content)
-        yield Path(scratch)
+        try:
+            yield Path(scratch)
+        except Problem as error:  # nobody knows the scratch folder, which is gone by then
+            error.args = tuple(str(each).replace(scratch, str(path)) for each in error.args)
+            raise
 
 
 def _unpacked(path: Path) -> dict[str, bytes]:
@@ -77,6 +82,8 @@ def _unpacked(path: Path) -> dict[str, bytes]:
     for name, known in hashes.items():
         if hashlib.sha256(files.get(name, b"")).hexdigest() != known:
             raise BundleError(f"{path}: is damaged: {name} must be what {METADATA} says of it: get it anew")
+    if lacking := [name for name in _NEEDED if name not in hashes]:
+        raise BundleError(f"{path}: must be a bundle of a study, with {lacking[0]} in it")
     return {name: files[name] for name in hashes}
 
 

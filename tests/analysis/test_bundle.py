@@ -12,6 +12,7 @@ from dks_study import cli
 from dks_study.analysis.kept import FOLDER_VARIABLE, kept
 from dks_study.analysis.tables.bundle import main
 from dks_study.analysis.tables.study import write_tables
+from dks_study.spec.base import Problem
 from dks_study.study.bundles import BundleError, pack
 from dks_study.study.results import load_results
 
@@ -125,6 +126,21 @@ def replaced(name, content):
     return change
 
 
+def rewritten(name, content):
+    """Replaced, and told so in the metadata."""
+
+    def change(path):
+        with zipfile.ZipFile(path) as bundle:
+            parts = json.loads(bundle.read("ro-crate-metadata.json"))["@graph"]
+        known = [
+            {**part, "sha256": hashlib.sha256(content).hexdigest()} if part["@id"] == name else part for part in parts
+        ]
+        replaced("ro-crate-metadata.json", json.dumps({"@graph": known}).encode())(path)
+        replaced(name, content)(path)
+
+    return change
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -138,16 +154,19 @@ def replaced(name, content):
         (replaced("ro-crate-metadata.json", b"["), "is no bundle of a study, or damaged"),
         (replaced("ro-crate-metadata.json", b'{"@graph": [{"sha256": "x"}]}'), "must be a bundle of a study"),
         (replaced("ro-crate-metadata.json", b'{"@graph": 3}'), "is no bundle of a study, or damaged"),
+        (replaced("ro-crate-metadata.json", b'{"@graph": []}'), "must be a bundle of a study, with provenance.json in"),
+        (rewritten("provenance.json", b"{}"), "/provenance.json: is damaged: put a copy back"),
+        (rewritten("trials.parquet", b"PAR1"), "/trials.parquet: is damaged"),
     ],
 )
 def test_a_damaged_bundle_is_one_line(made, capsys, damage, message):
     damage(made)
-    with pytest.raises(BundleError):
+    with pytest.raises(Problem):
         load_results(made)
     assert cli.main(["report", str(made)]) == 2
     err = capsys.readouterr().err
     assert len(err.splitlines()) == 1
-    assert err.startswith(f"dks-study report: {made}: ")
+    assert err.startswith(f"dks-study report: {made}")
     assert message in err
 
 
