@@ -92,15 +92,21 @@ def find_file(name: str, folder: Path, kind: str, asked: str = "") -> Path:
         asked: where it was asked for, to begin the message with; by default the option of that kind.
 
     Raises:
-        SpecError: if there is none; the message lists the names and the nearest one.
+        SpecError: if there is none; the message lists the names and the nearest one. Or if a file of one's own has the
+            name of another one that ships.
     """
     stem = name.removesuffix(".yaml")
     shipped = sorted(path.stem for path in folder.glob("*.yaml"))
-    if stem in shipped:
-        return folder / f"{stem}.yaml"
     printed, where = name if name.isprintable() else repr(name), asked or f"--{kind}"
     try:
-        if Path(name).is_file():
+        is_here = Path(name).is_file()
+        if stem in shipped:
+            ours = folder / f"{stem}.yaml"
+            if name != stem and is_here and Path(name).read_bytes() != ours.read_bytes():
+                rule = f"write ./{name} for the file here, or {stem} for the {kind} that ships"
+                raise SpecError(f"{where} {name}: a file here and another one that ships have this name: {rule}")
+            return ours
+        if is_here:
             return Path(name)
     except OSError as error:  # nobody may look there, or the name is too long
         raise SpecError(f"{where} {printed}: {error.strerror}") from error

@@ -171,6 +171,26 @@ def test_what_cannot_be_read_says_so(tmp_path):
     assert "profile: must name a file in search_spaces/profiles/, got 3" in problem_in(tmp_path, "profile: 3")
 
 
+def test_a_file_of_ones_own_is_never_taken_for_one_that_ships(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rule = "a file here and another one that ships have this name: write ./{0}.yaml for the file here, or {0} for the"
+    shipped = {path.name: path.read_text() for path in (SPACES / "does_it_help.yaml", SPACES / "profiles/laptop.yaml")}
+    for name, text in shipped.items():
+        (tmp_path / name).write_text(text)
+    assert load_study("does_it_help.yaml", "laptop.yaml") == load_study("does_it_help"), "the same texts"
+    for name, text in shipped.items():
+        (tmp_path / name).write_text(f"{text}max_failures: 3\n")
+    said = problem(space="does_it_help.yaml")
+    assert said == f"--space does_it_help.yaml: {rule.format('does_it_help')} space that ships"
+    assert problem(profile="laptop.yaml") == f"--profile laptop.yaml: {rule.format('laptop')} profile that ships"
+    study = load_study("./does_it_help.yaml", "./laptop.yaml")
+    assert (study.max_failures, load_study("does_it_help", "laptop").max_failures) == (3, 1)
+    recipe = next((SPACES / "recipes").glob("*.yaml"))
+    (tmp_path / recipe.name).write_text("trial: {epochs: 3}")
+    said = problem(f"recipe={recipe.name}")
+    assert said == f"--set: recipe: {recipe.name}: {rule.format(recipe.stem)} recipe that ships"
+
+
 @pytest.mark.parametrize("option", ["space", "profile"])
 @pytest.mark.parametrize("name", ["two\nlines", "x" * 300, ""])
 def test_no_name_of_a_file_is_too_odd_for_a_line(option, name):
