@@ -8,7 +8,8 @@ from typing import Annotated, Any, ClassVar
 from pydantic import BaseModel, ConfigDict, Field
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
-Seed = Annotated[int, Field(ge=0, lt=2**31)]
+SEEDS = 2**31
+Seed = Annotated[int, Field(ge=0, lt=SEEDS)]
 # Whole numbers end far above any use, and far below what numbers of 64 bits, Ray, PyTorch or Optuna overflow at.
 MOST_LAYERS, MOST_EPOCHS, MOST_TRIALS = 10_000, 1_000_000, 100_000
 Channels = Annotated[int, Field(ge=1, le=65_536)]

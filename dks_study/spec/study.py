@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from dks_study.spec.base import MOST_TRIALS, Extended, Name, Seed, Trials, hash_of
+from dks_study.spec.base import MOST_TRIALS, SEEDS, Extended, Name, Seed, Trials, hash_of
 from dks_study.spec.matching import MatchSpec, read_matches
 from dks_study.spec.search import LENGTH, AxisSpec, SearchSpec
 from dks_study.spec.table import TableSpec, check_looks
@@ -174,6 +174,9 @@ class StudySpec(Extended):
         seeds, repeats = len(self.report_seeds), self.search.repeats
         if seeds % self.splits:
             raise ValueError(f"splits: must divide the number of report seeds ({seeds}), got {self.splits}")
+        if (first := self.trial.data.split_seed) + self.splits > SEEDS:
+            rule = f"must be at most {SEEDS - self.splits}, as each of {self.splits} splits has the next one"
+            raise ValueError(f"trial.data.split_seed: {rule}, got {first}")
         if self.splits > 1 and self.table.looks:
             raise ValueError(f"splits: must be left out with table.looks, got {self.splits}")
         if self.search.trials != 0 and self.search.axes and repeats % self.splits:

@@ -72,6 +72,14 @@ def test_a_time_limit_ends_too():
         load_study("dense_vs_oneway", None, [f"trial.time_limit={'9' * 400}h"])
 
 
+def test_the_last_split_has_a_seed_too():
+    sets = ["search.trials=0", "splits=2", f"trial.data.split_seed={2**31 - 2}"]
+    assert load_study("does_it_help", None, sets).trial.data.split_seed == 2**31 - 2
+    rule = "must be at most 2147483646, as each of 2 splits has the next one, got 2147483647"
+    with pytest.raises(SpecError, match=f"^--set: trial.data.split_seed: {rule}$"):
+        load_study("does_it_help", None, [*sets[:2], f"trial.data.split_seed={2**31 - 1}"])
+
+
 def test_a_network_that_is_larger_than_the_machine_s_memory_is_refused(monkeypatch):
     monkeypatch.setattr("psutil.virtual_memory", lambda: type("Memory", (), {"total": 2**30}))
     check_memory(small_study(), {"dense": 2**30})
