@@ -12,7 +12,7 @@ from dks_study.spec.search import LENGTH
 from dks_study.spec.shipped import KEPT
 from dks_study.spec.space import ArmSpace, arm_space, sampler_of
 from dks_study.spec.study import StudySpec, arm_run
-from dks_study.spec.telling import auto_recipes_by_arm, matches_in_words, same_arms, wrong_labels
+from dks_study.spec.telling import auto_recipes_by_arm, matches_in_words, same_arms, sections_in_words, wrong_labels
 from dks_study.spec.yamldoc import SpecError
 from dks_study.study.cell import Phase
 from dks_study.study.planned import planned
@@ -47,7 +47,7 @@ def print_plan(study: StudySpec, folder: Path) -> int:
     console.print(table)
     for text, arms in auto_recipes_by_arm(study).items():
         console.print(Text(f"recipe auto: {text} ({', '.join(arms)})"))
-    for line in matches_in_words(study):
+    for line in (*matches_in_words(study), *sections_in_words(study)):
         console.print(Text(line))
     for arms in same_arms(study):
         console.print(f"the same training as written: {', '.join(arms)}")

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from dks_study.spec.base import NAME
+from dks_study.spec.dotted import is_another_family
 from dks_study.spec.expand import with_arms
 from dks_study.spec.shipped import SPACES
 from dks_study.spec.space_checks import Problem, constraint_problems, settings_to_check, space_problems, study_problems
@@ -134,16 +135,11 @@ def _merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]
     merged = dict(under)
     for key, value in over.items():
         below = merged.get(key)
-        if isinstance(below, dict) and isinstance(value, dict) and not _is_another_family(key, below, value):
+        if isinstance(below, dict) and isinstance(value, dict) and not is_another_family(key, below, value):
             merged[key] = _merged(below, value)
         else:
             merged[key] = value
     return merged
-
-
-def _is_another_family(key: str, below: Mapping[str, Any], value: Mapping[str, Any]) -> bool:
-    """Whether `value` is another kind of backbone, for which the keys below have no meaning."""
-    return key == "backbone" and "name" in value and value["name"] != below.get("name")
 
 
 def _override(document: Document, text: str) -> Document:
@@ -166,7 +162,7 @@ def _replaced(values: Mapping[str, Any], path: Sequence[str], value: object) -> 
     if not rest:
         return {**values, first: value}
     below = values.get(first)
-    inner = {} if not isinstance(below, dict) or _is_another_family(first, below, {rest[0]: value}) else below
+    inner = {} if not isinstance(below, dict) or is_another_family(first, below, {rest[0]: value}) else below
     return {**values, first: _replaced(inner, rest, value)}
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from itertools import islice
 
-from dks_study.spec.search import AxisSpec
+from dks_study.spec.search import LENGTH, AxisSpec
 from dks_study.spec.space import ArmSpace, arm_space, sampler_of
 from dks_study.spec.study import StudySpec
 from dks_study.spec.trial import Scalar
@@ -51,6 +51,7 @@ def constraint_problems(study: StudySpec, arm: str) -> Iterator[Problem]:
 def study_problems(study: StudySpec) -> Iterator[Problem]:
     """Yield what is wrong with the budget and the sampler; the arms' own spaces are in order."""
     every = {arm: arm_space(study, arm) for arm in study.arms}
+    yield from _nuisance_problems(study)
     for key, axis in study.search.axes.items():
         for other in axis.when:
             if not any(other in space.own for space in every.values()):
@@ -84,6 +85,17 @@ def settings_to_check(study: StudySpec, arm: str) -> Iterator[tuple[Key, dict[st
     if space.axes:
         combinations = space.cells() if space.finite else space.corners(SETTINGS_CHECKED)
         yield from ((("search", "axes"), setting) for setting in islice(combinations, SETTINGS_CHECKED))
+
+
+def _nuisance_problems(study: StudySpec) -> Iterator[Problem]:
+    """Yield nuisance axes that are what an arm is about."""
+    # A length that matches another arm's cost stretches what the search chooses; it chooses nothing itself.
+    axes = {key: axis for key, axis in study.search.axes.items() if axis.role == "nuisance" and key != LENGTH}
+    for key in axes if study.search.trials != 0 else ():
+        for arm, own in ((arm, own) for arm, settings in study.arms.items() for own in settings):
+            if f"{key}.".startswith(f"{own}."):  # the key, or a section that is written whole
+                rule = f"must be scientific where an arm ({arm}) sets {own} itself"
+                yield ("search", "axes", key, "role"), f"{rule}, got nuisance"
 
 
 def _axis_problems(study: StudySpec, arm: str, space: ArmSpace, key: str, axis: AxisSpec) -> Iterator[Problem]:

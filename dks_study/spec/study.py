@@ -3,13 +3,13 @@
 import json
 import re
 from collections.abc import Iterable, Mapping
-from copy import deepcopy
 from itertools import permutations
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
 from dks_study.spec.base import MOST_TRIALS, SEEDS, Extended, Name, Seed, Trials, hash_of
+from dks_study.spec.dotted import set_dotted
 from dks_study.spec.matching import MatchSpec, read_matches
 from dks_study.spec.search import LENGTH, AxisSpec, SearchSpec
 from dks_study.spec.table import TableSpec, check_looks
@@ -148,17 +148,6 @@ class StudySpec(Extended):
         return self
 
     @model_validator(mode="after")
-    def _nuisance_is_not_what_arms_are_about(self) -> Self:
-        for key, axis in self.search.axes.items() if self.search.trials != 0 else ():
-            own = next((arm for arm, settings in self.arms.items() if key in settings), None)
-            # A length that matches another arm's cost stretches what the search chooses; it chooses nothing itself.
-            if axis.role == "nuisance" and own is not None and key != LENGTH:
-                raise ValueError(
-                    f"search.axes.{key}.role: must be scientific where an arm ({own}) sets {key} itself, got nuisance"
-                )
-        return self
-
-    @model_validator(mode="after")
     def _length_has_a_common_maximum(self) -> Self:
         axis = self.search.axes.get(LENGTH) if self.search.trials != 0 else None
         if axis and max(map(int, axis.ends)) > self.trial.epochs:
@@ -210,6 +199,11 @@ class StudySpec(Extended):
     def search_of(self, position: int) -> int:
         """Return which of an arm's searches the report seed at `position` belongs to."""
         return position // self.seeds_of_search if self.table.looks else position % self.searches
+
+    @property
+    def written(self) -> dict[str, Any]:
+        """What `trial` says, and no defaults: those of one backbone family must not follow an arm into another."""
+        return self.trial.model_dump(mode="json", exclude_unset=True, by_alias=True, exclude={"time_limit"})
 
     @property
     def matches(self) -> dict[str, MatchSpec]:
@@ -276,22 +270,10 @@ def arm_trial(
 
 
 def _arm_values(study: StudySpec, arm: str, setting: Setting, epochs: int | None) -> dict[str, Any]:
-    # Only what was written: defaults of one backbone family must not follow an arm into another.
-    written = study.trial.model_dump(mode="json", exclude_unset=True, by_alias=True, exclude={"time_limit"})
-    values: dict[str, Any] = written
+    values = study.written
     changes = {key: value for key, value in study.arms[arm].items() if key != LENGTH}
     for dotted, value in {**changes, **setting}.items():
-        _set_dotted(values, dotted, value)
+        set_dotted(values, dotted, value)
     if epochs is not None:
         values["epochs"] = epochs
     return values
-
-
-def _set_dotted(values: dict[str, Any], dotted: str, value: object) -> None:
-    *sections, last = dotted.split(".")
-    for section in sections:
-        inner = values.setdefault(section, {})
-        if not isinstance(inner, dict):
-            raise KeyError(f"{dotted}: {section} must be a section of keys, got {inner!r}")
-        values = inner
-    values[last] = deepcopy(value)

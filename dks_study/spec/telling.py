@@ -4,6 +4,7 @@ import json
 from collections import defaultdict
 
 from dks_study.spec.branches import auto_recipes
+from dks_study.spec.dotted import left_out
 from dks_study.spec.pairing import MAIN
 from dks_study.spec.search import LENGTH
 from dks_study.spec.study import StudySpec, arm_run
@@ -35,6 +36,21 @@ def wrong_labels(study: StudySpec) -> str:
     """Return how many labels every arm has wrong; "": none, or arms differ, whose keys say it."""
     said = {arm_run(study, arm, {}).data.wrong_labels for arm in study.arms}
     return said.pop() if len(said) == 1 else ""
+
+
+def sections_in_words(study: StudySpec) -> list[str]:
+    """Return a line for each section that an arm writes whole, and that leaves out what the study has written there."""
+    found = {
+        (arm, key): left_out(study.written, key, value)
+        for arm, settings in study.arms.items()
+        for key, value in settings.items()
+        if isinstance(value, dict)
+    }
+    return [
+        f"{arm}: {key} is written whole, and leaves out the study's {', '.join(gone)}"
+        for (arm, key), gone in found.items()
+        if gone
+    ]
 
 
 def same_arms(study: StudySpec) -> list[list[str]]:

@@ -4,7 +4,7 @@ import pytest
 
 from dks_study.cli import main
 from dks_study.spec.files import load_study
-from dks_study.spec.telling import same_arms, wrong_labels
+from dks_study.spec.telling import same_arms, sections_in_words, wrong_labels
 
 WITHOUT = ["trial.branches.taps=[]"]
 COPY = ["arms.copy={loss.pairing: dense}"]
@@ -46,3 +46,31 @@ def test_the_plan_names_arms_that_are_one_training(space, sets, arms, capsys):
     assert [line for line in out.splitlines() if line.startswith("the same training as written: ")] == [
         f"the same training as written: {', '.join(each)}" for each in arms
     ]
+
+
+@pytest.mark.parametrize(
+    ("sets", "gone"),
+    [
+        ([], []),
+        (["arms.dks={loss: {pairing: dense}}"], []),  # the study has written nothing there
+        (["arms.dks={backbone: {name: wrn, depth: 10, width: 1}}"], []),  # of another family
+        (["arms.dks={backbone: {name: resnet, depth: 14}}"], ["dks: backbone, backbone.base_channels"]),
+        (
+            ["trial.loss.terms.at={kind: dkd, pairs: [dense]}", "arms.ds={loss.pairing: none, loss.terms: {}}"],
+            ["ds: loss.terms, loss.terms.at"],
+        ),
+        (
+            [
+                "trial.loss.terms.at={kind: dkd, pairs: [dense], warmup: 0.1}",
+                "arms.ds={loss: {pairing: none, terms: {at: {kind: dkd, pairs: [dense]}}}}",
+            ],
+            ["ds: loss, loss.terms.at.warmup"],
+        ),
+    ],
+)
+def test_the_plan_names_what_a_section_that_is_written_whole_leaves_out(sets, gone, capsys):
+    sets = ["arms.baseline={}", *sets]
+    words = [text.replace(", ", " is written whole, and leaves out the study's ", 1) for text in gone]
+    assert sections_in_words(load_study("does_it_help", None, sets)) == words
+    assert main(["--space", "does_it_help", *(word for each in sets for word in ("--set", each)), "--dry-run"]) == 0
+    assert [line for line in capsys.readouterr().out.splitlines() if "written whole" in line] == words

@@ -37,6 +37,7 @@ EPOCHS = "search.axes.epochs"
         (f"{LR}.when={{loss.pairing: dense}}", f"{LR}.role: must be scientific with when: a nuisance axis is tuned"),
         (f"{LR}.role=both", f'{LR}.role: must be scientific or nuisance, got "both"'),
         ("arms.dense.optimiser.lr=0.2", f"{LR}.role: must be scientific where an arm (dense) sets optimiser.lr itself"),
+        ("arms.dense={optimiser: {lr: 0.3}}", f"{LR}.role: must be scientific where an arm (dense) sets optimiser its"),
         (
             "search.as_arms=[epochs]",
             "search.as_arms: must name scientific axes: arms are not about nuisance, got 'epochs'",
