@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from itertools import islice
 
-from dks_study.spec.search import LENGTH, AxisSpec
+from dks_study.spec.constraints import parse_constraint
+from dks_study.spec.search import LENGTH, AxisSpec, Condition
 from dks_study.spec.space import ArmSpace, arm_space, sampler_of
 from dks_study.spec.study import StudySpec
 from dks_study.spec.trial import Scalar
@@ -52,10 +53,7 @@ def study_problems(study: StudySpec) -> Iterator[Problem]:
     """Yield what is wrong with the budget and the sampler; the arms' own spaces are in order."""
     every = {arm: arm_space(study, arm) for arm in study.arms}
     yield from _nuisance_problems(study)
-    for key, axis in study.search.axes.items():
-        for other in axis.when:
-            if not any(other in space.own for space in every.values()):
-                yield ("search", "axes", key, "when"), f"must name keys that some arm has, got {other!r}"
+    yield from _unused_problems(study, every)
     spaces = {arm: space for arm, space in every.items() if space.axes}
     yield from _one_at_a_time_problems(study, spaces)
     for number, point in enumerate(study.search.points):
@@ -96,6 +94,25 @@ def _nuisance_problems(study: StudySpec) -> Iterator[Problem]:
             if f"{key}.".startswith(f"{own}."):  # the key, or a section that is written whole
                 rule = f"must be scientific where an arm ({arm}) sets {own} itself"
                 yield ("search", "axes", key, "role"), f"{rule}, got nuisance"
+
+
+def _unused_problems(study: StudySpec, every: Mapping[str, ArmSpace]) -> Iterator[Problem]:
+    """Yield axes that no arm searches, and constraints of nothing that is searched."""
+    for key, axis in study.search.axes.items():
+        for other in axis.when:
+            if not any(other in space.own for space in every.values()):
+                yield ("search", "axes", key, "when"), f"must name keys that some arm has, got {other!r}"
+        if axis.arms == ():
+            yield ("search", "axes", key, "arms"), "must hold at least 1 value, got []"
+        if axis.when and not any(key in space.axes for space in every.values()):
+            conditions = {other: _plain(values) for other, values in axis.when.items()}
+            yield ("search", "axes", key, "when"), f"must be met in some arm that searches {key}, got {conditions}"
+    for number, text in enumerate(study.search.constraints):
+        keys = set(parse_constraint(text).keys)
+        # Keys that `search.as_arms` has made arms of are written in these.
+        if not any(keys & {*space.axes, *space.ties} or keys <= study.arms[arm].keys() for arm, space in every.items()):
+            rule = f"must speak of an axis that some arm searches ({', '.join(study.search.axes) or 'none does'})"
+            yield ("search", "constraints", number), f"{rule}, got {text!r}"
 
 
 def _axis_problems(study: StudySpec, arm: str, space: ArmSpace, key: str, axis: AxisSpec) -> Iterator[Problem]:
@@ -161,6 +178,10 @@ def _one_at_a_time_problems(study: StudySpec, spaces: Mapping[str, ArmSpace]) ->
     for key in (key for key, is_there in others.items() if is_there and study.table.one_at_a_time):
         got = list(study.table.one_at_a_time)
         yield ("table", "one_at_a_time"), f"must be left out with looks or several objectives ({key}), got {got}"
+
+
+def _plain(values: Condition) -> Scalar | list[Scalar]:
+    return list(values) if isinstance(values, tuple) else values
 
 
 def _listed(axis: AxisSpec) -> list[Scalar]:

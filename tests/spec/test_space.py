@@ -10,7 +10,7 @@ from played import play
 from studies import plain_profile
 
 from dks_study.spec.constraints import parse_constraint
-from dks_study.spec.files import load_study
+from dks_study.spec.files import changed_study, load_study
 from dks_study.spec.objectives import front, spread
 from dks_study.spec.space import arm_space, sampler_of, searched
 from dks_study.spec.yamldoc import SpecError
@@ -144,6 +144,12 @@ def test_axes_become_arms(load):
     assert list(arm_space(study, "dense_recipe_paper").axes) == ["optimiser.lr"]
 
 
+def test_a_constraint_of_axes_that_became_arms_is_met_by_these(load):
+    study = load(f'as_arms: [loss.temperature]\n  constraints: ["loss.temperature < 3"]\n  {FINITE}')
+    assert list(study.arms) == [f"{arm}_temperature_{value}_0" for arm in ("ds", "dense") for value in (1, 2)]
+    assert changed_study(study, ["report_seeds=[0, 1]"]).search.constraints == ("loss.temperature < 3",)
+
+
 def test_the_reference_that_is_expanded_becomes_its_own_combination(load):
     study = load("as_arms: [loss.temperature]\n  axes:\n    loss.temperature: {choice: [2.0, 1.0]}")
     assert study.table.reference == "ds_temperature_1_0"
@@ -166,6 +172,11 @@ AXIS = "axes:\n    loss.temperature: {float: [1, 6]"
         ('constraints: ["loss.temperature > 3"]\n  ' + AXIS + "}", (), "must hold in search trial 0, the arm as"),
         ('constraints: ["loss.temperature > loss.pairing"]\n  ' + AXIS + "}", (), "must compare numbers, got 'loss.te"),
         ('constraints: ["loss.temperature > loss.x"]\n  ' + AXIS + "}", (), "must compare keys that every arm"),
+        ('constraints: ["loss.temprature < 9"]\n  ' + AXIS + "}", (), "constraints.0: must speak of an axis that so"),
+        ('constraints: ["optimiser.momentum < 1"]', (), "some arm searches (none does), got 'optimiser.momentum < 1'"),
+        (AXIS + ", when: {loss.pairing: dens}}", (), "when: must be met in some arm that searches loss.temperature"),
+        (AXIS + ", when: {loss.pairing: []}}", (), "that searches loss.temperature, got {'loss.pairing': []}"),
+        (AXIS + ", arms: []}", (), "search.axes.loss.temperature.arms: must hold at least 1 value, got []"),
         (AXIS + "}", ("search.trials=null",), "search.trials: must be given where a space is not finite; cells"),
         (FINITE.replace("2.0, 4.0]", "2.0, 4.0], arms: [ds]"), ("search.trials=null",), "budgets): ds 6, dense 2"),
         (FINITE, ("search.sampler=grid", "search.trials=5"), "grid needs finite spaces and a trial for every cell"),
