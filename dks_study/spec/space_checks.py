@@ -8,6 +8,7 @@ from dks_study.spec.constraints import parse_constraint
 from dks_study.spec.search import LENGTH, AxisSpec, Condition
 from dks_study.spec.space import ArmSpace, arm_space, sampler_of
 from dks_study.spec.study import StudySpec
+from dks_study.spec.table import TableSpec
 from dks_study.spec.trial import Scalar
 
 Key = tuple[str | int, ...]
@@ -55,6 +56,7 @@ def study_problems(study: StudySpec) -> Iterator[Problem]:
     yield from _nuisance_problems(study)
     yield from _unused_problems(study, every)
     spaces = {arm: space for arm, space in every.items() if space.axes}
+    yield from _comparison_problems(study.table)
     yield from _one_at_a_time_problems(study, spaces)
     for number, point in enumerate(study.search.points):
         for key in point.keys() - {key for space in spaces.values() for key in space.axes}:
@@ -166,6 +168,15 @@ def _budget_problems(study: StudySpec, spaces: Mapping[str, ArmSpace]) -> Iterat
         queued = len(spaces[arm].queue(study.search.points))
         if trials is not None and trials < queued:
             yield ("search", "trials"), f"must be at least {queued}: {arm} as written and its points, got {trials}"
+
+
+def _comparison_problems(table: TableSpec) -> Iterator[Problem]:
+    for arm, other in table.against.items():
+        if arm == table.reference:
+            yield ("table", "against", arm), f"must be left out: {arm} is the reference, got {other!r}"
+        if other in table.against:
+            rule = f"must be an arm that stands for itself, as {other} does not (against.{other})"
+            yield ("table", "against", arm), f"{rule}, got {other!r}"
 
 
 def _one_at_a_time_problems(study: StudySpec, spaces: Mapping[str, ArmSpace]) -> Iterator[Problem]:

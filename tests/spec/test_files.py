@@ -127,6 +127,11 @@ def test_a_wrong_file_gets_one_clear_line(tmp_path, old, new, message):
         ("arms.dense.branches.taps=[stage1, stage1]", "each tap carries one branch and is listed once"),
         ("arms=3", "--set: arms: must be a section of keys, got 3"),
         ("table.against={dense: nobody}", "--set: table.against: must pair arms (baseline, ds, "),
+        (
+            "table.against={ds: dense, dense: ds}",
+            "--set: table.against.ds: must be an arm that stands for itself, as dense does not (against.dense), got 'd",
+        ),
+        ("table.against={baseline: ds}", "--set: table.against.baseline: must be left out: baseline is the reference"),
         ("nonsense", "--set takes dotted.key=value, got 'nonsense'"),
         ("trial.epochs=[", "--set: trial.epochs: not valid YAML"),
         ("trial.branches.recipe=off", ', got "off"'),
