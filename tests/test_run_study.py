@@ -223,6 +223,7 @@ def refused(tmp_path_factory):
     (folder / "file").write_text("")
     missing = [*SPACE, "--set", "trial.data.name=cifar10", "--set", "trial.data.root=nowhere", "--results"]
     batch = ["--set", "trial.optimiser.batch_size=5000", "--set", "trial.optimiser.keep_partial_batch=false"]
+    taught = ["--set", "arms.dense.loss.pairing=[teacher>main]"]
     teacher = "{weights: nowhere.pt, backbone: {name: resnet, depth: 8}}"
     cases = {
         "no space": ["--space", "nothing"],
@@ -232,7 +233,7 @@ def refused(tmp_path_factory):
         "no data again": [*missing, str(folder / "data")],
         "large batch": [*SPACE, *batch, "--results", str(folder / "batch")],
         "no network": [*SPACE, "--set", "trial.backbone.name=torchvision:resnet81", "--results", str(folder / "net")],
-        "no teacher": [*SPACE, "--set", f"trial.teacher={teacher}", "--results", str(folder / "teacher")],
+        "no teacher": [*SPACE, *taught, "--set", f"trial.teacher={teacher}", "--results", str(folder / "teacher")],
         "no folder": [*SPACE, "--results", str(folder / "file")],
         "no ray": [*SPACE, "--address", "127.0.0.1:1", "--results", str(folder / "deep" / "down")],
         "no data there": [*missing, str(folder / "there")],

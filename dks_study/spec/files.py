@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from dks_study.spec.base import NAME
 from dks_study.spec.dotted import is_another_family
 from dks_study.spec.expand import with_arms
+from dks_study.spec.linking import idle_problems
 from dks_study.spec.shipped import SPACES
 from dks_study.spec.space_checks import Problem, constraint_problems, settings_to_check, space_problems, study_problems
 from dks_study.spec.study import StudySpec, arm_run
@@ -189,6 +190,7 @@ def _check_arms(study: StudySpec, document: Document) -> StudySpec:
             _check_run(expanded, arm, setting, blamed, document)
         _refuse(space_problems(expanded, arm), document)
     _refuse(study_problems(expanded), document)
+    _refuse(idle_problems(expanded), document)
     return expanded
 
 
