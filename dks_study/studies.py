@@ -1,6 +1,5 @@
 """Studies from Python and notebooks: `load` a question, `run` it, `read` what a folder holds."""
 
-import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dks_study.spec.base import Problem
 from dks_study.spec.files import load_study
+from dks_study.spec.given import overrides
 from dks_study.spec.reaching import reached
 from dks_study.spec.study import StudySpec
 from dks_study.spec.trial import Setting
@@ -39,8 +39,8 @@ def load(space: str | Path, *, profile: str | Path | None = None, set: Mapping[s
     Raises:
         Problem: one line that names file, key, rule and value.
     """
-    overrides = [f"{key}={_json(key, value)}" for key, value in (set or {}).items()]
-    return matched(load_study(str(space), None if profile is None else str(profile), overrides))
+    scale = None if profile is None else str(profile)
+    return matched(load_study(str(space), scale, overrides({} if set is None else set)))
 
 
 def run(
@@ -285,13 +285,6 @@ class StudyResults:
         if arm not in rows:
             raise Problem(f"arm: must be a row of the table ({', '.join(rows)}), got {arm!r}")
         return arm
-
-
-def _json(key: str, value: object) -> str:
-    try:
-        return json.dumps(value)
-    except (TypeError, ValueError) as error:
-        raise SpecError(f"set: {key}: must be what YAML can hold, got {value!r}") from error
 
 
 def _refuse_running_ray() -> None:

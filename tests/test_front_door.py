@@ -41,12 +41,24 @@ def test_load_takes_what_the_command_takes():
     assert load(ROOT / "search_spaces/does_it_help.yaml", profile="desktop").profile == "desktop"
 
 
+@pytest.mark.parametrize("text", ["😀 ü\u2028\x7f\x85", "a\n\t\"'\\b", "\U000e0001", "true", "1e3", "", " x: [", "#"])
+def test_a_text_is_taken_as_it_is(text):
+    assert load("does_it_help", set={"table.title": text}).table.title == text
+    study = load("does_it_help", set={"arms": {"baseline": {}, "ds": {}}, "table": {"title": text, "reference": "ds"}})
+    assert study.table.title == text
+
+
 @pytest.mark.parametrize(
     ("call", "line"),
     [
         (lambda: load("dense_vs_onway"), "no such space, did you mean dense_vs_oneway?"),
         (lambda: load("does_it_help", set={"trial.epochs": 0}), "--set: trial.epochs: "),
         (lambda: load("does_it_help", set={"trial.epochs": {1}}), "set: trial.epochs: must be what YAML can hold"),
+        (lambda: load("does_it_help", set=5), "set: must be values by dotted key, such as {'trial.epochs': 10}, got 5"),
+        (lambda: load("does_it_help", set="a=1"), "set: must be values by dotted key, such as"),
+        (lambda: load("does_it_help", set={"trial.epochs=1": 2}), "set: must have dotted keys, got 'trial.epochs=1'"),
+        (lambda: load("does_it_help", set={1: 2}), "set: must have dotted keys, got 1"),
+        (lambda: load("does_it_help", set={"question": "\ud800"}), "question: not a plain value: U+D800 is no"),
         (lambda: read("nowhere"), "nowhere: not the results of a study: provenance.json is missing"),
     ],
 )
