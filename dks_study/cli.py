@@ -20,7 +20,7 @@ from dks_study.engine.interrupts import AGAIN, EXIT_BAD_INPUT, EXIT_LOST, INTERR
 from dks_study.engine.notifying import MESSAGE
 from dks_study.spec.base import LostError, Problem, printable
 from dks_study.spec.files import load_study
-from dks_study.spec.options import OptionParser, above_0, next_time, some_text
+from dks_study.spec.options import WHERE, OptionParser, above_0, next_time, some_text
 from dks_study.spec.shipped import SPACES
 from dks_study.spec.study import StudySpec
 from dks_study.spec.yamldoc import SpecError, load_document
@@ -134,17 +134,17 @@ def _parser(program: str) -> argparse.ArgumentParser:
 def add_where(parser: argparse.ArgumentParser) -> None:
     """Add the options that change no number: where a study runs, is kept and is shown, and what it adopts."""
     address = "join the Ray cluster at this address instead of starting Ray on this machine"
-    parser.add_argument("--address", metavar="auto|HOST:PORT", type=some_text("auto or HOST:PORT"), help=address)
+    parser.add_argument("--address", metavar="auto|HOST:PORT", type=WHERE["address"], help=address)
     storage = "database that shows the search to optuna-dashboard, instead of optuna.journal in the study's folder"
-    parser.add_argument("--optuna-storage", metavar="URL", type=some_text("a URL"), help=storage)
+    parser.add_argument("--optuna-storage", metavar="URL", type=WHERE["optuna_storage"], help=storage)
     home = "keep the study there, too, and let trials write there: needed where nodes do not share --results"
-    parser.add_argument("--storage", metavar="FOLDER|URL", type=some_text("a folder or a URL"), help=home)
+    parser.add_argument("--storage", metavar="FOLDER|URL", type=WHERE["storage"], help=home)
     parser.add_argument(
-        "--disk-gib", metavar="GIB", type=above_0("GiB"), help="what checkpoints and predictions may take (all free)"
+        "--disk-gib", metavar="GIB", type=WHERE["disk_gib"], help="what checkpoints and predictions may take (all free)"
     )
     reuse = parser.add_mutually_exclusive_group()
     there = "adopt finished trials from the studies there, too: by default from those in --results alone"
-    reuse.add_argument("--reuse", metavar="FOLDER|URL", type=some_text("a folder or a URL"), default=True, help=there)
+    reuse.add_argument("--reuse", metavar="FOLDER|URL", type=WHERE["reuse"], default=True, help=there)
     reuse.add_argument("--no-reuse", dest="reuse", action="store_false", help="adopt no trial: train them all")
     again = (
         "let lost trials run again: failed, diverged, out_of_memory, timed_out, or one by its name; may be given again"
@@ -159,9 +159,9 @@ def add_where(parser: argparse.ArgumentParser) -> None:
     notify = f"run this by the shell when the command ends, however it ends; ${MESSAGE} says how, in one line"
     parser.add_argument("--notify", metavar="COMMAND", type=some_text("a command"), help=notify)
     mlflow = "show every trial as a run in the MLflow at this URI, such as sqlite:///mlflow.db"
-    parser.add_argument("--mlflow", metavar="URI", type=some_text("a URI"), help=mlflow)
+    parser.add_argument("--mlflow", metavar="URI", type=WHERE["mlflow"], help=mlflow)
     wandb = "show every trial as a run in this project of Weights & Biases; WANDB_MODE=offline keeps them here"
-    parser.add_argument("--wandb", metavar="PROJECT", type=some_text("a project"), help=wandb)
+    parser.add_argument("--wandb", metavar="PROJECT", type=WHERE["wandb"], help=wandb)
 
 
 def _list() -> int:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dks_study.spec import given
 from dks_study.spec.base import Problem
 from dks_study.spec.files import load_study
-from dks_study.spec.given import overrides
 from dks_study.spec.reaching import reached
 from dks_study.spec.study import StudySpec
 from dks_study.spec.trial import Setting
@@ -40,7 +40,7 @@ def load(space: str | Path, *, profile: str | Path | None = None, set: Mapping[s
         Problem: one line that names file, key, rule and value.
     """
     scale = None if profile is None else str(profile)
-    return matched(load_study(str(space), scale, overrides({} if set is None else set)))
+    return matched(load_study(str(space), scale, given.overrides({} if set is None else set)))
 
 
 def run(
@@ -80,7 +80,9 @@ def run(
         KeyboardInterrupt: if it was interrupted; nothing that finished is lost.
     """
     where = {"address": address, "optuna_storage": optuna_storage, "disk_gib": disk_gib, "storage": storage}
-    return carry_out(study, results, {**where, "reuse": reuse, "retry": retry}, mlflow, wandb)[0]
+    given.check_where({**where, "reuse": reuse, "mlflow": mlflow, "wandb": wandb}, retry)
+    options = {**where, "reuse": reuse, "retry": retry}
+    return carry_out(given.study(study), given.folder("results", results), options, mlflow, wandb)[0]
 
 
 def carry_out(
@@ -139,7 +141,8 @@ def read(folder: str | Path) -> "StudyResults":
     """
     from dks_study.study.results import load_results
 
-    return StudyResults(Path(folder), load_results(Path(folder)))
+    path = given.folder("folder", folder)
+    return StudyResults(path, load_results(path))
 
 
 def folder_of(study: StudySpec, results: str | Path) -> Path:

@@ -1,6 +1,7 @@
 """`import dks_study` is light, says what it has, and what it gives is typed."""
 
 import itertools
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import dks_study
-from dks_study import Problem, load, read
+from dks_study import Problem, load, read, run
 from dks_study.spec.files import load_study
 from dks_study.studies import StudyResults
 
@@ -67,6 +68,40 @@ def test_bad_input_is_one_line(call, line):
         call()
     assert line in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+NO_FOLDER = (None, 5, b"", "", " ")
+
+
+WRONG = [
+    ("disk_gib", "a number of GiB above 0", (math.nan, math.inf, -1, 0, True, "1")),
+    ("results", "a folder", NO_FOLDER),
+    ("storage", "a folder or a URL", ("", 5)),
+    ("reuse", "a folder or a URL", ("", 5)),
+    ("optuna_storage", "a URL", ("", 5)),
+    ("mlflow", "a URI", ("", 5)),
+    ("wandb", "a project", ("", 5)),
+    ("address", "auto or HOST:PORT", ("", 5)),
+    ("retry", "a list such as ['failed']", ("failed", 5, None, [5])),
+    ("study", "what load returned", (5, None, "does_it_help")),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "rule", "value"), [(name, rule, each) for name, rule, wrong in WRONG for each in wrong]
+)
+def test_what_run_cannot_use_is_one_line_and_leaves_nothing(tmp_path, monkeypatch, name, rule, value):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(Problem) as caught:
+        run(**{"study": load("does_it_help"), name: value})
+    assert str(caught.value) == f"{name}: must be {rule}, got {value!r}"
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("value", NO_FOLDER)
+def test_what_is_no_folder_is_not_read(value):
+    with pytest.raises(Problem, match=f"^folder: must be a folder, got {value!r}$"):
+        read(value)
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import argparse
 import math
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import NoReturn
 
@@ -68,3 +68,15 @@ def next_time(text: str, now_s: float | None = None) -> float:
     now = datetime.fromtimestamp(time.time() if now_s is None else now_s)
     then = now.replace(hour=clock.hour, minute=clock.minute, second=0, microsecond=0)
     return (then if then > now else then + timedelta(days=1)).timestamp()
+
+
+# What reads the options of where a study runs, is kept and is shown; `run` from Python has them by these names.
+WHERE: Mapping[str, Callable[[str], object]] = {
+    "address": some_text("auto or HOST:PORT"),
+    "optuna_storage": some_text("a URL"),
+    "storage": some_text("a folder or a URL"),
+    "disk_gib": above_0("GiB"),
+    "reuse": some_text("a folder or a URL"),
+    "mlflow": some_text("a URI"),
+    "wandb": some_text("a project"),
+}
