@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from dks_study.spec import given
 from dks_study.spec.base import Problem
 from dks_study.spec.files import load_study
-from dks_study.spec.reaching import reached
+from dks_study.spec.reaching import not_here, reached
 from dks_study.spec.study import StudySpec
 from dks_study.spec.trial import Setting
+from dks_study.spec.urls import shown
 from dks_study.spec.yamldoc import SpecError
 from dks_study.study.matching import matched
 
@@ -151,6 +152,9 @@ def folder_of(study: StudySpec, results: str | Path) -> Path:
     Raises:
         SpecError: if `results` is where nobody may look, or no folder.
     """
+    if rule := not_here(results):
+        hint = " (--storage takes one)" if rule.endswith("URL") else ""
+        raise SpecError(f"--results: {rule}{hint}, got {shown(str(results))!r}")
     if (path := reached(Path(results), "--results ")).exists() and not path.is_dir():
         raise SpecError(f"--results must be a folder, got a file: {path}")
     return path / f"{study.name}-{study.content_hash()}"

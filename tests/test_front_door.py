@@ -98,6 +98,14 @@ def test_what_run_cannot_use_is_one_line_and_leaves_nothing(tmp_path, monkeypatc
     assert not list(tmp_path.iterdir())
 
 
+def test_a_bucket_or_a_home_is_no_folder_here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for results in ("s3://b/c", Path("s3://b/c"), "~/x"):
+        with pytest.raises(Problem, match=r"^--results: must be .*got '(s3:/|~/)"):
+            run(load("does_it_help"), results)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("value", NO_FOLDER)
 def test_what_is_no_folder_is_not_read(value):
     with pytest.raises(Problem, match=f"^folder: must be a folder, got {value!r}$"):

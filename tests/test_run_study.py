@@ -188,6 +188,22 @@ def test_bad_input_gets_one_line_and_status_2(words, message):
         ([*SPACE, "--set", "trial.epochs=" + "9" * 5000], "whole numbers have at most 64 bits here"),
         ([*SPACE, "--set", "trial={[a]: 1}"], "a key must be plain text, got a list or a section"),
         (["--status", str(ROOT / "LICENSE")], "LICENSE: is not a folder"),
+        (
+            [*SPACE, "--dry-run", "--results", "s3://key:secret@bucket/a"],
+            "--results: must be a folder of this machine, and no URL (--storage takes one), got 's3://bucket/a'",
+        ),
+        (
+            [*SPACE, "--dry-run", "--results", "~/a"],
+            "--results: must be written out, as no shell has read its ~, got '~",
+        ),
+        (
+            [*SPACE, "--dry-run", "--set", "trial.data={name: cifar10, root: ~/data}"],
+            "--set: trial.data.root: must be written out, as no shell has read its ~, got '~/data'",
+        ),
+        (
+            [*SPACE, "--dry-run", "--set", "trial.data={name: cifar10, root: gs://a/b}"],
+            "--set: trial.data.root: must be a folder of this machine, and no URL, got 'gs://a/b'",
+        ),
         ([*SPACE, "--set", "table.against={dense: dense}"], "table.against.dense: must be another arm, got 'dense'"),
         (
             [*SPACE, "--set", "arms.a={loss.pairing: none, loss: {pairing: dense}}"],

@@ -1,9 +1,19 @@
-"""Whether one may look at a path that somebody has given, before anybody asks what is there."""
+"""Whether a path that somebody has given is meant as it stands, and whether one may look at it."""
 
 import os
+import re
 from pathlib import Path
 
 from dks_study.spec.yamldoc import SpecError
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/")  # a Path has one slash of it
+
+
+def not_here(path: str | Path) -> str:
+    """Return the rule that a path breaks of which a folder of that very name would be made by mistake; "": none."""
+    if _URL.match(str(path)):
+        return "must be a folder of this machine, and no URL"
+    return "must be written out, as no shell has read its ~" if str(path).startswith("~") else ""
 
 
 def reached(path: Path, asked: str = "") -> Path:

@@ -1,15 +1,18 @@
-"""What must hold for the search of a study before it starts, beyond what each description says of itself."""
+"""What must hold for a study and its search before it starts, beyond what each description says of itself."""
 
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from itertools import islice
 
 from dks_study.spec.constraints import parse_constraint
+from dks_study.spec.data import DataSpec, is_callable
+from dks_study.spec.reaching import not_here
 from dks_study.spec.search import LENGTH, AxisSpec, Condition
 from dks_study.spec.space import ArmSpace, arm_space, sampler_of
 from dks_study.spec.study import StudySpec
 from dks_study.spec.table import TableSpec
 from dks_study.spec.trial import Scalar
+from dks_study.spec.urls import shown
 
 Key = tuple[str | int, ...]
 Problem = tuple[Key, str]  # the key that is to blame, and the rule with what was received
@@ -46,13 +49,14 @@ def constraint_problems(study: StudySpec, arm: str) -> Iterator[Problem]:
             yield blamed, f"must compare numbers, got {constraint.text!r}"
             return
         if not holds:
-            shown = ", ".join(f"{key} {own[key]}" for key in constraint.keys)
-            yield blamed, f"{constraint.text!r} must hold in search trial 0, the arm as written, got {shown}"
+            values = ", ".join(f"{key} {own[key]}" for key in constraint.keys)
+            yield blamed, f"{constraint.text!r} must hold in search trial 0, the arm as written, got {values}"
 
 
 def study_problems(study: StudySpec) -> Iterator[Problem]:
     """Yield what is wrong with the budget and the sampler; the arms' own spaces are in order."""
     every = {arm: arm_space(study, arm) for arm in study.arms}
+    yield from _root_problems(study.trial.data)
     yield from _nuisance_problems(study)
     yield from _unused_problems(study, every)
     spaces = {arm: space for arm, space in every.items() if space.axes}
@@ -85,6 +89,11 @@ def settings_to_check(study: StudySpec, arm: str) -> Iterator[tuple[Key, dict[st
     if space.axes:
         combinations = space.cells() if space.finite else space.corners(SETTINGS_CHECKED)
         yield from ((("search", "axes"), setting) for setting in islice(combinations, SETTINGS_CHECKED))
+
+
+def _root_problems(data: DataSpec) -> Iterator[Problem]:
+    if data.root is not None and not is_callable(data.name) and (rule := not_here(data.root)):
+        yield ("trial", "data", "root"), f"{rule}, got {shown(data.root)!r}"
 
 
 def _nuisance_problems(study: StudySpec) -> Iterator[Problem]:
@@ -153,18 +162,18 @@ def _point_problems(space: ArmSpace, number: int, point: Mapping[str, Scalar]) -
 def _budget_problems(study: StudySpec, spaces: Mapping[str, ArmSpace]) -> Iterator[Problem]:
     trials = study.search.trials
     cells = {arm: len(space.cells()) if space.finite else None for arm, space in spaces.items()}
-    shown = ", ".join(f"{arm} {count or 'continuous'}" for arm, count in cells.items())
+    counts = ", ".join(f"{arm} {count or 'continuous'}" for arm, count in cells.items())
     if trials is None and None in cells.values():
-        yield ("search", "trials"), f"must be given where a space is not finite; cells by arm: {shown}, got nothing"
+        yield ("search", "trials"), f"must be given where a space is not finite; cells by arm: {counts}, got nothing"
     elif trials is None and len(set(cells.values())) > 1:
-        yield ("search", "trials"), f"must be given where arms differ in cells (equal budgets): {shown}, got nothing"
+        yield ("search", "trials"), f"must be given where arms differ in cells (equal budgets): {counts}, got nothing"
     for arm, count in cells.items():
         if trials is None and count is not None and study.search.finalists > count:
             rule = f"must be at most the cells of {arm} ({count})"
             yield ("search", "finalists"), f"{rule}, got {study.search.finalists}"
         if study.search.sampler == "grid" and (count is None or (trials is not None and trials < count)):
             rule = "grid needs finite spaces and a trial for every cell"
-            yield ("search", "sampler"), f"{rule}; cells by arm: {shown}, got search.trials {trials}"
+            yield ("search", "sampler"), f"{rule}; cells by arm: {counts}, got search.trials {trials}"
         queued = len(spaces[arm].queue(study.search.points))
         if trials is not None and trials < queued:
             yield ("search", "trials"), f"must be at least {queued}: {arm} as written and its points, got {trials}"
