@@ -53,6 +53,9 @@ def load_study(space: str, profile: str | None = None, overrides: Sequence[str] 
     if "name" not in document.values:
         document.values["name"] = _safe_name(path, ", or give `name: ...` in it")
     document.values["profile"] = _safe_name(profile_path)
+    if "profile" in scale.values:
+        got = shown(scale.values["profile"])
+        raise SpecError(f"{scale.where(('profile',))}: profile: must be left out of a profile, got {got}")
     return _check_arms(_validate(document, path), document)
 
 
@@ -148,9 +151,9 @@ def _override(document: Document, text: str) -> Document:
     dotted, equals, raw = text.partition("=")
     if not equals or not all(dotted.strip().split(".")) or not dotted.isprintable():
         raise SpecError(f"--set takes dotted.key=value, got {text!r}")
-    if dotted.strip() in ("name", "profile"):
-        raise SpecError(f"--set: {dotted}: follows from the files: use --space and --profile, got {raw!r}")
     path = split_key(dotted.strip())
+    if path[0] in ("name", "profile", "about"):
+        raise SpecError(f"--set: {dotted}: follows from the files: use --space and --profile, got {raw!r}")
     new: dict[Key, str] = {path[:n]: SET for n in range(1, len(path)) if path[:n] not in document.marks}
     value = parse_value(raw, f"{SET}: {dotted}", path, new)
     kept = {key: where for key, where in document.marks.items() if key[: len(path)] != path}

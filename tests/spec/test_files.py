@@ -155,6 +155,9 @@ def test_a_wrong_file_gets_one_clear_line(tmp_path, old, new, message):
         ('question="\\U00110000"', "--set: question: "),
         ("profile=cifar100_wrn28_10", "--set: profile: "),
         ("name=another", "--set: name: "),
+        ("profile.x=5", "--set: profile.x: follows from the files: use --space and --profile, got '5'"),
+        ("about=5", "--set: about: follows from the files: use --space and --profile, got '5'"),
+        ("about.x=5", "--set: about.x: follows from the files: use --space and --profile, got '5'"),
         ("trial.epo\nchs=3", "trial.epo"),
         ("trial.epo\u2028chs=[", "trial.epo"),
         ("=3", "--set takes dotted.key=value, got '=3'"),
@@ -224,6 +227,12 @@ def test_a_mistake_in_the_profile_is_found_in_the_profile(tmp_path):
     line = 1 + next(number for number, text in enumerate(lines) if text.startswith("  epochs: many"))
     said = problem(profile=str(profile))
     assert said == f'{profile}:{line}: trial.epochs: must be a whole number, got "many"'
+
+
+def test_a_profile_that_names_another_one_is_refused(tmp_path):
+    profile = tmp_path / "small.yaml"
+    profile.write_text("profile: laptop\n" + (SPACES / "profiles" / "laptop.yaml").read_text())
+    assert problem(profile=str(profile)) == f'{profile}:1: profile: must be left out of a profile, got "laptop"'
 
 
 def test_a_rule_over_the_whole_study_shows_the_value_that_broke_it():
