@@ -65,8 +65,9 @@ def main(words: Sequence[str]) -> int:
     cli.add_where(parser)
     options = parser.parse_args(list(words))
     old = load_study_of(Path(options.folder))
-    overrides = [*_changes(old, options.seeds, options.arms, options.trials), *_until(old, options), *options.set]
-    if not overrides:
+    changes = [*_changes(old, options.seeds, options.arms, options.trials), *_until(old, options)]
+    _check_each_is_said_once(changes, options.set)
+    if not (overrides := [*changes, *options.set]):
         raise SpecError(f"grow {options.folder}: nothing to change: give --seeds, --arms, --trials, --until or --set")
     study, options.results = matched(changed_study(old, overrides)), str(Path(options.folder).resolve().parent)
     if not options.dry_run:
@@ -97,6 +98,15 @@ def _changes(study: StudySpec, seeds: str | None, arms: Sequence[str], trials: s
                 f"--trials: must be +N, for a study whose search has a number of trials ({had}), got {trials!r}"
             )
         yield f"search.trials={study.search.trials + int(trials)}"
+
+
+def _check_each_is_said_once(changes: Iterable[str], further: Iterable[str]) -> None:
+    for text in further:
+        key = text.partition("=")[0].strip()
+        for change in changes:
+            if f"{change.partition('=')[0]}.".startswith(f"{key}."):
+                rule = "must be left out, as --seeds, --arms, --trials or --until change it"
+                raise SpecError(f"--set: {key}: {rule}, got {text!r}")
 
 
 def _until(study: StudySpec, options: argparse.Namespace) -> Iterator[str]:

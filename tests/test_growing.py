@@ -82,6 +82,8 @@ def refused(capsys, *words):
         ),
         (("--seeds", "1000000"), "search.seed: must not be one of report_seeds, got 1000000"),
         (("--set", "trial.epochs=0"), "trial.epochs: "),
+        (("--seeds", "3", "--set", "report_seeds=[7]"), "--set: report_seeds: must be left out, as --seeds, --arms, "),
+        (("--trials", "+4", "--set", "search={}"), "or --until change it, got 'search={}'"),
         (("--reuse", "nowhere", "--seeds", "4", "--dry-run"), "--reuse nowhere: must be the folder of a study"),
         (("--reuse", "file:///nowhere/at/all", "--seeds", "4", "--dry-run"), "--reuse file:///nowhere/at/all: must be"),
         (
