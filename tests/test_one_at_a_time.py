@@ -110,6 +110,7 @@ def test_one_change_alone_is_the_arm_as_written_put_back(tmp_path):
 @pytest.mark.parametrize(
     ("override", "told"),
     [
+        ("[dks, dks]", "table.one_at_a_time: must list each arm once, got ['dks', 'dks']"),
         ("[nobody]", "table.one_at_a_time: must name arms that search something (baseline, ds, dks), got 'nobody'"),
         ("[dks, nobody]", "got 'nobody'"),
     ],

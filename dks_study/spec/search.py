@@ -94,9 +94,9 @@ class AxisSpec(Spec):
     def contains(self, value: object) -> bool:
         """Whether a search over this axis could suggest `value`."""
         if self.choice is not None:
-            return value in self.choice
+            return any(value == each and isinstance(value, bool) == isinstance(each, bool) for each in self.choice)
         low, high = self.float_range or self.int_range or (0, 0)
-        number = isinstance(value, int | float) and low <= value <= high
+        number = isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
         return number and (not self.int_range or float(value).is_integer())  # type: ignore[arg-type]
 
     @property

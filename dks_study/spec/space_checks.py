@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from itertools import islice
 
+from dks_study.spec.branches import TAP_JOINT
 from dks_study.spec.constraints import parse_constraint
 from dks_study.spec.data import DataSpec, is_callable
 from dks_study.spec.reaching import not_here
@@ -118,6 +119,9 @@ def _unused_problems(study: StudySpec, every: Mapping[str, ArmSpace]) -> Iterato
         if axis.when and not any(key in space.axes for space in every.values()):
             conditions = {other: _plain(values) for other, values in axis.when.items()}
             yield ("search", "axes", key, "when"), f"must be met in some arm that searches {key}, got {conditions}"
+        sets = [frozenset(str(value).split(TAP_JOINT)) for value in axis.choice or ()]
+        if key == "branches.taps" and len(set(sets)) < len(sets):
+            yield ("search", "axes", key, "choice"), f"must list each set of taps once, got {_listed(axis)}"
     for number, text in enumerate(study.search.constraints):
         keys = set(parse_constraint(text).keys)
         # Keys that `search.as_arms` has made arms of are written in these.
@@ -194,6 +198,8 @@ def _one_at_a_time_problems(study: StudySpec, spaces: Mapping[str, ArmSpace]) ->
         if arm not in searched:
             rule = f"must name arms that search something ({', '.join(searched) or 'none does'})"
             yield ("table", "one_at_a_time"), f"{rule}, got {arm!r}"
+    if len(set(study.table.one_at_a_time)) < len(study.table.one_at_a_time):
+        yield ("table", "one_at_a_time"), f"must list each arm once, got {list(study.table.one_at_a_time)}"
     others = {"table.looks": study.table.looks, "search.objectives": study.search.objectives[1:]}
     for key in (key for key, is_there in others.items() if is_there and study.table.one_at_a_time):
         got = list(study.table.one_at_a_time)

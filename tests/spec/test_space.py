@@ -183,6 +183,8 @@ AXIS = "axes:\n    loss.temperature: {float: [1, 6]"
         (AXIS + "}", ("search.sampler=grid",), "search.sampler: grid needs finite spaces and a trial for every cell"),
         (AXIS + "}", ("search.sampler=cma",), "search.sampler: must be auto, tpe, gp, cmaes, qmc"),
         (AXIS + "}", ("search.points=[{loss.temperature: 9}]",), "points.0.loss.temperature: must be within its axis"),
+        (AXIS + "}", ("search.points=[{loss.temperature: true}]",), "must be within its axis [1.0, 6.0], got True"),
+        ("axes:\n    branches.taps: {choice: [stage1+stage2, stage2+stage1]}", (), "must list each set of taps once"),
         (AXIS + "}", ("search.points=[{loss.temprature: 2}]",), "points.0.loss.temprature: must be an axis (loss.temp"),
         (AXIS + "}", ("search.points=[{loss.temperature: 2}]", "search.trials=1"), "search.trials: must be at least 2"),
         (AXIS + "}", ("search.as_arms=[loss.temperature]",), "search.as_arms: must name axes with a choice or an int"),
