@@ -62,7 +62,10 @@ def main(arguments: Sequence[str] | None = None, program: str = "dks-study") -> 
             return command(words[1:])
         if words and not words[0].startswith("-"):
             raise SpecError(f"{words[0]!r} is no command ({', '.join(COMMANDS)}); to run a question: --space NAME")
-        options = _parser(program).parse_args(words)
+        parser = _parser(program)
+        options = parser.parse_args(words)
+        if options.list or options.status is not None:
+            _check_alone(parser, options)
         if options.list:
             return _list()
         if options.status is not None:
@@ -129,6 +132,15 @@ def _parser(program: str) -> argparse.ArgumentParser:
     instead.add_argument("--check-data", action="store_true", help=check)
     instead.add_argument("--list", action="store_true", help="list the spaces, profiles and recipes that ship")
     return parser
+
+
+def _check_alone(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """Refuse what --list and --status would not look at; --notify is of every command."""
+    written = {"finish_at": "--finish-by"} | ({} if options.reuse else {"reuse": "--no-reuse"})
+    for name, value in vars(options).items():
+        if name not in ("list", "status", "notify") and value != parser.get_default(name):
+            option = written.get(name, f"--{name.replace('_', '-')}")
+            raise SpecError(f"{option}: not allowed with argument {'--list' if options.list else '--status'}")
 
 
 def add_where(parser: argparse.ArgumentParser) -> None:

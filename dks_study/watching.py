@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from dks_study.engine.interrupts import SIGNALS
-from dks_study.spec.options import OptionParser, whole
+from dks_study.spec.options import OptionParser, some_text, whole
 from dks_study.spec.urls import shown
 from dks_study.spec.yamldoc import SpecError
 from dks_study.study.home import StorageError
@@ -23,7 +23,8 @@ def main(words: Sequence[str]) -> int:
     """
     about = "Show a study, or each study of a folder, in a browser: live, read-only, from their files alone."
     parser = OptionParser(prog="dks-study watch", description=about)
-    parser.add_argument("folder", metavar="FOLDER|URL", help="of a study, or of studies; or a bucket's")
+    of = "of a study, or of studies; or a bucket's"
+    parser.add_argument("folder", metavar="FOLDER|URL", type=some_text("a folder or a URL"), help=of)
     bind = "the address to listen at (127.0.0.1: this machine alone); at others who looks needs the token it prints"
     parser.add_argument("--bind", metavar="ADDRESS", default="127.0.0.1", help=bind)
     parser.add_argument("--port", metavar="N", default=str(PORT), help=f"to listen at; 0: any that is free ({PORT})")

@@ -17,7 +17,7 @@ from dks_study.spec.data import NAMES
 from dks_study.spec.keys import all_specs, words_of
 from dks_study.spec.matching import MatchSpec
 from dks_study.spec.objectives import MAXIMISED
-from dks_study.spec.options import OptionParser
+from dks_study.spec.options import OptionParser, some_text
 from dks_study.spec.pairing import SCHEMES
 from dks_study.spec.study import COMMON, StudySpec
 from dks_study.spec.yamldoc import SpecError
@@ -78,8 +78,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         SpecError: if the arguments are wrong, or the folder cannot be written.
     """
     parser = OptionParser(prog="dks-study schema", description="Write space.json, profile.json and recipe.json.")
-    parser.add_argument("folder", metavar="FOLDER", nargs="?", default="schemas", type=Path, help="where (schemas)")
-    folder: Path = parser.parse_args(arguments).folder
+    text = some_text("a folder")
+    parser.add_argument("folder", metavar="FOLDER", nargs="?", default="schemas", type=text, help="where (schemas)")
+    folder = Path(parser.parse_args(arguments).folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for kind, schema in schemas().items():
