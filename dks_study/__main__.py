@@ -23,7 +23,7 @@ from dks_study.engine.interrupts import (
     end_at_once_on_signal,
 )
 from dks_study.engine.notifying import notify
-from dks_study.watch.output import outlive_the_reader
+from dks_study.watch.output import lost, outlive_the_reader
 
 EXIT_OUR_ERROR = 70
 MERGED_S = 0.2  # `timeout` sends one signal twice, to the process and to its group; a busy machine delays the second
@@ -64,10 +64,10 @@ def _work(program: str) -> int:
         print(f"{program}: {error.name} is not installed for {sys.executable}: pip install -e .", file=sys.stderr)
         return EXIT_BAD_INPUT
     try:
-        return cli.main(program=program)
+        return _told(cli.main(program=program), program)
     except SystemExit as end:  # --help, or somebody's code
         if end.code is None or isinstance(end.code, int):
-            return end.code or 0
+            return _told(end.code or 0, program)
         from dks_study.spec.base import in_one_line
 
         print(f"{program}: code that was called ended the process: {in_one_line(end)}", file=sys.stderr)
@@ -78,6 +78,15 @@ def _work(program: str) -> int:
         traceback.print_exc()
         print(_OURS, file=sys.stderr)
         return EXIT_OUR_ERROR
+
+
+def _told(status: int, program: str) -> int:
+    """Return the exit status of a command that is done: what it had to say may have found no room."""
+    sys.stdout.flush()
+    if status or not (why := lost()):
+        return status
+    print(f"{program}: standard output could not be written: {why}", file=sys.stderr)
+    return EXIT_BAD_INPUT
 
 
 def _die_with(parent: int) -> None:

@@ -26,6 +26,7 @@ from dks_study.spec.study import StudySpec
 from dks_study.spec.yamldoc import SpecError, load_document
 from dks_study.studies import carry_out, folder_of
 from dks_study.study.matching import matched
+from dks_study.watch.output import forget_losses
 
 EXIT_FAILED_TRIALS, EXIT_UNFINISHED = 1, 4
 MOST_HOURS = 87_600  # ten years
@@ -231,4 +232,5 @@ def run_and_print(study: StudySpec, options: argparse.Namespace) -> int:
     if missing:
         print(f"Ended by the clock: {missing} Run the same command again to go on.")
         return EXIT_UNFINISHED
+    forget_losses()  # all of it is in the study's folder
     return EXIT_FAILED_TRIALS if done.without_result else 0

@@ -151,10 +151,30 @@ def run(words, redirection="", **environment):
 PLAN = "--dry-run --space dense_vs_oneway"
 
 
-@pytest.mark.parametrize("words", [PLAN, "--list", "--status analysis/results", "--help"])
-@pytest.mark.parametrize("redirection", ["| true", "| head -1 > /dev/null", "> /dev/full", ">&-", "<&- >&-"])
+PRINTING = [PLAN, "--list", "--status analysis/results", "--help"]
+
+
+@pytest.mark.parametrize("words", PRINTING)
+@pytest.mark.parametrize("redirection", ["| true", "| head -1 > /dev/null", ">&-", "<&- >&-"])
 def test_nobody_has_to_take_what_is_printed(words, redirection):
     assert run(words, redirection) == (0, "", "")
+
+
+@pytest.mark.parametrize("words", PRINTING)
+def test_what_is_printed_and_finds_no_room_is_told(words):
+    line = "run_study: standard output could not be written: No space left on device\n"
+    assert run(words, "> /dev/full") == (2, "", line)
+
+
+def test_what_a_study_printed_is_in_its_folder_and_no_loss():
+    code = (
+        "import sys, types; from dks_study import __main__ as command, cli\n"
+        "cli.carry_out = lambda *_: (types.SimpleNamespace(without_result=0), 'the table', 'the report', None)\n"
+        "sys.argv[1:] = ['--space', 'does_it_help']; sys.exit(command.main())"
+    )
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("redirection", ["2>&-", "2> /dev/full", "2>&1 | true"])
