@@ -56,6 +56,8 @@ def main(arguments: Sequence[str] | None = None, program: str = "dks-study") -> 
     `program` is what the command calls itself in its errors.
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
+    if not os.environ.get("COLUMNS", "").strip("0"):  # 0: nobody knows how wide; rich would print nothing
+        os.environ.pop("COLUMNS", None)
     try:
         _check_current_folder()
         if words and words[0] in COMMANDS:

@@ -140,7 +140,9 @@ def test_who_waits_takes_little_memory():
 def run(words, redirection="", **environment):
     """Run a command line in a shell, its output redirected; return status, output and errors."""
     line = f'"$0" run_study.py {words} {redirection}'
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("LC_", "LANG", "PYTHON"))}
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith(("LC_", "LANG", "PYTHON", "COLUMNS"))
+    }
     done = subprocess.run(
         ["bash", "-o", "pipefail", "-c", line, sys.executable],
         cwd=ROOT, env={**kept, **environment}, capture_output=True, text=True, encoding="utf-8", errors="replace",
@@ -164,6 +166,11 @@ def test_nobody_has_to_take_what_is_printed(words, redirection):
 def test_what_is_printed_and_finds_no_room_is_told(words):
     line = "run_study: standard output could not be written: No space left on device\n"
     assert run(words, "> /dev/full") == (2, "", line)
+
+
+@pytest.mark.parametrize("words", [PLAN, "--list", "--status analysis/results"])
+def test_a_width_of_nothing_is_none(words):
+    assert run(words, COLUMNS="0") == run(words)
 
 
 def test_what_a_study_printed_is_in_its_folder_and_no_loss():
