@@ -50,10 +50,7 @@ def refused(capsys, *words):
         (("--until", "decided", "--at-most", "9999999999"), "--at-most: must be at most 100,000, got '9999999999'"),
         (("--until", "decided", "--at-most", "9" * 5000), "--at-most: must be a number of seeds above the "),
         (("--trials", "+" + "9" * 5000), "--trials: must be +N, for a study whose search has a number of trials"),
-        (
-            ("--until", "decided"),
-            "--at-most: must be a number of seeds above the 3 that are there, got None",
-        ),
+        (("--until", "decided"), "--at-most: must be a number of seeds above the 3 that are there, got None"),
         (("--until", "decided", "--at-most", "3"), "--at-most: must be a number of seeds above the 3 that are there"),
         (("--until", "decided", "--at-most", "many"), "above the 3 that are there, got 'many'"),
         (("--until", "decided", "--at-most", "8", "--step", "0"), "--step: must be a number of seeds above 0, got '0'"),
@@ -84,6 +81,7 @@ def refused(capsys, *words):
         (("--set", "trial.epochs=0"), "trial.epochs: "),
         (("--seeds", "3", "--set", "report_seeds=[7]"), "--set: report_seeds: must be left out, as --seeds, --arms, "),
         (("--trials", "+4", "--set", "search={}"), "or --until change it, got 'search={}'"),
+        (("--set", "recipe=imagenet"), "recipe: must be left out: it lies under a study that is begun anew, got"),
         (("--reuse", "nowhere", "--seeds", "4", "--dry-run"), "--reuse nowhere: must be the folder of a study"),
         (("--reuse", "file:///nowhere/at/all", "--seeds", "4", "--dry-run"), "--reuse file:///nowhere/at/all: must be"),
         (

@@ -68,6 +68,9 @@ def changed_study(study: StudySpec, overrides: Sequence[str]) -> StudySpec:
     document = Document(study.model_dump(mode="json", by_alias=True, exclude_unset=True), {})
     for text in overrides:
         document = _override(document, text)
+    if "recipe" in document.values:
+        got = shown(document.values["recipe"])
+        raise SpecError(f"--set: recipe: must be left out: it lies under a study that is begun anew, got {got}")
     return _check_arms(_validate(document, Path(study.name)), document)
 
 
@@ -154,7 +157,14 @@ def _override(document: Document, text: str) -> Document:
     path = split_key(dotted.strip())
     if path[0] in ("name", "profile", "about"):
         raise SpecError(f"--set: {dotted}: follows from the files: use --space and --profile, got {raw!r}")
-    new: dict[Key, str] = {path[:n]: SET for n in range(1, len(path)) if path[:n] not in document.marks}
+    if path[0] == "recipe" and len(path) > 1:
+        raise SpecError(f"--set: {dotted}: a recipe is named as a whole (recipe=NAME), got {raw!r}")
+    new = dict[Key, str]()
+    below: Any = document.values
+    for n in range(1, len(path)):
+        below = below.get(path[n - 1]) if isinstance(below, dict) else None
+        if path[:n] not in document.marks or not isinstance(below, dict):
+            new[path[:n]] = SET
     value = parse_value(raw, f"{SET}: {dotted}", path, new)
     kept = {key: where for key, where in document.marks.items() if key[: len(path)] != path}
     return Document(_replaced(document.values, path, value), {**kept, **new})

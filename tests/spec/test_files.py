@@ -157,6 +157,8 @@ def test_a_wrong_file_gets_one_clear_line(tmp_path, old, new, message):
         ("name=another", "--set: name: "),
         ("profile.x=5", "--set: profile.x: follows from the files: use --space and --profile, got '5'"),
         ("about=5", "--set: about: follows from the files: use --space and --profile, got '5'"),
+        ("recipe.x=1", "--set: recipe.x: a recipe is named as a whole (recipe=NAME), got '1'"),
+        ("trial.epochs.x=3", '--set: trial.epochs: must be a whole number, got {"x": 3}'),
         ("about.x=5", "--set: about.x: follows from the files: use --space and --profile, got '5'"),
         ("trial.epo\nchs=3", "trial.epo"),
         ("trial.epo\u2028chs=[", "trial.epo"),
