@@ -127,7 +127,7 @@ def _made(folder: Path) -> Iterator[bool]:
         raise SpecError(f"--results {folder}: {error.strerror}") from error
     try:
         yield bool(new)
-    except Problem:
+    except Exception:
         with suppress(OSError):
             for path in new:
                 path.rmdir()

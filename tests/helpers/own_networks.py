@@ -275,6 +275,21 @@ def without_weights(in_channels: int, classes: int) -> nn.Module:
     return nn.Flatten()
 
 
+def frozen(in_channels: int, classes: int) -> nn.Module:
+    return Plain(in_channels, classes).requires_grad_(False)
+
+
+def in_halves(in_channels: int, classes: int) -> nn.Module:
+    return Plain(in_channels, classes).half()
+
+
+ONE = WithStages(1, 10)
+
+
+def always_one(in_channels: int, classes: int) -> nn.Module:
+    return ONE
+
+
 def lazy(in_channels: int, classes: int) -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.LazyLinear(classes))
 

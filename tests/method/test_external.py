@@ -236,6 +236,8 @@ def test_a_shallower_tail_keeps_what_changes_the_shape():
         ("own_networks:wants_more", {}, "backbone.options: must be what .* TypeError: two lines$"),
         ("own_networks:never_implemented", {}, "backbone.name: must be a .*: NotImplementedError: two lines$"),
         ("own_networks:without_weights", {}, "backbone.name: must have weights to train, got none"),
+        ("own_networks:frozen", {}, "backbone.name: must have weights to train, got none"),
+        ("own_networks:in_halves", {}, "backbone.name: must have weights in float32, got torch.float16"),
         ("own_networks:lazy", {}, r"backbone.name: must have weights of known shapes, got lazy 1\.weight"),
     ],
 )

@@ -9,7 +9,7 @@ from studies import small_study
 
 from dks_study.method.networks import build_network
 from dks_study.spec.study import arm_run
-from dks_study.training.arm_checks import check_arms, hollow_network
+from dks_study.training.arm_checks import StudyError, check_arms, hollow_network
 from dks_study.training.data import load
 
 
@@ -35,6 +35,12 @@ def test_a_checkpoint_has_the_weights_and_the_optimiser_s_momentum(run):
 def test_what_has_memory_is_drawn_beside_it(run):
     hollow_network("dense", run, load(run.data))
     assert torch.empty(100).normal_().std() > 0
+
+
+def test_one_network_for_all_trials_is_refused():
+    """A trial would begin with what another has learnt."""
+    with pytest.raises(StudyError, match="must make a new network at every call, got the same of 'own_networks:alw"):
+        check_arms(small_study(backbone={"name": "own_networks:always_one"}, branches={"taps": []}))
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ import re
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
+from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,7 @@ from dks_study.method.tapping import check_logits
 from dks_study.spec.backbone import ExternalSpec
 from dks_study.spec.base import in_one_line
 
+_MADE = WeakValueDictionary[int, nn.Module]()  # the networks that there are, by id
 # torchvision's name begins with -> (stem, what holds the blocks, head)
 _TORCHVISION: Mapping[str, tuple[str, str, str]] = {
     "resnet|resnext|wide_resnet": ("conv1 bn1 relu maxpool", "layer1 layer2 layer3 layer4", "avgpool :flatten fc"),
@@ -262,8 +264,13 @@ def _called(spec: ExternalSpec, factory: Callable[..., object], *names: str, **a
         raise ValueError(f"backbone.name: must return a torch.nn.Module, got {type(network).__name__} of {spec.name!r}")
     if lazy := next((name for name, each in network.named_parameters() if is_lazy(each)), None):
         raise ValueError(f"backbone.name: must have weights of known shapes, got lazy {lazy} of {spec.name!r}")
-    if next(network.parameters(), None) is None:
+    if not any(each.requires_grad for each in network.parameters()):
         raise ValueError(f"backbone.name: must have weights to train, got none of {spec.name!r}")
+    if other := {each.dtype for each in network.parameters() if each.is_floating_point()} - {torch.float32}:
+        raise ValueError(f"backbone.name: must have weights in float32, got {other.pop()} of {spec.name!r}")
+    if _MADE.get(id(network)) is network:  # or a trial would begin with what another has learnt
+        raise ValueError(f"backbone.name: must make a new network at every call, got the same of {spec.name!r}")
+    _MADE[id(network)] = network
     return network
 
 
