@@ -17,6 +17,7 @@ from dks_study.spec.shipped import SPACES
 from dks_study.spec.space_checks import Problem, constraint_problems, settings_to_check, space_problems, study_problems
 from dks_study.spec.study import StudySpec, arm_run
 from dks_study.spec.trial import Scalar
+from dks_study.spec.unused import unused_problems
 from dks_study.spec.wording import did_you_mean, run_problem, shown, split_key, study_problem
 from dks_study.spec.yamldoc import SET, Document, Key, SpecError, load_document, parse_value
 
@@ -204,6 +205,7 @@ def _check_arms(study: StudySpec, document: Document) -> StudySpec:
         _refuse(space_problems(expanded, arm), document)
     _refuse(study_problems(expanded), document)
     _refuse(idle_problems(expanded), document)
+    _refuse(unused_problems(expanded), document)
     return expanded
 
 

@@ -31,7 +31,10 @@ def test_space_wins_over_profile_and_set_over_both(tmp_path):
         ("arms.new.optimiser.momentum=0.5", lambda s: arm_run(s, "new", {}).optimiser.momentum),
         ("arms.dense.loss.pairing={main>stage1: 0.5}", lambda s: arm_run(s, "dense", {}).loss.pairing["main>stage1"]),
         ("search.axes.optimiser.momentum={float: [0.5, 0.95]}", lambda s: s.search.axes["optimiser.momentum"].ends[0]),
-        ("search.axes.optimiser.gamma.choice=[0.5, 0.2]", lambda s: s.search.axes["optimiser.gamma"].ends[0]),
+        (
+            "search.axes.optimiser.weight_decay.choice=[0.5, 0.0005]",
+            lambda s: s.search.axes["optimiser.weight_decay"].ends[0],
+        ),
         ("search.axes.loss.synergy_weight={float: [0.5, 2], arms: [dense]}", lambda s: len(s.axes_of("top_down")) / 4),
         ("search.axes.optimiser.lr.log=false", lambda s: 0.5 - s.search.axes["optimiser.lr"].log),
         ("search.trials=5", lambda s: s.search.trials / 10),
