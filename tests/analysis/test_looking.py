@@ -6,36 +6,22 @@ import looking
 import numpy as np
 import played
 import pytest
-from looking_studies import EFFECTS, outcome_of, play, searching
+from looking_studies import EFFECTS, searching
 from looking_studies import looking as looking_study
+from looking_studies import results_of as left_by
 
 from dks_study.analysis.tables.comparisons import comparison_grid, comparisons, errors_by_seed
 from dks_study.analysis.tables.study import arm_table, to_markdown
 from dks_study.spec.files import changed_study
 from dks_study.spec.table import LEAST_SEARCHES
 from dks_study.study.deciding import undecided
-from dks_study.study.ledger import Ledger
-from dks_study.study.provenance import write_provenance
-from dks_study.study.results import load_results, write_results
 from dks_study.study.sequential import seen
-
-COSTS = {f"cost/{what}_{when}": 1.0 for what in ("params", "macs") for when in ("train", "inference")}
 
 
 def results_of(folder, *overrides, stop_after=None, study=None, suggest=None, **effects):
     """Return the results of a study, by default of twelve seeds at most, that looks after 6, 8, 10 and 12."""
     study = study or looking_study(*overrides)
-
-    def outcome(cell):
-        ended = outcome_of(cell, EFFECTS | effects)
-        return replace(ended, metrics=ended.metrics | COSTS)
-
-    ledger = Ledger(folder / "ledger.jsonl")
-    for record in play(study, outcome=outcome, stop_after=stop_after, suggest=suggest):
-        ledger.append(record)
-    write_provenance(folder, study, [], None)
-    write_results(folder)
-    return load_results(folder)
+    return left_by(folder, study, effects=EFFECTS | effects, stop_after=stop_after, suggest=suggest)
 
 
 def test_the_table_says_who_was_decided_when_and_by_which_rule(tmp_path):

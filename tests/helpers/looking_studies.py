@@ -1,16 +1,20 @@
 """Studies that look until their arms are decided, with errors that are known, and that train nothing."""
 
 import random
+from dataclasses import replace
 
 import played
 from studies import small_study
 
 from dks_study.spec.files import changed_study
 from dks_study.spec.objectives import ACCURACY
-from dks_study.study.ledger import Outcome
+from dks_study.study.ledger import Ledger, Outcome
+from dks_study.study.provenance import write_provenance
+from dks_study.study.results import load_results, write_results
 
 EFFECTS = {"baseline": 0.0, "ds": 0.1, "dense": -6.0}  # points, to a spread of 1.4 of a difference
 ERROR = 20.0
+COSTS = {f"cost/{what}_{when}": 1.0 for what in ("params", "macs") for when in ("train", "inference")}
 
 
 def looking(*overrides, first=6, every=2, seeds=12, **study):
@@ -39,6 +43,23 @@ def play(study, order=None, slots=1, outcome=outcome_of, suggest=None, **given):
     """Run the plan as `played.play` does, with errors that are known and, by default, without a search."""
     order, suggest = order or random.Random(0), suggest or (lambda *_: {})
     return played.play(study, order, slots, outcome=outcome, suggest=suggest, **given)
+
+
+def results_of(folder, study, lost=(), effects=EFFECTS, **given):
+    """Return what `study` leaves in `folder` when it is played and loses the trials named `lost`."""
+
+    def outcome(cell):
+        if cell.id in lost:
+            return Outcome("failed", {}, "killed")
+        ended = outcome_of(cell, effects)
+        return replace(ended, metrics=ended.metrics | COSTS)
+
+    ledger = Ledger(folder / "ledger.jsonl")
+    for record in play(study, outcome=outcome, **given):
+        ledger.append(record)
+    write_provenance(folder, study, [], None)
+    write_results(folder)
+    return load_results(folder)
 
 
 def seeds_by_arm(records):

@@ -74,7 +74,7 @@ def mean_interval(values: Vector) -> Interval:
 
 def t_ends(mean: float, standard_error: float, freedom: int) -> tuple[float, float]:
     """Return the 95 % interval of a mean with `freedom` degrees of freedom (Student 1908)."""
-    if standard_error == 0:
+    if standard_error == 0:  # else scipy.stats, whose last digit kept tables have
         half = half_width(0.0, freedom, LEVEL / 2)
     else:
         half = float(stats.t.ppf(1 - LEVEL / 2, freedom)) * standard_error
