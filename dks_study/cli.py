@@ -20,7 +20,7 @@ from dks_study.engine.interrupts import AGAIN, EXIT_BAD_INPUT, EXIT_LOST, INTERR
 from dks_study.engine.notifying import MESSAGE
 from dks_study.spec.base import LostError, Problem, printable
 from dks_study.spec.files import load_study
-from dks_study.spec.options import WHERE, OptionParser, above_0, next_time, some_text
+from dks_study.spec.options import WHERE, OptionParser, above_0, add_results, next_time, some_text
 from dks_study.spec.shipped import SPACES
 from dks_study.spec.study import StudySpec
 from dks_study.spec.yamldoc import SpecError, load_document
@@ -113,13 +113,7 @@ def _parser(program: str) -> argparse.ArgumentParser:
         "put a value at a dotted key in place of what stands there, be it a section: arms.ds={} leaves none of it"
     )
     parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help=override)
-    parser.add_argument(
-        "--results",
-        metavar="FOLDER",
-        type=some_text("a folder"),
-        default="results",
-        help="where studies are kept (results)",
-    )
+    add_results(parser, "where studies are kept (results)")
     add_where(parser)
     status = "print what the study in this folder is doing, or each study in a folder of studies, and start nothing"
     instead = parser.add_mutually_exclusive_group()

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dks_study import cli
-from dks_study.spec.options import OptionParser, some_text
+from dks_study.spec.options import OptionParser, add_results
 from dks_study.studies import folder_of, read
 from dks_study.study.merging import building, in_words, merge, united, unused
 from dks_study.study.mixing import own_processors, read_sides, refuse_mixing
@@ -23,13 +23,7 @@ def main(words: Sequence[str]) -> int:
     about = "Join studies that are the same but for their report seeds; they stay as they are."
     parser = OptionParser(prog="dks-study merge", description=about)
     parser.add_argument("folders", metavar="FOLDER", nargs="+", help="of a study, two or more")
-    parser.add_argument(
-        "--results",
-        metavar="FOLDER",
-        type=some_text("a folder"),
-        default="results",
-        help="where the merged study goes (results)",
-    )
+    add_results(parser, "where the merged study goes (results)")
     options = parser.parse_args(list(words))
     sides = read_sides([Path(folder) for folder in options.folders])
     refuse_mixing(sides)

@@ -18,7 +18,7 @@ import psutil
 from dks_study.engine.ray_settings import use_ray_settings
 from dks_study.spec.base import Problem, in_one_line, printable
 from dks_study.spec.compute import Computation, ComputeSpec, Precision
-from dks_study.spec.options import OptionParser, some_text
+from dks_study.spec.options import OptionParser, add_results
 from dks_study.spec.trial import ResourceSpec
 from dks_study.study.machine import processor, versions
 
@@ -56,13 +56,7 @@ def main(words: Sequence[str]) -> int:
     parser = OptionParser(
         prog="dks-study doctor", description="What this machine has, what works, what is chosen here."
     )
-    parser.add_argument(
-        "--results",
-        metavar="FOLDER",
-        type=some_text("a folder"),
-        default="results",
-        help="where studies would be kept (results)",
-    )
+    add_results(parser, "where studies would be kept (results)")
     found = examine(Path(parser.parse_args(list(words)).results))
     width = max(len(subject) for subject, _ in found.lines)
     for subject, text in found.lines:

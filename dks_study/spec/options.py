@@ -70,6 +70,11 @@ def next_time(text: str, now_s: float | None = None) -> float:
     return (then if then > now else then + timedelta(days=1)).timestamp()
 
 
+def add_results(parser: argparse.ArgumentParser, about: str) -> None:
+    """Add --results, a folder that is `results` where nothing is said."""
+    parser.add_argument("--results", metavar="FOLDER", type=some_text("a folder"), default="results", help=about)
+
+
 # What reads the options of where a study runs, is kept and is shown; `run` from Python has them by these names.
 WHERE: Mapping[str, Callable[[str], object]] = {
     "address": some_text("auto or HOST:PORT"),
